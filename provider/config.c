@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "config.h"
+
+int config_parse_strategy(const char *text, enum strategy *ret)
+{
+	int i;
+
+	for (i = 0; i < STRATEGIES; i++) {
+		/* refused is an outcome, not a wish */
+		if (i != STRATEGY_REFUSED &&
+		    strcmp(text, strategy_name((enum strategy)i)) == 0) {
+			*ret = (enum strategy)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+int config_parse_prefetch(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMGT";
+	unsigned long long number;
+	const char *unit;
+	int shift = 0;
+	char *end;
+
+	if (strcmp(text, "on") == 0) {
+		*ret = UINT64_MAX;
+		return 0;
+	}
+	if (strcmp(text, "off") == 0) {
+		*ret = 0;
+		return 0;
+	}
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (errno)
+		return -EINVAL;
+	if (*end) {
+		unit = strchr(units, toupper((unsigned char)*end));
+		if (!unit || (end[1] && strcasecmp(end + 1, "iB")))
+			return -EINVAL;
+		shift = 10 * (int)(unit - units + 1);
+	}
+	if (number > UINT64_MAX >> shift)
+		return -EINVAL;
+	*ret = (uint64_t)number << shift;
+	return 0;
+}
+
+int config_parse_log(const char *text, enum log_level *ret)
+{
+	int i;
+
+	for (i = 0; i < LOG_LEVELS; i++) {
+		if (strcmp(text, log_level_name((enum log_level)i)) == 0) {
+			*ret = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static struct config config = {
+	.strategy = STRATEGY_AUTO,
+	.prefetch = UINT64_MAX,
+	.log = LOG_WARN,
+};
+
+static void read_environment(void)
+{
+	int saved_errno = errno;
+	const char *text;
+
+	text = secure_getenv("DAXMR_LOG");
+	if (text && config_parse_log(text, &config.log) < 0)
+		log_write_at(LOG_WARN, LOG_WARN,
+			     "DAXMR_LOG=%s is not " CONFIG_LOG_VALUES
+			     "; warn it is",
+			     text);
+	text = secure_getenv("DAXMR_STRATEGY");
+	if (text && config_parse_strategy(text, &config.strategy) < 0)
+		log_write_at(config.log, LOG_WARN,
+			     "DAXMR_STRATEGY=%s is not " CONFIG_STRATEGY_VALUES
+			     "; auto it is",
+			     text);
+	text = secure_getenv("DAXMR_PREFETCH");
+	if (text && config_parse_prefetch(text, &config.prefetch) < 0)
+		log_write_at(config.log, LOG_WARN,
+			     "DAXMR_PREFETCH=%s is not " CONFIG_PREFETCH_VALUES
+			     "; on it is",
+			     text);
+	errno = saved_errno;
+}
+
+const struct config *config_get(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, read_environment);
+	return &config;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The policies of this process, from DAXMR_* in its environment. Read once, at
+ * the first registration; a value that makes no sense is reported in the log
+ * and the default stands. `daxmr run` checks them before the program starts.
+ */
+#ifndef DAXMR_CONFIG_H
+#define DAXMR_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "log.h"
+#include "route.h"
+
+struct config {
+	enum strategy strategy; /* DAXMR_STRATEGY: auto, odp, … */
+	uint64_t prefetch;  /* DAXMR_PREFETCH: bytes; 0 none, UINT64_MAX all */
+	enum log_level log; /* DAXMR_LOG */
+};
+
+const struct config *config_get(void);
+
+/* 0, or -EINVAL and *ret untouched. */
+int config_parse_strategy(const char *text, enum strategy *ret);
+int config_parse_prefetch(const char *text, uint64_t *ret);
+int config_parse_log(const char *text, enum log_level *ret);
+
+/* What each of the three takes, for messages: "auto, odp, …". */
+#define CONFIG_STRATEGY_VALUES "auto, passthrough, odp, staged or pinned"
+#define CONFIG_PREFETCH_VALUES "on, off or a size such as 64M"
+#define CONFIG_LOG_VALUES      "off, error, warn, info or debug"
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * NCCL and others dlopen() libibverbs and ask the handle for its functions: no
+ * preload stands between a handle and its library. So we stand in front of
+ * dlsym() and dlvsym(), and whoever asks a handle for a verb that we hook, and
+ * would get libibverbs' own, gets the hook.
+ *
+ * Everything else must be as if we were not there. RTLD_NEXT and RTLD_DEFAULT
+ * mean "as seen from the caller", which the C library finds out by the return
+ * address: those calls, and all that are none of our business, are jumped to,
+ * not called. The jump is a sibling call that the compiler must make, also in
+ * unoptimised builds; the tests of the preload fail where it does not.
+ */
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "dl_hooks.h"
+#include "dl_real.h"
+
+/* dlfcn.h says that names are never NULL; callers are not always that kind. */
+#define EXPORT __attribute__((visibility("default")))
+
+#if defined(__clang__)
+#define JUMPS	__attribute__((disable_sanitizer_instrumentation))
+#define JUMP_TO __attribute__((musttail)) return
+#else
+#define JUMPS                                                                  \
+	__attribute__((optimize("O2", "optimize-sibling-calls",                \
+				"no-stack-protector"),                         \
+		       no_sanitize("address", "thread", "undefined")))
+#define JUMP_TO return
+#endif
+
+EXPORT void *hook_dlsym(void *restrict handle,
+			const char *restrict name) __asm__("dlsym");
+EXPORT void *hook_dlvsym(void *restrict handle, const char *restrict name,
+			 const char *restrict version) __asm__("dlvsym");
+
+static bool is_libibverbs(const void *function)
+{
+	const char *base;
+	Dl_info info;
+
+	if (!dladdr(function, &info) || !info.dli_fname)
+		return false;
+	base = strrchr(info.dli_fname, '/');
+	base = base ? base + 1 : info.dli_fname;
+	return strncmp(base, "libibverbs.so", 13) == 0;
+}
+
+/*
+ * The hook that stands for what this look-up finds, or NULL. version is the
+ * one asked for, NULL for the default.
+ */
+static __attribute__((noinline)) void *find_hook(void *handle, const char *name,
+						 const char *version)
+{
+	const struct dl_hook *hook;
+	void *found, *covered;
+
+	for (hook = dl_hooks; hook->name; hook++)
+		if (strcmp(hook->name, name) == 0)
+			break;
+	if (!hook->name || (version && strcmp(version, hook->version)))
+		return NULL;
+	covered = dl_real_dlvsym_get()(handle, name, hook->version);
+	if (!covered || !is_libibverbs(covered))
+		return NULL;
+	/* last: the state that dlerror() shows is that of the caller's call */
+	found = version ? dl_real_dlvsym_get()(handle, name, version)
+			: dl_real_dlsym_get()(handle, name);
+	return found == covered ? hook->hook : NULL;
+}
+
+static inline bool may_be_hooked(void *handle, const char *name)
+{
+	return handle != RTLD_NEXT && handle != RTLD_DEFAULT && name &&
+	       strncmp(name, "ibv_", 4) == 0;
+}
+
+JUMPS void *hook_dlsym(void *restrict handle, const char *restrict name)
+{
+	dlsym_fn *real = dl_real_dlsym_get();
+
+	if (may_be_hooked(handle, name)) {
+		void *hook = find_hook(handle, name, NULL);
+
+		if (hook)
+			return hook;
+	}
+	JUMP_TO real(handle, name);
+}
+
+JUMPS void *hook_dlvsym(void *restrict handle, const char *restrict name,
+			const char *restrict version)
+{
+	dlvsym_fn *real = dl_real_dlvsym_get();
+
+	if (may_be_hooked(handle, name)) {
+		void *hook = find_hook(handle, name, version);
+
+		if (hook)
+			return hook;
+	}
+	JUMP_TO real(handle, name, version);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The exported verbs: arguments are handed over, nothing else happens here.
+ *
+ * libibverbs calls its own registration functions through its PLT (ibv_reg_mr()
+ * calls ibv_reg_mr_iova2()), and so do other interposers: a hook that is
+ * entered again on the same thread goes straight to the original.
+ *
+ * Each hook_ibv_x is the symbol ibv_x, under rdma-core's own version node
+ * (preload.map, made from hooks.def): a program that asks for
+ * ibv_reg_mr@IBVERBS_1.1 finds it, one that asks for the IBVERBS_1.0 wrapper
+ * with its other structures does not.
+ */
+#include <errno.h>
+#include <stdbool.h>
+
+#include "dl_hooks.h"
+#include "engine.h"
+#include "mr_init_attr.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* initial-exec: this object is there from the start, no allocation ever */
+static __thread unsigned int depth __attribute__((tls_model("initial-exec")));
+
+static const struct engine *engine(void)
+{
+	return daxmr_private_engine(DAXMR_ENGINE_VERSION);
+}
+
+/* Registers through the engine, or plainly when entered again. */
+static struct ibv_mr *hand_over(const struct region_call *call)
+{
+	struct ibv_mr *mr;
+
+	if (depth || !engine())
+		return call->original(call, call->access);
+	depth++;
+	mr = engine()->reg(call);
+	depth--;
+	return mr;
+}
+
+static struct ibv_mr *original_reg_mr(const struct region_call *call,
+				      unsigned int access)
+{
+	return call->real->reg_mr(call->pd, call->addr, call->length,
+				  (int)access);
+}
+
+EXPORT struct ibv_mr *hook_ibv_reg_mr(struct ibv_pd *pd, void *addr,
+				      size_t length,
+				      int access) __asm__("ibv_reg_mr");
+
+struct ibv_mr *hook_ibv_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
+			       int access)
+{
+	const struct region_call call = {
+		.real = real_verbs(),
+		.pd = pd,
+		.addr = addr,
+		.length = length,
+		.iova = (uintptr_t)addr,
+		.access = (unsigned int)access,
+		.original = original_reg_mr,
+	};
+
+	return call.real ? hand_over(&call) : NULL;
+}
+
+static struct ibv_mr *original_reg_mr_iova(const struct region_call *call,
+					   unsigned int access)
+{
+	return call->real->reg_mr_iova(call->pd, call->addr, call->length,
+				       call->iova, (int)access);
+}
+
+EXPORT struct ibv_mr *
+hook_ibv_reg_mr_iova(struct ibv_pd *pd, void *addr, size_t length,
+		     uint64_t iova, int access) __asm__("ibv_reg_mr_iova");
+
+struct ibv_mr *hook_ibv_reg_mr_iova(struct ibv_pd *pd, void *addr,
+				    size_t length, uint64_t iova, int access)
+{
+	const struct region_call call = {
+		.real = real_verbs(),
+		.pd = pd,
+		.addr = addr,
+		.length = length,
+		.iova = iova,
+		.access = (unsigned int)access,
+		.original = original_reg_mr_iova,
+	};
+
+	if (call.real && !call.real->reg_mr_iova)
+		errno = ENOSYS;
+	return call.real && call.real->reg_mr_iova ? hand_over(&call) : NULL;
+}
+
+static struct ibv_mr *original_reg_mr_iova2(const struct region_call *call,
+					    unsigned int access)
+{
+	return call->real->reg_mr_iova2(call->pd, call->addr, call->length,
+					call->iova, access);
+}
+
+EXPORT struct ibv_mr *
+hook_ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t length,
+		      uint64_t iova,
+		      unsigned int access) __asm__("ibv_reg_mr_iova2");
+
+struct ibv_mr *hook_ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr,
+				     size_t length, uint64_t iova,
+				     unsigned int access)
+{
+	const struct region_call call = {
+		.real = real_verbs(),
+		.pd = pd,
+		.addr = addr,
+		.length = length,
+		.iova = iova,
+		.access = access,
+		.original = original_reg_mr_iova2,
+	};
+
+	if (call.real && !call.real->reg_mr_iova2)
+		errno = ENOSYS;
+	return call.real && call.real->reg_mr_iova2 ? hand_over(&call) : NULL;
+}
+
+/* The caller's attributes may be shared between threads: changed in a copy. */
+static struct ibv_mr *original_reg_mr_ex(const struct region_call *call,
+					 unsigned int access)
+{
+	struct ibv_mr_init_attr copy =
+		*(const struct ibv_mr_init_attr *)call->attr;
+
+	copy.access = (int)access;
+	return call->real->reg_mr_ex(call->pd, &copy);
+}
+
+EXPORT struct ibv_mr *
+hook_ibv_reg_mr_ex(struct ibv_pd *pd,
+		   struct ibv_mr_init_attr *attr) __asm__("ibv_reg_mr_ex");
+
+struct ibv_mr *hook_ibv_reg_mr_ex(struct ibv_pd *pd,
+				  struct ibv_mr_init_attr *attr)
+{
+	const struct real_verbs *real = real_verbs();
+	struct region_call call = {
+		.real = real,
+		.pd = pd,
+		.original = original_reg_mr_ex,
+		.attr = attr,
+	};
+
+	if (!real || !real->reg_mr_ex) {
+		errno = ENOSYS;
+		return NULL;
+	}
+	if (!mr_init_attr_is_range(attr))
+		return real->reg_mr_ex(pd, attr);
+	call.addr = attr->addr;
+	call.length = attr->length;
+	call.iova = attr->comp_mask & MR_INIT_ATTR_IOVA ? attr->iova
+							: (uintptr_t)attr->addr;
+	call.access = (unsigned int)attr->access;
+	return hand_over(&call);
+}
+
+EXPORT int hook_ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
+			     void *addr, size_t length,
+			     int access) __asm__("ibv_rereg_mr");
+
+int hook_ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
+		      void *addr, size_t length, int access)
+{
+	const struct real_verbs *real = real_verbs();
+	int r;
+
+	if (!real)
+		return IBV_REREG_MR_ERR_INPUT;
+	if (depth || !engine())
+		return real->rereg_mr(mr, flags, pd, addr, length, access);
+	depth++;
+	r = engine()->rereg(real, mr, flags, pd, addr, length, access);
+	depth--;
+	return r;
+}
+
+EXPORT int hook_ibv_dereg_mr(struct ibv_mr *mr) __asm__("ibv_dereg_mr");
+
+int hook_ibv_dereg_mr(struct ibv_mr *mr)
+{
+	const struct real_verbs *real = real_verbs();
+	int r;
+
+	if (!real)
+		return ENOSYS;
+	if (depth || !engine())
+		return real->dereg_mr(mr);
+	depth++;
+	r = engine()->dereg(real, mr);
+	depth--;
+	return r;
+}
+
+/* For programs that look verbs up by themselves: dl_hooks.c. */
+const struct dl_hook dl_hooks[] = {
+#define DAXMR_HOOK(name, version, since) {#name, #version, (void *)hook_##name},
+#include "hooks.def"
+	{NULL, NULL, NULL},
+};

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The log: one line per event on the program's standard error, and the sentence
+ * that daxmr_errormsg() returns.
+ *
+ * The log is a guest's: one write() per line, errno kept, no SIGPIPE, and
+ * nothing at all where descriptor 2 does not look like a place for messages. A
+ * program that closed its standard error may have its data there by now: a
+ * regular file that is open for reading too, or an Internet socket, is no log.
+ */
+#ifndef DAXMR_LOG_H
+#define DAXMR_LOG_H
+
+enum log_level {
+	LOG_OFF,
+	LOG_ERROR,
+	LOG_WARN,
+	LOG_INFO,
+	LOG_DEBUG,
+	LOG_LEVELS
+};
+
+const char *log_level_name(enum log_level level);
+
+/* At most as much as config_get()->log lets through. */
+void log_write(enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* The same before the configuration is there: limit is what it would say. */
+void log_write_at(enum log_level limit, enum log_level level,
+		  const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Sets this thread's sentence and logs it at the level. */
+void log_sentence(enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* This thread's sentence: never NULL, empty where nothing has failed. */
+const char *log_last_sentence(void);
+void log_clear_sentence(void);
+
+#endif

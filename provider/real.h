@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * libibverbs' own functions, the originals behind our hooks.
+ *
+ * Nothing of ours links libibverbs: a program that never touches verbs must not
+ * load it because of us. It is there when a verb is called, possibly loaded by
+ * dlopen() without RTLD_GLOBAL (every Python extension does that), so the
+ * originals are looked for first behind us in the search order (where another
+ * interposer may stand), then through the library's own handle. Always with the
+ * version we were built for: an unversioned look-up may find the IBVERBS_1.0
+ * wrappers, whose structures have another layout.
+ */
+#ifndef DAXMR_REAL_H
+#define DAXMR_REAL_H
+
+#include "verbs_table.h"
+
+/*
+ * rdma-core 58's, which bookworm's header lacks; only members up to dmah are
+ * known here, and a mask with other bits is passed on unread.
+ */
+struct ibv_mr_init_attr;
+
+struct real_verbs {
+	struct ibv_mr *(*reg_mr)(struct ibv_pd *pd, void *addr, size_t length,
+				 int access);
+	struct ibv_mr *(*reg_mr_iova)(struct ibv_pd *pd, void *addr,
+				      size_t length, uint64_t iova, int access);
+	struct ibv_mr *(*reg_mr_iova2)(struct ibv_pd *pd, void *addr,
+				       size_t length, uint64_t iova,
+				       unsigned int access);
+	struct ibv_mr *(*reg_mr_ex)(struct ibv_pd *pd,
+				    struct ibv_mr_init_attr *attr);
+	int (*rereg_mr)(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
+			void *addr, size_t length, int access);
+	int (*dereg_mr)(struct ibv_mr *mr);
+	/* What inline calls of <infiniband/verbs.h> fall back to. */
+	int (*query_device)(struct ibv_context *context,
+			    struct ibv_device_attr *attr);
+	int (*query_port)(struct ibv_context *context, uint8_t port,
+			  struct _compat_ibv_port_attr *attr);
+	/* For odp/: the library's own, whatever other interposers there are. */
+	struct verbs_table table;
+};
+
+/*
+ * NULL and errno ENOSYS where no libibverbs is loaded or it lacks what has been
+ * there since rdma-core 16. reg_mr_iova, reg_mr_iova2 and reg_mr_ex are newer
+ * and may be NULL. Thread-safe; valid for ever.
+ */
+const struct real_verbs *real_verbs(void);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Registration, change and deregistration of regions: looks at the memory,
+ * chooses the route, walks it.
+ *
+ * Each keeps the contract of the verb that the program called, errno and return
+ * value included; errno is untouched on success. What daxmr refuses, and what
+ * the kernel refused although daxmr tried, has a sentence
+ * (log_last_sentence()).
+ */
+#ifndef DAXMR_REGION_H
+#define DAXMR_REGION_H
+
+#include "real.h"
+
+struct region_call {
+	const struct real_verbs *real;
+	struct ibv_pd *pd;
+	void *addr;
+	size_t length;
+	uint64_t iova;
+	unsigned int access;
+	/* The very call the program made, with these access flags. */
+	struct ibv_mr *(*original)(const struct region_call *call,
+				   unsigned int access);
+	const void *attr; /* ibv_reg_mr_ex's, for original() */
+};
+
+struct ibv_mr *region_register(const struct region_call *call);
+
+int region_deregister(const struct real_verbs *real, struct ibv_mr *mr);
+
+int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
+		      int flags, struct ibv_pd *pd, void *addr, size_t length,
+		      int access);
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "route.h"
+
+static const char *const strategy_names[STRATEGIES] = {
+	[STRATEGY_AUTO] = "auto",     [STRATEGY_PASSTHROUGH] = "passthrough",
+	[STRATEGY_ODP] = "odp",	      [STRATEGY_STAGED] = "staged",
+	[STRATEGY_PINNED] = "pinned", [STRATEGY_REFUSED] = "refused",
+};
+
+const char *strategy_name(enum strategy strategy)
+{
+	return strategy_names[strategy];
+}
+
+static void decide(struct route *route, enum strategy strategy, int error,
+		   const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void decide(struct route *route, enum strategy strategy, int error,
+		   const char *format, ...)
+{
+	va_list args;
+
+	route->needs = ROUTE_NEEDS_NOTHING;
+	route->strategy = strategy;
+	route->error = error;
+	va_start(args, format);
+	vsnprintf(route->why, sizeof(route->why), format, args);
+	va_end(args);
+}
+
+/* "fs-dax file /mnt/pmem/f (xfs)" */
+static const char *describe(const struct memory *memory, char *text,
+			    size_t size)
+{
+	const struct memory_file *file = &memory->file;
+
+	snprintf(text, size, "%s %s%s%s%s", memory_kind_name(file->kind),
+		 file->name, file->fs[0] ? " (" : "", file->fs,
+		 file->fs[0] ? ")" : "");
+	return text;
+}
+
+/*
+ * Whether a plain registration is known to fail, so that another way is due. A
+ * file that could not be looked at may be fs-dax: the program's own ON_DEMAND
+ * on it is not tried before the device is known to be sound.
+ */
+static bool plain_fails(const struct route_question *question)
+{
+	unsigned int kinds = question->memory->kinds;
+
+	if (kinds & MEMORY_FSDAX_BITS)
+		return true;
+	if (kinds & MEMORY_PAGECACHE_BITS)
+		return question->kernel == EFAULT;
+	if (kinds & MEMORY_BIT(MEMORY_UNKNOWN))
+		return question->kernel == EOPNOTSUPP ||
+		       question->kernel == EFAULT ||
+		       (question->access & IBV_ACCESS_ON_DEMAND);
+	return false;
+}
+
+/*
+ * What a plain registration, which touches every page, would have found wrong
+ * with the range. ODP looks at pages only when they are used: without this a
+ * mistake would come to light as a dead QP. Who asks for ON_DEMAND himself
+ * knows that and gets the kernel's behaviour.
+ */
+static bool refused_as_plain(const struct route_question *question,
+			     const char *what, struct route *ret)
+{
+	const struct memory *memory = question->memory;
+
+	if (question->access & IBV_ACCESS_ON_DEMAND)
+		return false;
+	if (memory->kinds & MEMORY_BIT(MEMORY_UNMAPPED)) {
+		decide(ret, STRATEGY_REFUSED, EFAULT,
+		       "part of the range %#lx-%#lx is not mapped (the rest is "
+		       "%s): register only what is mapped",
+		       (unsigned long)memory->start, (unsigned long)memory->end,
+		       what);
+		return true;
+	}
+	if (memory->kinds & MEMORY_BIT(MEMORY_DEVICE)) {
+		decide(ret, STRATEGY_REFUSED, EFAULT,
+		       "the range %#lx-%#lx is %s and device memory in one: "
+		       "no single MR can hold both, register them apart",
+		       (unsigned long)memory->start, (unsigned long)memory->end,
+		       what);
+		return true;
+	}
+	if (memory->file_read_only &&
+	    (question->access &
+	     (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+	      IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND))) {
+		decide(ret, STRATEGY_REFUSED, EFAULT,
+		       "%s is mapped without PROT_WRITE and the MR asks for "
+		       "write access: map it writable, or leave "
+		       "IBV_ACCESS_LOCAL_WRITE and the like out",
+		       what);
+		return true;
+	}
+	return false;
+}
+
+/* The errno of the kernel for what it will not pin. */
+static int plain_errno(const struct route_question *question)
+{
+	return question->kernel > 0 ? question->kernel : EOPNOTSUPP;
+}
+
+static void choose_odp(const struct route_question *question, const char *what,
+		       struct route *ret)
+{
+	const struct odp_caps *caps = question->caps;
+	const char *device = question->device;
+	char names[80], because[240];
+	uint32_t missing;
+
+	if (!caps) {
+		ret->needs = ROUTE_NEEDS_CAPS;
+		return;
+	}
+	missing = odp_caps_missing(caps, question->access);
+	if (!caps->has_odp) {
+		snprintf(because, sizeof(because), "%s has no on-demand paging",
+			 device);
+	} else if (missing) {
+		snprintf(because, sizeof(because),
+			 "the on-demand paging of %s cannot do what the access "
+			 "flags ask for (RC: %s)",
+			 device, odp_caps_names(missing, names, sizeof(names)));
+	} else if (question->trust == ROUTE_TRUST_UNKNOWN) {
+		ret->needs = ROUTE_NEEDS_TRUST;
+		return;
+	} else if (question->trust == ROUTE_TRUST_NO) {
+		snprintf(because, sizeof(because),
+			 "the on-demand paging of %s corrupts data (%s)",
+			 device, question->trust_seen);
+	} else if (question->trust == ROUTE_TRUST_UNPROVEN &&
+		   question->wish != STRATEGY_ODP) {
+		snprintf(because, sizeof(because),
+			 "the on-demand paging of %s could not be tested (%s)",
+			 device, question->trust_seen);
+	} else {
+		decide(ret, STRATEGY_ODP, 0,
+		       "%s: pages on demand, %s; the kernel takes the pages "
+		       "back when the file is truncated or punched",
+		       what,
+		       question->trust == ROUTE_TRUST_YES
+			       ? question->trust_seen
+			       : "untested, by the user's wish");
+		return;
+	}
+	/* EINVAL or EOPNOTSUPP, it depends on the kernel */
+	ret->ask_kernel =
+		!caps->has_odp && (question->access & IBV_ACCESS_ON_DEMAND);
+	decide(ret, STRATEGY_REFUSED, plain_errno(question),
+	       "%s cannot be registered: the kernel does not let a device pin "
+	       "its pages, and %s; register ordinary memory and copy, or use a "
+	       "device with working on-demand paging (daxmr check %s)",
+	       what, because,
+	       question->memory->file.name[0] == '/'
+		       ? question->memory->file.name
+		       : "FILE");
+}
+
+void route_choose(const struct route_question *question, struct route *ret)
+{
+	const struct memory *memory = question->memory;
+	char what[320], kinds[320];
+
+	memset(ret, 0, sizeof(*ret));
+	if (question->wish == STRATEGY_PASSTHROUGH) {
+		decide(ret, STRATEGY_PASSTHROUGH, 0,
+		       "as the user wishes, whatever the memory is");
+		return;
+	}
+	if (!plain_fails(question)) {
+		decide(ret, STRATEGY_PASSTHROUGH, 0, "%s: %s",
+		       memory_kinds_names(memory->kinds, kinds, sizeof(kinds)),
+		       memory->kinds & (MEMORY_PAGECACHE_BITS |
+					MEMORY_BIT(MEMORY_UNKNOWN))
+			       ? "the kernel decides"
+			       : "nothing to do for daxmr");
+		return;
+	}
+	describe(memory, what, sizeof(what));
+	if (refused_as_plain(question, what, ret))
+		return;
+	if (question->wish == STRATEGY_STAGED ||
+	    question->wish == STRATEGY_PINNED) {
+		decide(ret, STRATEGY_REFUSED, plain_errno(question),
+		       "%s cannot be registered: the strategy %s was asked "
+		       "for, and this version of daxmr does not have it (auto, "
+		       "odp and passthrough are there)",
+		       what, strategy_name(question->wish));
+		return;
+	}
+	choose_odp(question, what, ret);
+}

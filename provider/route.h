@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Which way a registration goes, and why.
+ *
+ * route_choose() is a pure function: memory, device, access flags, the kernel's
+ * behaviour and the user's wish go in, a strategy with its reasons comes out.
+ * Nothing is asked, tried or remembered here. Two things cost time to find out
+ * and are asked for only when they decide: it answers "needs" and is called
+ * again with them filled in.
+ *
+ *                         memory     device                   strategy
+ *   fs-dax shared/private            ODP, trusted          -> odp
+ *   page-cache file the kernel       ODP, trusted          -> odp
+ *     refused to pin (EFAULT)
+ *   a file nobody could look at      ODP, trusted          -> odp
+ *     and the kernel refused to pin (EOPNOTSUPP)
+ *   any of these                     otherwise             -> refused
+ *   anything else                    any                   -> passthrough
+ */
+#ifndef DAXMR_ROUTE_H
+#define DAXMR_ROUTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "caps.h"
+#include "memory.h"
+
+enum strategy {
+	STRATEGY_AUTO, /* a wish only */
+	STRATEGY_PASSTHROUGH,
+	STRATEGY_ODP,
+	STRATEGY_STAGED,
+	STRATEGY_PINNED,
+	STRATEGY_REFUSED, /* an outcome only */
+	STRATEGIES
+};
+
+const char *strategy_name(enum strategy strategy);
+
+enum route_trust {
+	ROUTE_TRUST_UNKNOWN, /* not asked yet */
+	ROUTE_TRUST_YES,
+	ROUTE_TRUST_UNPROVEN, /* no verdict, and no driver known to be sound */
+	ROUTE_TRUST_NO,	      /* seen to put bytes in the wrong place */
+};
+
+/* Not asked yet; 0: the kernel registered it; else the errno it refused with.
+ */
+#define ROUTE_KERNEL_NOT_ASKED (-1)
+
+struct route_question {
+	const struct memory *memory;
+	const char *device;	     /* its name, for sentences */
+	const struct odp_caps *caps; /* NULL: not asked yet */
+	enum route_trust trust;
+	const char *trust_seen; /* what the trust test saw, for sentences */
+	unsigned int access;	/* the program's own flags */
+	int kernel;		/* its answer to the plain registration */
+	enum strategy wish;
+};
+
+enum route_needs {
+	ROUTE_NEEDS_NOTHING,
+	ROUTE_NEEDS_CAPS,
+	ROUTE_NEEDS_TRUST,
+};
+
+struct route {
+	enum route_needs needs; /* else the strategy is not decided yet */
+	enum strategy strategy;
+	int error;	 /* REFUSED: the errno for the caller, positive */
+	bool ask_kernel; /* REFUSED: the kernel refuses too, take its errno */
+	char why[800];	 /* one sentence: the reasons, and what to do */
+};
+
+void route_choose(const struct route_question *question, struct route *ret);
+
+#endif

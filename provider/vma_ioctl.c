@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vma.h with PROCMAP_QUERY.
+ *
+ * Opening /proc/self/maps for each registration would cost three system calls
+ * where the budget is two, so the descriptor is kept. We are guests in the
+ * program's descriptor table, hence the rules:
+ *
+ *  - the number is high, out of the way of programs that count theirs;
+ *  - it is never used unseen: before each walk fstat() must show the very
+ *    inode that was opened. A program that closed it, or that has another file
+ *    there by now, makes us open a new one, and we never close a number that we
+ *    do not know to be ours;
+ *  - /proc/self/maps goes on showing the process that opened it. The page that
+ *    holds the number is wiped by the kernel in every forked child
+ *    (MADV_WIPEONFORK, Linux 4.14), so that a child cannot read its parent's
+ *    mappings. Where the page cannot be had, nothing is kept.
+ *
+ * Between fstat() and ioctl() another thread can still put a foreign file at
+ * the number. PROCMAP_QUERY then fails, unless that file is the maps of another
+ * process: only a program that reads those, and recycles descriptors it does
+ * not own, could be misled, for one registration.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vma.h"
+
+/* Linux 6.11 <linux/fs.h>; the build machine's headers may be older. */
+struct procmap_query_args {
+	uint64_t size;
+	uint64_t query_flags;
+	uint64_t query_addr;
+	uint64_t vma_start;
+	uint64_t vma_end;
+	uint64_t vma_flags;
+	uint64_t vma_page_size;
+	uint64_t vma_offset;
+	uint64_t inode;
+	uint32_t dev_major;
+	uint32_t dev_minor;
+	uint32_t vma_name_size;
+	uint32_t build_id_size;
+	uint64_t vma_name_addr;
+	uint64_t build_id_addr;
+};
+
+#define PROCMAP_QUERY_NR	 _IOWR('f', 17, struct procmap_query_args)
+#define PROCMAP_VMA_READABLE	 0x01
+#define PROCMAP_VMA_WRITABLE	 0x02
+#define PROCMAP_VMA_SHARED	 0x08
+#define PROCMAP_COVERING_OR_NEXT 0x10
+
+/* Below the usual soft limit of 1024, above what most programs reach. */
+#define HIGH_FD 960
+
+/* Alone in a page that a forked child finds zeroed: unlocked, nothing kept. */
+struct kept {
+	pthread_mutex_t lock;
+	int fd_plus_1; /* 0: none */
+	dev_t dev;
+	ino_t ino;
+};
+
+static struct kept *kept; /* NULL: no such page, nothing is kept */
+static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
+
+static void make_page(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return;
+	if (madvise(page, size, MADV_WIPEONFORK) < 0) {
+		munmap(page, size);
+		return;
+	}
+	kept = page; /* zeroes are an unlocked mutex (glibc's initializer) */
+}
+
+/* The kept descriptor if it still is what it was, else -1. */
+static int kept_fd(void)
+{
+	struct stat st;
+	int fd = -1;
+
+	pthread_once(&kept_once, make_page);
+	if (!kept)
+		return -1;
+	pthread_mutex_lock(&kept->lock);
+	if (kept->fd_plus_1) {
+		fd = kept->fd_plus_1 - 1;
+		if (fstat(fd, &st) < 0 || st.st_dev != kept->dev ||
+		    st.st_ino != kept->ino) {
+			kept->fd_plus_1 = 0;
+			fd = -1;
+		}
+	}
+	pthread_mutex_unlock(&kept->lock);
+	return fd;
+}
+
+static int open_high(void)
+{
+	int fd, high;
+
+	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
+/* Keeps fd for the next walk, or closes it where another is kept already. */
+static void keep(int fd)
+{
+	bool is_kept = false;
+	struct stat st;
+
+	if (kept && fstat(fd, &st) == 0) {
+		pthread_mutex_lock(&kept->lock);
+		if (!kept->fd_plus_1) {
+			kept->fd_plus_1 = fd + 1;
+			kept->dev = st.st_dev;
+			kept->ino = st.st_ino;
+			is_kept = true;
+		}
+		pthread_mutex_unlock(&kept->lock);
+	}
+	if (!is_kept)
+		close(fd);
+}
+
+static int walk(int fd, uintptr_t start, uintptr_t end, vma_fn *fn, void *arg)
+{
+	char name[PATH_MAX];
+	struct procmap_query_args query;
+	struct vma vma;
+	int r;
+
+	while (start < end) {
+		memset(&query, 0, sizeof(query));
+		query.size = sizeof(query);
+		query.query_flags = PROCMAP_COVERING_OR_NEXT;
+		query.query_addr = start;
+		query.vma_name_addr = (uintptr_t)name;
+		query.vma_name_size = sizeof(name);
+		if (ioctl(fd, PROCMAP_QUERY_NR, &query) < 0) {
+			if (errno == ENOENT) /* nothing there or behind it */
+				return 0;
+			if (errno != ENAMETOOLONG)
+				return -errno;
+			query.vma_name_size = 0;
+			query.vma_name_addr = 0;
+			if (ioctl(fd, PROCMAP_QUERY_NR, &query) < 0)
+				return errno == ENOENT ? 0 : -errno;
+		}
+		if (query.vma_start >= end)
+			return 0;
+		vma.start = query.vma_start;
+		vma.end = query.vma_end;
+		vma.offset = query.vma_offset;
+		vma.dev_major = query.dev_major;
+		vma.dev_minor = query.dev_minor;
+		vma.ino = query.inode;
+		vma.readable = query.vma_flags & PROCMAP_VMA_READABLE;
+		vma.writable = query.vma_flags & PROCMAP_VMA_WRITABLE;
+		vma.shared = query.vma_flags & PROCMAP_VMA_SHARED;
+		vma.name = query.vma_name_size ? name : "";
+		r = fn(&vma, arg);
+		if (r)
+			return r;
+		start = vma.end;
+	}
+	return 0;
+}
+
+int vma_each_ioctl(uintptr_t start, uintptr_t end, vma_fn *fn, void *arg)
+{
+	int fd, r;
+
+	fd = kept_fd();
+	if (fd >= 0)
+		return walk(fd, start, end, fn, arg);
+	fd = open_high();
+	if (fd < 0)
+		return fd;
+	r = walk(fd, start, end, fn, arg);
+	if (r == -ENOTTY)
+		close(fd);
+	else
+		keep(fd);
+	return r;
+}
