@@ -69,7 +69,8 @@ static int add_mapping(const struct vma *vma, void *arg)
 		memory->kinds |= MEMORY_BIT(MEMORY_UNMAPPED);
 	look->next = vma->end;
 	memory->mappings++;
-	if (vma->ino == 0) {
+	/* System V memory has its id for an inode number, and ids start at 0 */
+	if (vma->ino == 0 && vma->name[0] != '/') {
 		memory->kinds |= MEMORY_BIT(MEMORY_ANONYMOUS);
 		return 0;
 	}

@@ -21,7 +21,7 @@ struct vma {
 	uint64_t offset; /* of start in the file */
 	uint32_t dev_major;
 	uint32_t dev_minor;
-	uint64_t ino; /* 0: no file */
+	uint64_t ino; /* 0: no file, or System V memory with the id 0 */
 	bool readable;
 	bool writable;
 	bool shared;

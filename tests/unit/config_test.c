@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+
+#include "config.h"
+#include "unit.h"
+
+static void prefetch__sizes_are_read(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} good[] = {
+		{"on", UINT64_MAX}, {"off", 0},
+		{"0", 0},	    {"4096", 4096},
+		{"64M", 64 << 20},  {"1g", 1 << 30},
+		{"8KiB", 8192},	    {"16777215T", 16777215ULL << 40},
+	};
+	uint64_t bytes;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		bytes = 1;
+		assert_int_equal(config_parse_prefetch(good[i].text, &bytes),
+				 0);
+		assert_true(bytes == good[i].bytes);
+	}
+}
+
+static void prefetch__nonsense_is_refused_and_leaves_the_value(void **state)
+{
+	static const char *const bad[] = {"",
+					  "yes",
+					  "-1",
+					  "64X",
+					  "M",
+					  "1MM",
+					  "1 M",
+					  "16777216T",
+					  "0x10",
+					  "ON",
+					  "99999999999999999999",
+					  "1Kib "};
+	uint64_t bytes = 7;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(config_parse_prefetch(bad[i], &bytes),
+				 -EINVAL);
+	assert_true(bytes == 7);
+}
+
+static void strategy__every_wish_has_its_name(void **state)
+{
+	enum strategy strategy = STRATEGY_AUTO;
+	int i;
+
+	(void)state;
+	for (i = 0; i < STRATEGIES; i++) {
+		if (i == STRATEGY_REFUSED)
+			continue;
+		assert_int_equal(
+			config_parse_strategy(strategy_name((enum strategy)i),
+					      &strategy),
+			0);
+		assert_int_equal(strategy, i);
+	}
+}
+
+static void strategy__an_outcome_is_no_wish(void **state)
+{
+	enum strategy strategy = STRATEGY_ODP;
+
+	(void)state;
+	assert_int_equal(config_parse_strategy("refused", &strategy), -EINVAL);
+	assert_int_equal(config_parse_strategy("", &strategy), -EINVAL);
+	assert_int_equal(config_parse_strategy("ODP", &strategy), -EINVAL);
+	assert_int_equal(strategy, STRATEGY_ODP);
+}
+
+static void log__levels_are_read(void **state)
+{
+	enum log_level level = LOG_OFF;
+
+	(void)state;
+	assert_int_equal(config_parse_log("debug", &level), 0);
+	assert_int_equal(level, LOG_DEBUG);
+	assert_int_equal(config_parse_log("loud", &level), -EINVAL);
+	assert_int_equal(level, LOG_DEBUG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(prefetch__sizes_are_read),
+		cmocka_unit_test(
+			prefetch__nonsense_is_refused_and_leaves_the_value),
+		cmocka_unit_test(strategy__every_wish_has_its_name),
+		cmocka_unit_test(strategy__an_outcome_is_no_wish),
+		cmocka_unit_test(log__levels_are_read),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

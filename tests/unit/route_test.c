@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The choice, row by row of the table in design and route.h.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "route.h"
+#include "unit.h"
+
+#define RW                                                                     \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |                    \
+	 IBV_ACCESS_REMOTE_READ)
+
+static const struct odp_caps no_odp;
+static const struct odp_caps good_odp = {
+	.has_odp = true,
+	.rc = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV |
+	      IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ |
+	      IBV_ODP_SUPPORT_ATOMIC,
+};
+static const struct odp_caps no_write = {
+	.has_odp = true,
+	.rc = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV |
+	      IBV_ODP_SUPPORT_READ,
+};
+
+static struct memory memory_of(unsigned int kinds, enum memory_kind file)
+{
+	struct memory memory = {
+		.start = 0x10000,
+		.end = 0x20000,
+		.kinds = kinds,
+		.mappings = 1,
+		.file = {.kind = file, .fs = "xfs", .name = "/mnt/pmem/f"},
+	};
+
+	return memory;
+}
+
+static struct memory fsdax(void)
+{
+	return memory_of(MEMORY_BIT(MEMORY_FSDAX), MEMORY_FSDAX);
+}
+
+static struct route_question ask(const struct memory *memory)
+{
+	struct route_question question = {
+		.memory = memory,
+		.device = "mlx5_0",
+		.caps = &good_odp,
+		.trust = ROUTE_TRUST_YES,
+		.trust_seen = "all was right",
+		.access = RW,
+		.kernel = ROUTE_KERNEL_NOT_ASKED,
+		.wish = STRATEGY_AUTO,
+	};
+
+	return question;
+}
+
+static void check(const struct route_question *question, enum strategy strategy,
+		  int error, const char *in_why)
+{
+	struct route route;
+
+	memset(&route, 0xff, sizeof(route));
+	route_choose(question, &route);
+	assert_int_equal(route.needs, ROUTE_NEEDS_NOTHING);
+	assert_int_equal(route.strategy, strategy);
+	assert_int_equal(route.error, error);
+	if (!strstr(route.why, in_why))
+		fail_msg("'%s' is not in: %s", in_why, route.why);
+	assert_null(strchr(route.why, '\n'));
+}
+
+static void ordinary_memory__is_passed_through(void **state)
+{
+	static const enum memory_kind kinds[] = {
+		MEMORY_UNMAPPED, MEMORY_ANONYMOUS, MEMORY_MEMFD,  MEMORY_TMPFS,
+		MEMORY_HUGETLB,	 MEMORY_DEVDAX,	   MEMORY_DEVICE,
+	};
+	struct memory memory;
+	struct route_question question;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		memory = memory_of(MEMORY_BIT(kinds[i]), MEMORY_UNMAPPED);
+		question = ask(&memory);
+		question.caps = NULL; /* must not be needed */
+		check(&question, STRATEGY_PASSTHROUGH, 0,
+		      memory_kind_name(kinds[i]));
+		question.wish = STRATEGY_ODP;
+		check(&question, STRATEGY_PASSTHROUGH, 0, "nothing to do");
+		question.access |= IBV_ACCESS_ON_DEMAND;
+		check(&question, STRATEGY_PASSTHROUGH, 0, "nothing to do");
+	}
+}
+
+static void fsdax__asks_for_caps_then_trust_then_goes_odp(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+	struct route route;
+
+	(void)state;
+	question.caps = NULL;
+	question.trust = ROUTE_TRUST_UNKNOWN;
+	route_choose(&question, &route);
+	assert_int_equal(route.needs, ROUTE_NEEDS_CAPS);
+	question.caps = &good_odp;
+	route_choose(&question, &route);
+	assert_int_equal(route.needs, ROUTE_NEEDS_TRUST);
+	question.trust = ROUTE_TRUST_YES;
+	check(&question, STRATEGY_ODP, 0, "/mnt/pmem/f (xfs)");
+}
+
+static void fsdax_private__goes_odp(void **state)
+{
+	struct memory memory = memory_of(MEMORY_BIT(MEMORY_FSDAX_PRIVATE),
+					 MEMORY_FSDAX_PRIVATE);
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	check(&question, STRATEGY_ODP, 0, "private mapping");
+}
+
+static void fsdax__without_odp_is_refused_and_says_so(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+	struct route route;
+
+	(void)state;
+	question.caps = &no_odp;
+	question.trust = ROUTE_TRUST_UNKNOWN; /* nothing there to test */
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP,
+	      "mlx5_0 has no on-demand paging");
+	route_choose(&question, &route);
+	assert_false(route.ask_kernel);
+	question.access |= IBV_ACCESS_ON_DEMAND;
+	route_choose(&question, &route);
+	assert_int_equal(route.strategy, STRATEGY_REFUSED);
+	assert_true(route.ask_kernel);
+}
+
+static void fsdax__corrupting_odp_is_refused_whatever_is_wished(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.trust = ROUTE_TRUST_NO;
+	question.trust_seen = "byte 17 is wrong";
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "byte 17 is wrong");
+	question.wish = STRATEGY_ODP;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "corrupts data");
+	question.access |= IBV_ACCESS_ON_DEMAND;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "corrupts data");
+}
+
+static void fsdax__unproven_odp_is_refused_unless_wished(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.trust = ROUTE_TRUST_UNPROVEN;
+	question.trust_seen = "port 1 is down";
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "port 1 is down");
+	question.wish = STRATEGY_ODP;
+	check(&question, STRATEGY_ODP, 0, "untested");
+}
+
+static void fsdax__missing_operation_is_named(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.caps = &no_write;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "write");
+	question.access = IBV_ACCESS_REMOTE_READ;
+	check(&question, STRATEGY_ODP, 0, "pages on demand");
+}
+
+static void fsdax__strategies_of_later_are_refused_by_name(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.wish = STRATEGY_STAGED;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "staged");
+	question.wish = STRATEGY_PINNED;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "pinned");
+}
+
+static void passthrough_wish__decides_everything(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.trust = ROUTE_TRUST_NO;
+	question.wish = STRATEGY_PASSTHROUGH;
+	check(&question, STRATEGY_PASSTHROUGH, 0, "wishes");
+}
+
+static void page_cache__goes_odp_only_after_the_kernel_refused(void **state)
+{
+	struct memory memory =
+		memory_of(MEMORY_BIT(MEMORY_PAGECACHE), MEMORY_PAGECACHE);
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	check(&question, STRATEGY_PASSTHROUGH, 0, "the kernel decides");
+	question.kernel = ENOMEM; /* another cause, no help by ODP */
+	check(&question, STRATEGY_PASSTHROUGH, 0, "the kernel decides");
+	question.kernel = EFAULT;
+	check(&question, STRATEGY_ODP, 0, "page-cache file");
+	question.caps = &no_odp;
+	check(&question, STRATEGY_REFUSED, EFAULT, "no on-demand paging");
+}
+
+static void unknown_file__own_on_demand_is_not_tried_blindly(void **state)
+{
+	struct memory memory =
+		memory_of(MEMORY_BIT(MEMORY_UNKNOWN), MEMORY_UNKNOWN);
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	check(&question, STRATEGY_PASSTHROUGH, 0, "the kernel decides");
+	question.kernel = EOPNOTSUPP;
+	check(&question, STRATEGY_ODP, 0, "cannot be looked at");
+	question.kernel = ROUTE_KERNEL_NOT_ASKED;
+	question.access |= IBV_ACCESS_ON_DEMAND;
+	question.trust = ROUTE_TRUST_NO;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "corrupts");
+}
+
+static void mixed_range__goes_odp_as_one(void **state)
+{
+	struct memory memory = memory_of(MEMORY_BIT(MEMORY_FSDAX) |
+						 MEMORY_BIT(MEMORY_ANONYMOUS),
+					 MEMORY_FSDAX);
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	check(&question, STRATEGY_ODP, 0, "fs-dax file");
+}
+
+/* What a plain registration would have found is found, unless ODP is asked. */
+static void mistakes__are_found_as_a_plain_registration_would(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	memory.kinds |= MEMORY_BIT(MEMORY_UNMAPPED);
+	check(&question, STRATEGY_REFUSED, EFAULT, "not mapped");
+	question.access |= IBV_ACCESS_ON_DEMAND;
+	check(&question, STRATEGY_ODP, 0, "");
+
+	memory = fsdax();
+	memory.file_read_only = true;
+	question = ask(&memory);
+	check(&question, STRATEGY_REFUSED, EFAULT, "PROT_WRITE");
+	question.access = IBV_ACCESS_REMOTE_READ;
+	check(&question, STRATEGY_ODP, 0, "");
+
+	memory = fsdax();
+	memory.kinds |= MEMORY_BIT(MEMORY_DEVICE);
+	question = ask(&memory);
+	check(&question, STRATEGY_REFUSED, EFAULT, "device memory");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ordinary_memory__is_passed_through),
+		cmocka_unit_test(fsdax__asks_for_caps_then_trust_then_goes_odp),
+		cmocka_unit_test(fsdax_private__goes_odp),
+		cmocka_unit_test(fsdax__without_odp_is_refused_and_says_so),
+		cmocka_unit_test(
+			fsdax__corrupting_odp_is_refused_whatever_is_wished),
+		cmocka_unit_test(fsdax__unproven_odp_is_refused_unless_wished),
+		cmocka_unit_test(fsdax__missing_operation_is_named),
+		cmocka_unit_test(
+			fsdax__strategies_of_later_are_refused_by_name),
+		cmocka_unit_test(passthrough_wish__decides_everything),
+		cmocka_unit_test(
+			page_cache__goes_odp_only_after_the_kernel_refused),
+		cmocka_unit_test(
+			unknown_file__own_on_demand_is_not_tried_blindly),
+		cmocka_unit_test(mixed_range__goes_odp_as_one),
+		cmocka_unit_test(
+			mistakes__are_found_as_a_plain_registration_would),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
