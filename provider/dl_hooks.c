@@ -77,7 +77,7 @@ static __attribute__((noinline)) void *find_hook(void *handle, const char *name,
 static inline bool may_be_hooked(void *handle, const char *name)
 {
 	return handle != RTLD_NEXT && handle != RTLD_DEFAULT && name &&
-	       strncmp(name, "ibv_", 4) == 0;
+	       dl_starts_with(name, "ibv_");
 }
 
 JUMPS void *hook_dlsym(void *restrict handle, const char *restrict name)

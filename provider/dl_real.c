@@ -4,15 +4,16 @@
  * reference it makes is bound to its own. So the two are looked up by hand in
  * the symbol table of the C library, which is in every process and mapped
  * whole. Only what the ELF specification and the GNU hash table promise is
- * used. Needs no memory and no lock of ours: the loader, another preload or a
- * sanitizer may call dlsym() before anything of ours has run.
+ * used.
+ *
+ * No function of any library is called here, and neither is this file
+ * instrumented: a sanitizer's runtime, or another preload, asks dlsym() for the
+ * functions it stands in front of before anything else can run.
  */
 #include <elf.h>
 #include <link.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "dl_real.h"
 
@@ -21,11 +22,6 @@ struct tables {
 	const char *strings;
 	const ElfW(Half) * versions; /* NULL: none */
 	const uint32_t *gnu_hash;
-};
-
-struct search {
-	const char *name;
-	void *found;
 };
 
 static uint32_t gnu_hash(const char *name)
@@ -58,7 +54,7 @@ static const ElfW(Sym) *
 		const ElfW(Sym) *symbol = &tables->symbols[i];
 
 		if ((chain[i - first] | 1) == (hash | 1) &&
-		    strcmp(tables->strings + symbol->st_name, name) == 0 &&
+		    dl_is_same(tables->strings + symbol->st_name, name) &&
 		    symbol->st_shndx != SHN_UNDEF &&
 		    (!tables->versions || !(tables->versions[i] & 0x8000)))
 			return symbol;
@@ -67,32 +63,26 @@ static const ElfW(Sym) *
 	}
 }
 
-static bool is_c_library(const struct dl_phdr_info *info)
+static bool is_c_library(const char *path)
 {
-	const char *base = strrchr(info->dlpi_name, '/');
+	const char *base = path;
 
-	base = base ? base + 1 : info->dlpi_name;
-	return strncmp(base, "libc.so", 7) == 0 ||
-	       strncmp(base, "libdl.so", 8) == 0;
+	for (; *path; path++)
+		if (*path == '/')
+			base = path + 1;
+	return dl_starts_with(base, "libc.so") ||
+	       dl_starts_with(base, "libdl.so");
 }
 
-static int look_in(struct dl_phdr_info *info, size_t size, void *arg)
+/* The address of the function in this library, or NULL. */
+static void *look_in(const struct link_map *library, const char *name)
 {
-	struct search *search = arg;
+	const ElfW(Dyn) *dynamic = library->l_ld;
 	struct tables tables = {0};
-	const ElfW(Dyn) *dynamic = NULL;
 	const ElfW(Sym) * symbol;
-	int i;
 
-	(void)size;
-	if (!is_c_library(info))
-		return 0;
-	for (i = 0; i < info->dlpi_phnum; i++)
-		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-			dynamic = (const void *)(info->dlpi_addr +
-						 info->dlpi_phdr[i].p_vaddr);
 	/* glibc has relocated these to addresses already */
-	for (; dynamic && dynamic->d_tag != DT_NULL; dynamic++) {
+	for (; dynamic->d_tag != DT_NULL; dynamic++) {
 		const void *at = (const void *)dynamic->d_un.d_ptr;
 
 		if (dynamic->d_tag == DT_SYMTAB)
@@ -105,23 +95,30 @@ static int look_in(struct dl_phdr_info *info, size_t size, void *arg)
 			tables.gnu_hash = at;
 	}
 	if (!tables.symbols || !tables.strings || !tables.gnu_hash)
-		return 0;
-	symbol = find_symbol(&tables, search->name);
-	if (!symbol)
-		return 0;
-	search->found = (void *)(info->dlpi_addr + symbol->st_value);
-	return 1;
+		return NULL;
+	symbol = find_symbol(&tables, name);
+	return symbol ? (void *)(library->l_addr + symbol->st_value) : NULL;
 }
 
+/*
+ * The list of libraries is the loader's and changes under dlopen(). It is
+ * walked once, from the constructor or earlier: before there are threads.
+ */
 static void *look_for(const char *name)
 {
-	struct search search = {.name = name};
+	const struct link_map *library;
+	void *found;
 
-	dl_iterate_phdr(look_in, &search);
-	return search.found;
+	for (library = _r_debug.r_map; library; library = library->l_next) {
+		if (!is_c_library(library->l_name))
+			continue;
+		found = look_in(library, name);
+		if (found)
+			return found;
+	}
+	return NULL;
 }
 
-/* Two threads may both look: they find the same. */
 dlsym_fn *dl_real_dlsym_get(void)
 {
 	static void *known;
@@ -144,4 +141,10 @@ dlvsym_fn *dl_real_dlvsym_get(void)
 		__atomic_store_n(&known, found, __ATOMIC_RELAXED);
 	}
 	return (dlvsym_fn *)found;
+}
+
+__attribute__((constructor)) static void look_early(void)
+{
+	dl_real_dlsym_get();
+	dl_real_dlvsym_get();
 }

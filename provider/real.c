@@ -76,20 +76,30 @@ struct wanted {
 	bool optional;
 };
 
+/*
+ * What a call of ours would reach if we were not there: another interposer
+ * behind us, found as programs find it, without a version; else the library.
+ */
+static void *find_next(void *handle, const char *name, void *original)
+{
+	void *next = dl_real_dlsym(RTLD_NEXT, name);
+
+	if (next && next != dl_real_dlsym(handle, name))
+		return next;
+	return original;
+}
+
 static bool find_all(const struct wanted *wanted, size_t n, void *handle,
-		     bool next_first)
+		     bool through_others)
 {
 	void *found;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		found = NULL;
-		if (next_first)
-			found = dl_real_dlvsym(RTLD_NEXT, wanted[i].name,
-					       wanted[i].version);
-		if (!found)
-			found = dl_real_dlvsym(handle, wanted[i].name,
-					       wanted[i].version);
+		found = dl_real_dlvsym(handle, wanted[i].name,
+				       wanted[i].version);
+		if (found && through_others)
+			found = find_next(handle, wanted[i].name, found);
 		if (!found && !wanted[i].optional)
 			return false;
 		memcpy(wanted[i].to, &found, sizeof(found));

@@ -5,10 +5,10 @@
  * Nothing of ours links libibverbs: a program that never touches verbs must not
  * load it because of us. It is there when a verb is called, possibly loaded by
  * dlopen() without RTLD_GLOBAL (every Python extension does that), so the
- * originals are looked for first behind us in the search order (where another
- * interposer may stand), then through the library's own handle. Always with the
- * version we were built for: an unversioned look-up may find the IBVERBS_1.0
- * wrappers, whose structures have another layout.
+ * originals are looked for through the library's own handle, in the version we
+ * were built for: an unversioned reference may find the IBVERBS_1.0 wrappers,
+ * whose structures have another layout. Where another interposer stands behind
+ * us, hooks go on to it.
  */
 #ifndef DAXMR_REAL_H
 #define DAXMR_REAL_H

@@ -207,6 +207,9 @@ int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 		choice_open(&choice, moves ? addr : mr->addr,
 			    moves ? length : mr->length, rec.access,
 			    config_get()->strategy);
+		/* it needed ODP before, so the kernel did not pin it */
+		if (!moves)
+			choice.question.kernel = EFAULT;
 		choice_make(&choice, real, mr->context);
 		if (choice.route.strategy == STRATEGY_REFUSED ||
 		    (choice.route.strategy == STRATEGY_ODP && !known &&

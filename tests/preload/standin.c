@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mr_init_attr.h"
+#include "standin.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* The macros of verbs.h are for callers. */
+#undef ibv_reg_mr
+#undef ibv_reg_mr_iova
+
+EXPORT struct ibv_mr *ibv_reg_mr_ex(struct ibv_pd *pd,
+				    struct ibv_mr_init_attr *attr);
+EXPORT struct ibv_mr *standin_reg_mr_1_0(void *pd, void *addr, size_t length,
+					 int access);
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct standin_control control;
+
+EXPORT struct standin_control *standin_control(void)
+{
+	return &control;
+}
+
+static void count(enum standin_call call)
+{
+	__atomic_add_fetch(&control.seen.calls[call], 1, __ATOMIC_RELAXED);
+}
+
+static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
+			      uint64_t iova, unsigned int access)
+{
+	int refuse = control.refuse_all;
+	struct ibv_mr *mr;
+
+	pthread_mutex_lock(&lock);
+	control.seen.addr = addr;
+	control.seen.length = length;
+	control.seen.iova = iova;
+	control.seen.access = access;
+	pthread_mutex_unlock(&lock);
+	if (!refuse && !(access & IBV_ACCESS_ON_DEMAND))
+		refuse = control.refuse_plain;
+	if (refuse) {
+		errno = refuse;
+		return NULL;
+	}
+	mr = calloc(1, sizeof(*mr));
+	if (!mr)
+		return NULL;
+	mr->context = pd->context;
+	mr->pd = pd;
+	mr->addr = addr;
+	mr->length = length;
+	return mr;
+}
+
+EXPORT struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr,
+				       size_t length, uint64_t iova,
+				       unsigned int access)
+{
+	count(STANDIN_REG_MR_IOVA2);
+	return make_mr(pd, addr, length, iova, access);
+}
+
+/* As the real ones, these two go through the PLT and so meet a hook again. */
+EXPORT struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
+				 int access)
+{
+	count(STANDIN_REG_MR);
+	return ibv_reg_mr_iova2(pd, addr, length, (uintptr_t)addr,
+				(unsigned int)access);
+}
+
+EXPORT struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *pd, void *addr,
+				      size_t length, uint64_t iova, int access)
+{
+	count(STANDIN_REG_MR_IOVA);
+	return ibv_reg_mr_iova2(pd, addr, length, iova, (unsigned int)access);
+}
+
+EXPORT struct ibv_mr *ibv_reg_mr_ex(struct ibv_pd *pd,
+				    struct ibv_mr_init_attr *attr)
+{
+	count(STANDIN_REG_MR_EX);
+	return make_mr(pd, attr->addr, attr->length,
+		       attr->comp_mask & MR_INIT_ATTR_IOVA
+			       ? attr->iova
+			       : (uintptr_t)attr->addr,
+		       (unsigned int)attr->access);
+}
+
+EXPORT int ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
+			void *addr, size_t length, int access)
+{
+	(void)pd;
+	count(STANDIN_REREG_MR);
+	control.seen.flags = flags;
+	control.seen.addr = addr;
+	control.seen.length = length;
+	control.seen.access = (unsigned int)access;
+	if (control.refuse_all) {
+		errno = control.refuse_all;
+		return IBV_REREG_MR_ERR_CMD;
+	}
+	if (flags & IBV_REREG_MR_CHANGE_TRANSLATION) {
+		mr->addr = addr;
+		mr->length = length;
+	}
+	return 0;
+}
+
+EXPORT int ibv_dereg_mr(struct ibv_mr *mr)
+{
+	count(STANDIN_DEREG_MR);
+	if (control.refuse_dereg)
+		return control.refuse_dereg;
+	free(mr);
+	return 0;
+}
+
+/* The old ABI: another structure behind pd, nothing may look into it. */
+EXPORT struct ibv_mr *standin_reg_mr_1_0(void *pd, void *addr, size_t length,
+					 int access)
+{
+	(void)pd;
+	(void)addr;
+	(void)length;
+	(void)access;
+	count(STANDIN_REG_MR_1_0);
+	errno = EXDEV; /* nobody else sets this one */
+	return NULL;
+}
+__asm__(".symver standin_reg_mr_1_0, ibv_reg_mr@IBVERBS_1.0");
+
+/* The device. It has ODP when told so, and cannot be opened for a test. */
+static int query_device_ex(struct ibv_context *context,
+			   const struct ibv_query_device_ex_input *input,
+			   struct ibv_device_attr_ex *attr, size_t size)
+{
+	(void)context;
+	(void)input;
+	memset(attr, 0, size);
+	if (control.has_odp) {
+		attr->odp_caps.general_caps = IBV_ODP_SUPPORT;
+		attr->odp_caps.per_transport_caps.rc_odp_caps = 0x3f;
+	}
+	return 0;
+}
+
+EXPORT struct ibv_pd *standin_pd(void)
+{
+	static struct ibv_device device = {.name = "standin0"};
+	static struct verbs_context context = {
+		.query_device_ex = query_device_ex,
+		.sz = sizeof(struct verbs_context),
+		.context =
+			{
+				.device = &device,
+				.cmd_fd = -1,
+				.async_fd = -1,
+				.abi_compat = __VERBS_ABI_IS_EXTENDED,
+			},
+	};
+	static struct ibv_pd pd = {.context = &context.context};
+
+	return &pd;
+}
+
+/* The rest of what is looked up when the first hook is called. */
+#define ABSENT(name)                                                           \
+	EXPORT int standin_##name(void) __asm__(#name);                        \
+	int standin_##name(void)                                               \
+	{                                                                      \
+		errno = ENODEV;                                                \
+		return 0;                                                      \
+	}
+ABSENT(ibv_open_device)
+ABSENT(ibv_close_device)
+ABSENT(ibv_query_device)
+ABSENT(ibv_query_port)
+ABSENT(ibv_query_gid)
+ABSENT(ibv_alloc_pd)
+ABSENT(ibv_dealloc_pd)
+ABSENT(ibv_create_cq)
+ABSENT(ibv_destroy_cq)
+ABSENT(ibv_create_srq)
+ABSENT(ibv_destroy_srq)
+ABSENT(ibv_create_qp)
+ABSENT(ibv_modify_qp)
+ABSENT(ibv_destroy_qp)
+ABSENT(ibv_create_ah)
+ABSENT(ibv_destroy_ah)
