@@ -77,7 +77,7 @@ int odp_mr_prefetch(const struct verbs_table *verbs, struct ibv_mr *mr,
 		    uint64_t iova, unsigned int access, uint64_t bytes)
 {
 	enum ibv_advise_mr_advice advice =
-		access & IBV_ACCESS_LOCAL_WRITE
+		(access & IBV_ACCESS_LOCAL_WRITE)
 			? IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE
 			: IBV_ADVISE_MR_ADVICE_PREFETCH;
 	int saved_errno = errno;

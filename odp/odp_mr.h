@@ -26,7 +26,10 @@ struct ibv_mr *odp_mr_register(const struct verbs_table *verbs,
  * and waits for it; for writing where access has IBV_ACCESS_LOCAL_WRITE, as a
  * plain registration would. EAGAIN is tried again for a bounded time. Returns 0
  * or -errno; the MR is as good as before either way: what was not prefetched is
- * faulted in on first use.
+ * faulted in on first use. -EOPNOTSUPP: the device or its kernel cannot;
+ * -EINVAL also from rxe for an MR without IBV_ACCESS_LOCAL_WRITE; -EFAULT: a
+ * part of the range is not mapped, or lies beyond its file's end; -EAGAIN: the
+ * range changed for a second, all the time.
  */
 int odp_mr_prefetch(const struct verbs_table *verbs, struct ibv_mr *mr,
 		    uint64_t iova, unsigned int access, uint64_t bytes);

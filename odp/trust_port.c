@@ -37,7 +37,7 @@ static int gid_rank(struct ibv_device *device, uint8_t port, int index,
 /* Keeps the likeliest addresses, the best first, earlier ones before later. */
 static void find_gids(struct loop *loop, uint8_t port)
 {
-	int rank[LOOP_ADDRESSES];
+	int rank[LOOP_ADDRESSES] = {0};
 	int entries = loop->port_attr.gid_tbl_len;
 
 	/* Big tables are empty but for their start. */
@@ -56,7 +56,8 @@ static void find_gids(struct loop *loop, uint8_t port)
 			gid_rank(loop->context->device, port, i, &address.gid);
 		if (!this_rank)
 			continue;
-		for (at = loop->addresses; at && rank[at - 1] < this_rank; at--)
+		/* Those that it is better than move back, the last one out. */
+		for (at = LOOP_ADDRESSES; at && rank[at - 1] < this_rank; at--)
 			if (at < LOOP_ADDRESSES) {
 				rank[at] = rank[at - 1];
 				loop->address[at] = loop->address[at - 1];

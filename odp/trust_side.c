@@ -22,7 +22,7 @@ static unsigned int access_flags(const struct loop *loop,
 			      IBV_ACCESS_REMOTE_READ;
 
 	if (side->kind == MEMORY_READONLY)
-		return loop->caps.rc & IBV_ODP_SUPPORT_READ
+		return (loop->caps.rc & IBV_ODP_SUPPORT_READ)
 			       ? IBV_ACCESS_REMOTE_READ
 			       : 0;
 	if (loop->attr.orig_attr.atomic_cap != IBV_ATOMIC_NONE &&

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Of odp/: against a fake device, without libibverbs.
+add_library(unit-odp-fake STATIC
+    ${CMAKE_CURRENT_LIST_DIR}/odp_fake_move.c
+    ${CMAKE_CURRENT_LIST_DIR}/odp_fake_sysfs.c
+    ${CMAKE_CURRENT_LIST_DIR}/odp_fake_verbs.c)
+target_include_directories(unit-odp-fake PUBLIC ${CMAKE_CURRENT_LIST_DIR})
+target_link_libraries(unit-odp-fake PUBLIC daxmr-odp PkgConfig::CMOCKA Threads::Threads)
+
+foreach(name caps mr trust ports cache)
+    add_executable(unit-odp-${name} ${CMAKE_CURRENT_LIST_DIR}/odp_${name}_test.c)
+    target_link_libraries(unit-odp-${name} PRIVATE unit-odp-fake)
+    add_test(NAME unit-odp-${name} COMMAND unit-odp-${name})
+    set_tests_properties(unit-odp-${name} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 120)
+endforeach()
