@@ -17,7 +17,12 @@ static void explain_plain_failure(const struct region_call *call,
 	unsigned int kinds = choice->memory.kinds;
 	char names[320];
 
-	if (kinds == MEMORY_BIT(MEMORY_UNMAPPED))
+	if (call->length == 0)
+		log_sentence(LOG_WARN,
+			     "registration of 0 bytes at %p on %s failed (%s): "
+			     "there is nothing to register",
+			     call->addr, device, strerror(errno));
+	else if (kinds == MEMORY_BIT(MEMORY_UNMAPPED))
 		log_sentence(LOG_WARN,
 			     "registration of %zu bytes at %p on %s failed "
 			     "(%s): nothing is mapped there",

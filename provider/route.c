@@ -150,12 +150,13 @@ static void choose_odp(const struct route_question *question, const char *what,
 			 device, question->trust_seen);
 	} else {
 		decide(ret, STRATEGY_ODP, 0,
-		       "%s: pages on demand, %s; the kernel takes the pages "
-		       "back when the file is truncated or punched",
+		       "%s: on-demand paging, %s (%s); when the file is "
+		       "truncated or punched the kernel takes the pages back",
 		       what,
 		       question->trust == ROUTE_TRUST_YES
-			       ? question->trust_seen
-			       : "untested, by the user's wish");
+			       ? "tested"
+			       : "untested, as the user wishes",
+		       question->trust_seen);
 		return;
 	}
 	/* EINVAL or EOPNOTSUPP, it depends on the kernel */

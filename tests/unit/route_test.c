@@ -182,7 +182,7 @@ static void fsdax__missing_operation_is_named(void **state)
 	question.caps = &no_write;
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "write");
 	question.access = IBV_ACCESS_REMOTE_READ;
-	check(&question, STRATEGY_ODP, 0, "pages on demand");
+	check(&question, STRATEGY_ODP, 0, "on-demand paging, tested");
 }
 
 static void fsdax__strategies_of_later_are_refused_by_name(void **state)

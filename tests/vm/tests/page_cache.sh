@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# A page-cache file that the kernel refuses to pin (6.5 on) goes ODP; one that it pins is left alone.
+# on: 6.1-stock-xfs new-stock-xfs new-fixed-xfs new-fixed-ext4
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$SRC/tests/vm/tests/lib.sh"
+
+modprobe loop
+# an ext4 without DAX
+truncate -s 64M /tmp/image
+mkfs.ext4 -q /tmp/image
+mkdir -p /root/cached
+mount -o loop /tmp/image /root/cached
+status=0
+out=$("$daxmr" run --log info -- "$programs/rdma_pattern" /root/cached/f /tmp/model 100 2>&1) || status=$?
+case $CONFIG in
+6.1-*)
+	test $status = 0 || fail "$out"
+	has_not "$out" 'odp:'
+	;;
+new-stock-*)
+	test $status = 1 || fail "status $status: $out"
+	has "$out" 'Bad address'
+	has "$out" 'page-cache file /root/cached/f \(ext4\) cannot be registered.*corrupts data'
+	;;
+new-fixed-*)
+	test $status = 0 || fail "$out"
+	has "$out" 'odp: page-cache file /root/cached/f'
+	cmp /root/cached/f /tmp/model || fail "the file is not as it must be"
+	;;
+esac
+umount /root/cached
