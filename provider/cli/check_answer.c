@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Trial registrations of one file on one device, and the verdict.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+#include "odp_mr.h"
+
+/* More than the trust test and the queues of its device lock. */
+#define TRUST_MEMLOCK (1u << 20)
+
+static void note(struct check_answer *answer, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void note(struct check_answer *answer, const char *format, ...)
+{
+	va_list args;
+
+	if (answer->notes == CHECK_NOTES)
+		return;
+	va_start(args, format);
+	vsnprintf(answer->note[answer->notes++], sizeof(answer->note[0]),
+		  format, args);
+	va_end(args);
+}
+
+/* What storage programs ask for. */
+static unsigned int access_flags(bool writable)
+{
+	return IBV_ACCESS_REMOTE_READ |
+	       (writable ? IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE
+			 : 0);
+}
+
+/* 0 or the kernel's errno. */
+static int done(const struct real_verbs *real, struct ibv_mr *mr)
+{
+	if (!mr)
+		return errno;
+	real->table.dereg_mr(mr);
+	return 0;
+}
+
+static int try_plain(const struct check_sample *sample,
+		     const struct check_device *device,
+		     const struct real_verbs *real)
+{
+	if (sample->touch == CHECK_TOUCH_NONE)
+		return ROUTE_KERNEL_NOT_ASKED;
+	errno = 0;
+	return done(real, real->table.reg_mr_iova2(
+				  device->pd, sample->addr, sample->length,
+				  (uintptr_t)sample->addr,
+				  access_flags(sample->writable)));
+}
+
+/* Pages on demand are not touched by it: the file itself. */
+static int try_odp(const struct check_file *file,
+		   const struct check_device *device,
+		   const struct real_verbs *real)
+{
+	errno = 0;
+	return done(real, odp_mr_register(&real->table, device->pd, file->addr,
+					  file->length, (uintptr_t)file->addr,
+					  access_flags(file->writable)));
+}
+
+static void verdict_odp(struct check_answer *answer, const char *why)
+{
+	answer->works = answer->odp == 0;
+	answer->error = answer->odp;
+	if (answer->works)
+		snprintf(answer->why, sizeof(answer->why), "%s", why);
+	else
+		snprintf(answer->why, sizeof(answer->why),
+			 "%s; and yet the kernel refused the registration with "
+			 "on-demand paging: %s",
+			 why, strerror(answer->odp));
+}
+
+static void verdict_plain(struct check_answer *answer,
+			  const struct check_file *file, const char *why)
+{
+	const struct check_sample *sample = &file->sample;
+	bool is_enough = sample->writable || !file->writable;
+
+	answer->works = answer->kernel == 0 && is_enough;
+	answer->error = answer->kernel > 0 ? answer->kernel : 0;
+	if (answer->works)
+		snprintf(answer->why, sizeof(answer->why),
+			 "%s; the kernel registered it", why);
+	else if (answer->kernel == 0)
+		snprintf(answer->why, sizeof(answer->why),
+			 "%s; the kernel registered it read-only, and for "
+			 "writing it could not be tried without changing it "
+			 "(%s)",
+			 why, sample->why);
+	else if (answer->error)
+		snprintf(answer->why, sizeof(answer->why),
+			 "%s; the kernel refused: %s%s", why,
+			 strerror(answer->error),
+			 answer->error == ENOMEM
+				 ? "; raise the limit on locked memory "
+				   "(ulimit -l, LimitMEMLOCK=)"
+				 : "");
+	else
+		snprintf(answer->why, sizeof(answer->why),
+			 "%s; it could not be tried without changing it (%s)",
+			 why, sample->why);
+}
+
+static void add_notes(struct check_answer *answer,
+		      const struct check_file *file,
+		      const struct check_device *device,
+		      const struct check_limits *limits)
+{
+	if (!file->writable)
+		note(answer, "%s: mapped and registered read-only",
+		     file->read_only_why);
+	if (!file->size && file->memory.kinds != MEMORY_BIT(MEMORY_DEVDAX))
+		note(answer,
+		     "the file is empty: access fails until it has a size "
+		     "(truncate -s, fallocate)");
+	if (answer->verdict == STRATEGY_REFUSED && device->caps.has_odp &&
+	    device->trust.verdict == ODP_NO_VERDICT && !device->has_active_port)
+		note(answer,
+		     "no port of %s is active: bring one up and check again, "
+		     "and its on-demand paging can be tested",
+		     device->name);
+	else if (answer->verdict == STRATEGY_REFUSED && device->caps.has_odp &&
+		 device->trust.verdict == ODP_NO_VERDICT &&
+		 !limits->cap_ipc_lock && limits->memlock_soft < TRUST_MEMLOCK)
+		note(answer,
+		     "the test of on-demand paging locks some pages, and the "
+		     "limit on locked memory is %llu bytes: raise it (ulimit "
+		     "-l, LimitMEMLOCK=) and check again",
+		     (unsigned long long)limits->memlock_soft);
+	if (answer->verdict != STRATEGY_PASSTHROUGH)
+		return;
+	if (!limits->cap_ipc_lock && limits->memlock_soft < file->size)
+		note(answer,
+		     "the limit on locked memory (%llu bytes) is smaller than "
+		     "the file (%llu): raise it (ulimit -l, LimitMEMLOCK=) to "
+		     "register all of it",
+		     (unsigned long long)limits->memlock_soft,
+		     (unsigned long long)file->size);
+	if (answer->works && (file->memory.kinds & MEMORY_PAGECACHE_BITS))
+		note(answer,
+		     "not persistent when a peer's write is acknowledged, and "
+		     "after a truncate the device writes to pages that are no "
+		     "longer the file's");
+}
+
+/*
+ * Kernels before 6.2 register no read-only shared mapping at all. Where only
+ * the trial was read-only, not the file, that answer says nothing.
+ */
+static void judge_read_only(struct check_answer *answer,
+			    const struct check_file *file,
+			    const struct check_device *device,
+			    const struct real_verbs *real)
+{
+	if (file->sample.writable || answer->kernel != EFAULT ||
+	    check_sample_read_only_works(real, device->pd))
+		return;
+	note(answer,
+	     "this kernel registers no read-only mapping of any shared file");
+	if (file->writable)
+		answer->kernel = ROUTE_KERNEL_NOT_ASKED;
+}
+
+void check_answer_find(const struct check_file *file,
+		       const struct check_device *device,
+		       const struct check_limits *limits,
+		       const struct real_verbs *real, enum strategy wish,
+		       struct check_answer *ret)
+{
+	struct choice choice;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->kernel = try_plain(&file->sample, device, real);
+	ret->odp = ROUTE_KERNEL_NOT_ASKED;
+	judge_read_only(ret, file, device, real);
+	choice_open(&choice, file->addr, file->length,
+		    access_flags(file->writable), wish);
+	choice.question.kernel = ret->kernel;
+	choice_make(&choice, real, device->context);
+	ret->verdict = choice.route.strategy;
+	switch (ret->verdict) {
+	case STRATEGY_ODP:
+		ret->odp = try_odp(file, device, real);
+		verdict_odp(ret, choice.route.why);
+		break;
+	case STRATEGY_PASSTHROUGH:
+		verdict_plain(ret, file, choice.route.why);
+		break;
+	default:
+		ret->error = choice.route.error;
+		snprintf(ret->why, sizeof(ret->why), "%s", choice.route.why);
+	}
+	if (ret->error)
+		ret->verdict = STRATEGY_REFUSED;
+	add_notes(ret, file, device, limits);
+}

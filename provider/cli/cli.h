@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the commands of daxmr have in common.
+ *
+ * Each command is a function like main(): argv[0] is "daxmr run", it returns
+ * the exit status. Messages go to standard error, one sentence a line; standard
+ * output has what was asked for and nothing else.
+ */
+#ifndef DAXMR_CLI_H
+#define DAXMR_CLI_H
+
+enum cli_exit {
+	CLI_OK = 0,
+	CLI_REFUSED = 1, /* check: something would not work */
+	CLI_USAGE = 2,	 /* also: nothing there to be checked */
+	/* run, as env(1) and nice(1) do it */
+	CLI_NO_PRELOAD = 125,
+	CLI_NOT_EXECUTABLE = 126,
+	CLI_NOT_FOUND = 127,
+};
+
+int run_main(int argc, char **argv);
+int check_main(int argc, char **argv);
+
+/* "daxmr run: " and the sentence on standard error. */
+void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same, and where to read on. Gives CLI_USAGE. */
+int cli_usage_error(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+/* The name that cli_error() begins with: argv[0] of the command. */
+void cli_name_set(const char *name);
+
+#endif

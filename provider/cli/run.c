@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * daxmr run: sets the environment up and becomes the program.
+ *
+ * The program replaces this process, so its exit status, its signals, its
+ * terminal and its process id are its own. Nothing is written to standard
+ * output, and nothing to standard error unless there is something to warn of.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "config.h"
+#include "run_preload.h"
+#include "run_program.h"
+
+static void print_help(void)
+{
+	fputs("usage: daxmr run [OPTION]... [--] PROG [ARGUMENT]...\n"
+	      "\n"
+	      "Run PROG so that its RDMA registrations of files in persistent "
+	      "memory work.\n"
+	      "\n"
+	      "  --strategy=S    auto, passthrough, odp, staged or pinned "
+	      "(auto)\n"
+	      "  --prefetch=P    on, off or a size such as 64M: how much of "
+	      "an\n"
+	      "                  on-demand region is faulted in at "
+	      "registration (on)\n"
+	      "  --log=LEVEL     off, error, warn, info or debug (warn)\n"
+	      "  --help          this text\n"
+	      "\n"
+	      "Exit status: PROG's own, or 2 (these arguments are not "
+	      "understood),\n"
+	      "125 (libdaxmr-preload.so is missing), 126 (PROG cannot be run), "
+	      "127 (no PROG).\n"
+	      "\n"
+	      "See daxmr-run(1).\n",
+	      stdout);
+}
+
+/* What can be said by option and by environment, and how it is checked. */
+static bool is_strategy(const char *text)
+{
+	enum strategy strategy;
+
+	return config_parse_strategy(text, &strategy) == 0;
+}
+
+static bool is_prefetch(const char *text)
+{
+	uint64_t bytes;
+
+	return config_parse_prefetch(text, &bytes) == 0;
+}
+
+static bool is_log(const char *text)
+{
+	enum log_level level;
+
+	return config_parse_log(text, &level) == 0;
+}
+
+static const struct policy {
+	const char *option;
+	const char *variable;
+	bool (*is_valid)(const char *text);
+	const char *values;
+} policies[] = {
+	{"strategy", "DAXMR_STRATEGY", is_strategy, CONFIG_STRATEGY_VALUES},
+	{"prefetch", "DAXMR_PREFETCH", is_prefetch, CONFIG_PREFETCH_VALUES},
+	{"log", "DAXMR_LOG", is_log, CONFIG_LOG_VALUES},
+};
+
+#define POLICIES (sizeof(policies) / sizeof(policies[0]))
+
+static int set_policy(const struct policy *policy, const char *value)
+{
+	if (!policy->is_valid(value))
+		return cli_usage_error("--%s=%s is not %s", policy->option,
+				       value, policy->values);
+	if (setenv(policy->variable, value, 1) < 0) {
+		cli_error("cannot set %s: %s", policy->variable,
+			  strerror(errno));
+		return CLI_NO_PRELOAD;
+	}
+	return 0;
+}
+
+/*
+ * The library would take its default for a value that makes no sense, and say
+ * so in a log that may be off. Here somebody is looking.
+ */
+static int check_environment(void)
+{
+	const char *value;
+	size_t i;
+
+	for (i = 0; i < POLICIES; i++) {
+		value = getenv(policies[i].variable);
+		if (value && !policies[i].is_valid(value))
+			return cli_usage_error("%s=%s in the environment is "
+					       "not %s",
+					       policies[i].variable, value,
+					       policies[i].values);
+	}
+	return 0;
+}
+
+static int become(char **argv)
+{
+	int error;
+
+	execvp(argv[0], argv);
+	error = errno;
+	if (error != ENOENT)
+		cli_error("%s cannot be run: %s", argv[0], strerror(error));
+	else if (strchr(argv[0], '/') && access(argv[0], F_OK) == 0)
+		cli_error("%s cannot be run: the interpreter or loader that "
+			  "it names is not there",
+			  argv[0]);
+	else
+		cli_error("%s cannot be run: there is no such program%s",
+			  argv[0], strchr(argv[0], '/') ? "" : " in PATH");
+	return error == ENOENT ? CLI_NOT_FOUND : CLI_NOT_EXECUTABLE;
+}
+
+int run_main(int argc, char **argv)
+{
+	enum {
+		HELP = 256,
+		POLICY
+	};
+	static const struct option options[] = {
+		{"strategy", required_argument, NULL, POLICY},
+		{"prefetch", required_argument, NULL, POLICY + 1},
+		{"log", required_argument, NULL, POLICY + 2},
+		{"help", no_argument, NULL, HELP},
+		{NULL, 0, NULL, 0},
+	};
+	char *preload;
+	int option, r;
+
+	/* "+": options of PROG are PROG's */
+	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		if (option == HELP) {
+			print_help();
+			return CLI_OK;
+		}
+		if (option == '?') {
+			fprintf(stderr, "Try '%s --help'.\n", argv[0]);
+			return CLI_USAGE;
+		}
+		r = set_policy(&policies[option - POLICY], optarg);
+		if (r)
+			return r;
+	}
+	if (optind == argc)
+		return cli_usage_error("no program is named");
+	r = check_environment();
+	if (r)
+		return r;
+	preload = preload_find();
+	if (!preload)
+		return CLI_NO_PRELOAD;
+	r = preload_add(preload);
+	if (r == 0) {
+		program_warn(argv[optind], preload);
+		r = become(argv + optind);
+	}
+	free(preload);
+	return r;
+}
