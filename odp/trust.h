@@ -47,8 +47,8 @@ struct odp_trust {
  *
  * Needs a port that is up and at most 24 pages that may be locked. Makes a
  * context, a PD and QPs of its own and takes everything down again, prints
- * nothing, keeps errno. Takes 0.2 seconds with soft-RoCE under emulation, at
- * most about two on a device that does not answer.
+ * nothing, keeps errno. Takes 0.2 seconds with soft-RoCE in an emulated
+ * machine, one on a device that does not answer, at most six.
  */
 void odp_trust_test(const struct verbs_table *verbs, struct ibv_device *device,
 		    struct odp_trust *ret);

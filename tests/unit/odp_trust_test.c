@@ -160,7 +160,7 @@ static void trust__no_completions_are_no_verdict_in_bounded_time(void **state)
 	(void)state;
 	trust = tested(FAKE_SILENT);
 	assert_int_equal(trust.verdict, ODP_NO_VERDICT);
-	assert_non_null(strstr(trust.seen, "does not reach itself"));
+	assert_non_null(strstr(trust.seen, "does not send to itself"));
 	assert_true(trust.time_us < 3000000);
 	assert_false(odp_trust_ok(&trust, &fake.device));
 }
