@@ -108,7 +108,7 @@ struct check_answer {
 	enum strategy verdict;
 	bool works;
 	int error; /* what the program would get, 0 where it works */
-	char why[1200];
+	char why[1600];
 	int kernel; /* the plain trial: ROUTE_KERNEL_NOT_ASKED, 0 or errno */
 	int odp;    /* the same with on-demand paging */
 	unsigned int notes;

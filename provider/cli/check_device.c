@@ -120,6 +120,26 @@ static void ask_odp(struct check_device *device, const struct real_verbs *real)
 	device->is_trusted = odp_trust_ok(&device->trust, ibv);
 }
 
+/* libibverbs tries several ways, and its errno is that of the last. */
+static void explain_closed(struct check_device *device,
+			   const struct ibv_device *ibv)
+{
+	int error = errno;
+	char path[96];
+
+	snprintf(path, sizeof(path), "/dev/infiniband/%s", ibv->dev_name);
+	if (access(path, R_OK | W_OK) < 0 && errno == EACCES)
+		snprintf(device->problem, sizeof(device->problem),
+			 "%s cannot be opened: this user may not read and "
+			 "write %s (its owner, group or mode, often set by "
+			 "udev rules, have to allow it)",
+			 device->name, path);
+	else
+		snprintf(device->problem, sizeof(device->problem),
+			 "%s cannot be opened (%s): %s", device->name, path,
+			 strerror(error));
+}
+
 void check_device_open(struct check_device *device,
 		       const struct real_verbs *real, struct ibv_device *ibv)
 {
@@ -131,10 +151,7 @@ void check_device_open(struct check_device *device,
 	find_driver(device);
 	device->context = real->table.open_device(ibv);
 	if (!device->context) {
-		snprintf(device->problem, sizeof(device->problem),
-			 "%s cannot be opened: %s (who may open "
-			 "/dev/infiniband/%s?)",
-			 device->name, strerror(errno), ibv->dev_name);
+		explain_closed(device, ibv);
 		return;
 	}
 	r = real->table.query_device_ex(device->context, NULL, &attr);

@@ -166,6 +166,10 @@ static int look(struct check_file *file)
 	if (S_ISREG(stx.stx_mode)) {
 		check_dax_explain(file, &stx);
 	} else {
+		char size[32];
+
+		if (read_sysfs(&stx, "size", size, sizeof(size)))
+			file->size = strtoull(size, NULL, 0);
 		file->is_dax = true;
 		snprintf(file->dax_why, sizeof(file->dax_why),
 			 "a device-dax, which can be registered as it is");
