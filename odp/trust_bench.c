@@ -28,7 +28,7 @@ char *round_name(const struct round *round, char *text, size_t size)
 	};
 	const char *op = ops[round->op];
 
-	if (round->op == ROUND_SEND && round->to != MEMORY_PLAIN)
+	if (round->op == ROUND_SEND && round->to != SIDE_PLAIN)
 		op = link_has_srq(round->link) ? "shared receive" : "receive";
 	snprintf(text, size, "%s %s", links[round->link], op);
 	return text;
@@ -39,10 +39,10 @@ static void describe_memory(const struct bench *bench, unsigned int i,
 			    char *text, size_t size)
 {
 	static const char *const kinds[] = {
-		[MEMORY_PLAIN] = "plain",
-		[MEMORY_ODP] = "on-demand",
-		[MEMORY_READONLY] = "read-only on-demand",
-		[MEMORY_SHIFTED] = "on-demand (iova not its address)",
+		[SIDE_PLAIN] = "plain",
+		[SIDE_ODP] = "on-demand",
+		[SIDE_READONLY] = "read-only on-demand",
+		[SIDE_SHIFTED] = "on-demand (iova not its address)",
 	};
 	const struct side *side = &bench->to;
 	const char *way = "into";

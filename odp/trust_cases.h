@@ -24,8 +24,8 @@ enum round_op {
 struct round {
 	enum link_type link;
 	enum round_op op;
-	enum memory_kind from;
-	enum memory_kind to;
+	enum side_memory from;
+	enum side_memory to;
 	unsigned int stages; /* bits 1 << enum side_stage */
 	uint32_t needs;	     /* what the capabilities have to claim */
 };

@@ -21,7 +21,7 @@ static unsigned int access_flags(const struct loop *loop,
 	unsigned int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
 			      IBV_ACCESS_REMOTE_READ;
 
-	if (side->kind == MEMORY_READONLY)
+	if (side->kind == SIDE_READONLY)
 		return (loop->caps.rc & IBV_ODP_SUPPORT_READ)
 			       ? IBV_ACCESS_REMOTE_READ
 			       : 0;
@@ -31,7 +31,7 @@ static unsigned int access_flags(const struct loop *loop,
 	return access;
 }
 
-int side_open(struct loop *loop, struct side *side, enum memory_kind kind,
+int side_open(struct loop *loop, struct side *side, enum side_memory kind,
 	      uint32_t page)
 {
 	const struct verbs_table *verbs = loop->verbs;
@@ -41,7 +41,7 @@ int side_open(struct loop *loop, struct side *side, enum memory_kind kind,
 
 	side->kind = kind;
 	side->access = access_flags(loop, side);
-	if (kind == MEMORY_SHIFTED) {
+	if (kind == SIDE_SHIFTED) {
 		shift = SHIFT_PAGES * (size_t)page;
 		length += shift;
 	}
@@ -49,7 +49,7 @@ int side_open(struct loop *loop, struct side *side, enum memory_kind kind,
 	if (err)
 		return loop_fail(loop, -err, "no memory to test with");
 	side->iova = (uintptr_t)side->scratch.base + shift;
-	if (kind == MEMORY_READONLY) {
+	if (kind == SIDE_READONLY) {
 		err = scratch_protect(&side->scratch, true);
 		if (err)
 			return loop_fail(loop, -err, "mprotect failed");
@@ -80,7 +80,7 @@ int side_prepare(struct loop *loop, struct side *side, enum side_stage stage,
 		 enum scratch_letters letters, uint32_t seed)
 {
 	struct scratch *scratch = &side->scratch;
-	bool readonly = side->kind == MEMORY_READONLY;
+	bool readonly = side->kind == SIDE_READONLY;
 	int err = 0;
 
 	if (side_is_odp(side) && stage == STAGE_UNTOUCHED) {

@@ -15,11 +15,11 @@
 #include "trust_mem.h"
 #include "trust_shape.h"
 
-enum memory_kind {
-	MEMORY_PLAIN,	 /* an ordinary MR */
-	MEMORY_ODP,	 /* an on-demand MR */
-	MEMORY_READONLY, /* an on-demand MR, mapping and MR not writable */
-	MEMORY_SHIFTED,	 /* an on-demand MR whose iova isn't its address */
+enum side_memory {
+	SIDE_PLAIN,    /* an ordinary MR */
+	SIDE_ODP,      /* an on-demand MR */
+	SIDE_READONLY, /* an on-demand MR, mapping and MR not writable */
+	SIDE_SHIFTED,  /* an on-demand MR whose iova isn't its address */
 };
 
 /* The states that the on-demand memory goes through, in order. */
@@ -34,7 +34,7 @@ enum side_stage {
 #define STAGES_ALL ((1u << STAGE_COUNT) - 1)
 
 struct side {
-	enum memory_kind kind;
+	enum side_memory kind;
 	struct scratch scratch;
 	struct ibv_mr *mr;
 	uint64_t iova; /* of the first byte */
@@ -44,14 +44,14 @@ struct side {
 
 static inline bool side_is_odp(const struct side *side)
 {
-	return side->kind != MEMORY_PLAIN;
+	return side->kind != SIDE_PLAIN;
 }
 
 /*
  * Both return 0, or -1 and the loop has a reason. A side that is all zeroes,
  * or could not be opened, can be closed.
  */
-int side_open(struct loop *loop, struct side *side, enum memory_kind kind,
+int side_open(struct loop *loop, struct side *side, enum side_memory kind,
 	      uint32_t page);
 void side_close(struct loop *loop, struct side *side);
 

@@ -9,6 +9,8 @@ static void ask_trust(struct choice *choice, const struct real_verbs *real,
 {
 	odp_trust_get(&real->table, device, &choice->trust);
 	choice->question.trust_seen = choice->trust.seen;
+	choice->question.trust_moved_iova =
+		odp_trust_iova_ok(&choice->trust, device);
 	if (choice->trust.verdict == ODP_WRONG)
 		choice->question.trust = ROUTE_TRUST_NO;
 	else if (odp_trust_ok(&choice->trust, device))

@@ -133,6 +133,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 	log_clear_sentence();
 	choice_open(&choice, call->addr, call->length, call->access,
 		    config_get()->strategy);
+	choice.question.moved_iova = call->iova != (uintptr_t)call->addr;
 	route_choose(&choice.question, &choice.route);
 	if (choice.route.needs == ROUTE_NEEDS_NOTHING &&
 	    choice.route.strategy == STRATEGY_PASSTHROUGH) {

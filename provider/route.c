@@ -115,12 +115,38 @@ static int plain_errno(const struct route_question *question)
 	return question->kernel > 0 ? question->kernel : EOPNOTSUPP;
 }
 
+static const char *why_not_plain(const struct route_question *question,
+				 char *text, size_t size)
+{
+	if (question->memory->kinds & MEMORY_FSDAX_BITS)
+		return "the kernel does not let a device pin its pages";
+	snprintf(text, size, "the kernel refused to pin its pages (%s)",
+		 strerror(plain_errno(question)));
+	return text;
+}
+
+/* Empty where the name is none that leads to the file. */
+static const char *advise_check(const struct memory_file *file, char *text,
+				size_t size)
+{
+	text[0] = '\0';
+	if (file->name[0] == '/' && !strstr(file->name, " (deleted)"))
+		snprintf(text, size, " (daxmr check %s)", file->name);
+	return text;
+}
+
+static bool is_moved(const struct route_question *question)
+{
+	return question->moved_iova ||
+	       (question->access & IBV_ACCESS_ZERO_BASED);
+}
+
 static void choose_odp(const struct route_question *question, const char *what,
 		       struct route *ret)
 {
 	const struct odp_caps *caps = question->caps;
 	const char *device = question->device;
-	char names[80], because[240];
+	char names[80], because[400], plain[120], advice[300];
 	uint32_t missing;
 
 	if (!caps) {
@@ -148,6 +174,12 @@ static void choose_odp(const struct route_question *question, const char *what,
 		snprintf(because, sizeof(because),
 			 "the on-demand paging of %s could not be tested (%s)",
 			 device, question->trust_seen);
+	} else if (is_moved(question) && !question->trust_moved_iova) {
+		snprintf(because, sizeof(because),
+			 "the on-demand paging of %s does not work where the "
+			 "iova is not the address (ibv_reg_mr_iova, "
+			 "IBV_ACCESS_ZERO_BASED)",
+			 device);
 	} else {
 		decide(ret, STRATEGY_ODP, 0,
 		       "%s: on-demand paging, %s (%s); when the file is "
@@ -163,13 +195,10 @@ static void choose_odp(const struct route_question *question, const char *what,
 	ret->ask_kernel =
 		!caps->has_odp && (question->access & IBV_ACCESS_ON_DEMAND);
 	decide(ret, STRATEGY_REFUSED, plain_errno(question),
-	       "%s cannot be registered: the kernel does not let a device pin "
-	       "its pages, and %s; register ordinary memory and copy, or use a "
-	       "device with working on-demand paging (daxmr check %s)",
-	       what, because,
-	       question->memory->file.name[0] == '/'
-		       ? question->memory->file.name
-		       : "FILE");
+	       "%s cannot be registered: %s, and %s; register ordinary memory "
+	       "and copy, or use a device with working on-demand paging%s",
+	       what, why_not_plain(question, plain, sizeof(plain)), because,
+	       advise_check(&question->memory->file, advice, sizeof(advice)));
 }
 
 void route_choose(const struct route_question *question, struct route *ret)

@@ -55,7 +55,9 @@ struct route_question {
 	const struct odp_caps *caps; /* NULL: not asked yet */
 	enum route_trust trust;
 	const char *trust_seen; /* what the trust test saw, for sentences */
+	bool trust_moved_iova;	/* for an MR whose iova is not its address */
 	unsigned int access;	/* the program's own flags */
+	bool moved_iova;	/* the iova is not the address */
 	int kernel;		/* its answer to the plain registration */
 	enum strategy wish;
 };

@@ -173,6 +173,22 @@ static void fsdax__unproven_odp_is_refused_unless_wished(void **state)
 	check(&question, STRATEGY_ODP, 0, "untested");
 }
 
+/* A path that no longer leads to the file is no advice. */
+static void fsdax__deleted_file_is_not_to_be_checked_by_name(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+	struct route route;
+
+	(void)state;
+	question.caps = &no_odp;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP,
+	      "(daxmr check /mnt/pmem/f)");
+	strcpy(memory.file.name, "/mnt/pmem/f (deleted)");
+	route_choose(&question, &route);
+	assert_null(strstr(route.why, "daxmr check"));
+}
+
 static void fsdax__missing_operation_is_named(void **state)
 {
 	struct memory memory = fsdax();
@@ -183,6 +199,23 @@ static void fsdax__missing_operation_is_named(void **state)
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "write");
 	question.access = IBV_ACCESS_REMOTE_READ;
 	check(&question, STRATEGY_ODP, 0, "on-demand paging, tested");
+}
+
+static void fsdax__moved_iova_needs_a_device_that_can(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.moved_iova = true;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "iova");
+	question.trust_moved_iova = true;
+	check(&question, STRATEGY_ODP, 0, "tested");
+	question.moved_iova = false;
+	question.trust_moved_iova = false;
+	check(&question, STRATEGY_ODP, 0, "tested");
+	question.access |= IBV_ACCESS_ZERO_BASED;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "ZERO_BASED");
 }
 
 static void fsdax__strategies_of_later_are_refused_by_name(void **state)
@@ -221,6 +254,8 @@ static void page_cache__goes_odp_only_after_the_kernel_refused(void **state)
 	question.kernel = EFAULT;
 	check(&question, STRATEGY_ODP, 0, "page-cache file");
 	question.caps = &no_odp;
+	check(&question, STRATEGY_REFUSED, EFAULT,
+	      "kernel refused to pin its pages (Bad address)");
 	check(&question, STRATEGY_REFUSED, EFAULT, "no on-demand paging");
 }
 
@@ -286,7 +321,10 @@ int main(void)
 		cmocka_unit_test(
 			fsdax__corrupting_odp_is_refused_whatever_is_wished),
 		cmocka_unit_test(fsdax__unproven_odp_is_refused_unless_wished),
+		cmocka_unit_test(
+			fsdax__deleted_file_is_not_to_be_checked_by_name),
 		cmocka_unit_test(fsdax__missing_operation_is_named),
+		cmocka_unit_test(fsdax__moved_iova_needs_a_device_that_can),
 		cmocka_unit_test(
 			fsdax__strategies_of_later_are_refused_by_name),
 		cmocka_unit_test(passthrough_wish__decides_everything),

@@ -118,6 +118,38 @@ static void whole_parts_and_odd_ranges(void)
 	munmap(addr, SIZE);
 }
 
+/* The same bytes at another iova: ibv_reg_mr_iova(). */
+static void moved_iova(void)
+{
+	unsigned char *addr = new_file("iova");
+	uint64_t iova = 1UL << 40;
+	struct ibv_mr *mr =
+		ibv_reg_mr_iova(server.pd, addr, SIZE, iova, REMOTE_ALL);
+	int got = mr ? 0 : errno;
+	enum ibv_wc_status status;
+
+	if (got != file_result()) {
+		printf("not ok: an iova of its own: %s: %s\n", strerror(got),
+		       errormsg());
+		failures++;
+	}
+	if (mr) {
+		ends_connect(&server, &peer);
+		memset(buffer, 0xee, SIZE);
+		status = end_rdma(&peer, IBV_WR_RDMA_READ, buffer_mr, buffer,
+				  SIZE - 777, iova + 777, mr->rkey);
+		if (status || memcmp(buffer, addr + 777, SIZE - 777)) {
+			printf("not ok: an iova of its own, read by a peer: "
+			       "%s\n",
+			       status ? ibv_wc_status_str(status)
+				      : "wrong bytes");
+			failures++;
+		}
+	}
+	done(mr);
+	munmap(addr, SIZE);
+}
+
 /* What the kernel says of no bytes is not ours to change. */
 static void no_bytes(void)
 {
@@ -258,6 +290,7 @@ int main(int argc, char **argv)
 	buffer_mr = end_register(&peer, buffer, SIZE, REMOTE_ALL);
 
 	whole_parts_and_odd_ranges();
+	moved_iova();
 	no_bytes();
 	beyond_the_end();
 	unmapped();
