@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What happens to a leased file, as a table: pure code against a clock and
+ * actions that the caller supplies. No descriptor, no thread, no system call
+ * in here.
+ *
+ *            granted                    break heard, release asked
+ *   FREE ------------> HELD ------------------------------------> BREAKING
+ *    ^                 ^  |                                       ^ |  |  |
+ *    |                 |  | revoked unheard                       | |  |  |
+ *    |          merged |  +------------------> LOST <-------------|-+  |  |
+ *    |                 |                       |  ^     unlocked:   |  |  |
+ *    |                 |               retaken |  | revoked EAGAIN  |  |  |
+ *    |                 |                       v  |                 |  |  |
+ *    |                 +-------------------- MERGING ---------------+  |  |
+ *    |                                         ^      break heard,     |  |
+ *    |                                 retaken |     release asked     |  |
+ *    |                                         |                       |  |
+ *    |                                      YIELDED <------------------+  |
+ *    |                                         |       unlocked: 0        |
+ *    +-----------------------------------------+--------------------------+
+ *       release asked: from BREAKING unlocked, from YIELDED and LOST at once
+ *       where nothing is unwritten, else when it has been retaken and written
+ *       (by way of MERGING), or at the release's deadline
+ *
+ * What each state owns:
+ *   FREE      nothing.
+ *   HELD      the lease. Nobody else has the file open. Reading and writing it
+ *             is ours.
+ *   BREAKING  the lease, until the kernel's time is up: somebody waits, or the
+ *             owner wants it back. The consent is asked for, the merge that was
+ *             interrupted ended, what differs flushed, the lease unlocked; all
+ *             within break_ns of hearing the break. What isn't written by then
+ *             stays unwritten: the lease is given back before the kernel takes
+ *             it.
+ *   YIELDED   no lease, but it was ours until we gave it back: what was written
+ *             was seen by whoever opened. Tried again with growing pauses.
+ *   MERGING   the lease, and a file that others have had.
+ *   LOST      no lease: the kernel took it. Tried again as in YIELDED; nothing
+ *             may be written to the file before.
+ *
+ * Pauses: after a yield the lease is left alone for pause_min_ns, twice that if
+ * it had been held for less than ten such pauses, and so on up to pause_max_ns:
+ * openers that do not wait (O_NONBLOCK) get their turn, however often the file
+ * is broken. Each attempt that fails doubles the pause to the next; the news
+ * that an opener went ends it.
+ *
+ * Not thread-safe: a recall belongs to one thread. Actions are called from
+ * recall_run() and the events below, and must not call back into the recall.
+ */
+#ifndef DAXMR_LEASE_RECALL_H
+#define DAXMR_LEASE_RECALL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum recall_state {
+	RECALL_FREE,
+	RECALL_HELD,
+	RECALL_BREAKING,
+	RECALL_YIELDED,
+	RECALL_MERGING,
+	RECALL_LOST,
+	RECALL_STATES
+};
+
+/* Why something was reported. */
+enum recall_cause {
+	RECALL_GRANTED,
+	RECALL_BREAK_HEARD,
+	RECALL_RELEASE_ASKED,
+	RECALL_FLUSHED,	    /* all of it, and unlocked */
+	RECALL_OUT_OF_TIME, /* unlocked, not all of it flushed */
+	RECALL_REVOKED,	    /* the kernel took the lease */
+	RECALL_RETAKEN,
+	RECALL_MERGED,
+	RECALL_RELEASED,     /* error: what kept it from being written, or 0 */
+	RECALL_FLUSH_FAILED, /* the state stays, it is tried again */
+	RECALL_MERGE_FAILED, /* the same */
+	RECALL_TAKE_FAILED,  /* the same; never for -EAGAIN: others have it */
+	RECALL_CAUSES
+};
+
+struct recall_report {
+	enum recall_state from;
+	enum recall_state to; /* from == to: news, not a change */
+	enum recall_cause cause;
+	int error;	  /* -errno, or 0 */
+	int64_t at_ns;	  /* when, on the caller's clock */
+	int64_t spent_ns; /* how long it had been in `from` */
+};
+
+/*
+ * flush and merge do one piece at a time, of some milliseconds: > 0 there is
+ * more, 0 all is done, -errno it failed and is tried again after a pause.
+ * Those marked (NULL) may be left out.
+ */
+struct recall_actions {
+	/* A clock that never goes back (CLOCK_MONOTONIC), in ns. */
+	int64_t (*now)(void *arg);
+	/* Takes the lease: 0, -EAGAIN where somebody else has the file, ... */
+	int (*take)(void *arg);
+	/* Gives it back: 0 it was ours till now, -errno it had been revoked. */
+	int (*unlock)(void *arg);
+	/* 0 the lease is ours, 1 and is being broken; -errno it isn't. */
+	int (*check)(void *arg);
+	/* What differs goes to the file. (NULL) */
+	int (*flush)(void *arg);
+	/* What others did and what we have become one. (NULL) */
+	int (*merge)(void *arg);
+	/* Would anything be lost if it were dropped now? (NULL: no) */
+	bool (*has_unwritten)(void *arg);
+	/* Asks for the consent; recall_consent() or the deadline. (NULL) */
+	void (*ask_consent)(void *arg, int64_t deadline_ns);
+	void (*tell)(void *arg, const struct recall_report *report);
+};
+
+struct recall_policy {
+	int64_t consent_ns; /* how long a consent is waited for; 0: not asked */
+	int64_t break_ns;   /* from the break to the unlock, at most */
+	int64_t pause_min_ns;
+	int64_t pause_max_ns;
+};
+
+#define RECALL_NEVER	 INT64_MAX
+#define RECALL_PAUSE_MIN (10 * 1000000LL)
+#define RECALL_PAUSE_MAX (1000 * 1000000LL)
+
+struct recall {
+	const struct recall_actions *actions;
+	void *arg;
+	struct recall_policy policy;
+
+	enum recall_state state;
+	int64_t since_ns[RECALL_STATES]; /* when each was last entered */
+	uint64_t breaks;
+	uint64_t refused; /* transitions that the table does not have */
+
+	bool must_merge; /* others had the file since the last merge */
+	bool has_consent;
+	bool is_releasing;
+	int64_t consent_deadline_ns;
+	int64_t break_deadline_ns;
+	int64_t release_deadline_ns;
+
+	int64_t pause_ns; /* after a yield */
+	int64_t retry_pause_ns;
+	int64_t retry_ns; /* when to take or to try a piece again */
+	int last_error;	  /* of the last piece or attempt */
+};
+
+/* FREE, nothing due. The actions stay the caller's. */
+void recall_init(struct recall *recall, const struct recall_actions *actions,
+		 void *arg, const struct recall_policy *policy);
+
+/* Events. What means nothing in a state changes nothing. */
+
+/* The lease was taken for the first time. -EINVAL unless FREE. */
+int recall_granted(struct recall *recall);
+void recall_break_heard(struct recall *recall);
+void recall_consent(struct recall *recall);
+/* Somebody closed the file. */
+void recall_opener_gone(struct recall *recall);
+/* A break may have gone unheard: looks by check(). */
+void recall_look(struct recall *recall);
+/* The owner wants it back, at the deadline whatever is unwritten. */
+void recall_release(struct recall *recall, int64_t deadline_ns);
+
+/*
+ * Does what is due, at most one piece of flushing or merging. Returns when to
+ * call again: a time that has come already where there is more to do, else the
+ * next deadline, or RECALL_NEVER.
+ */
+int64_t recall_run(struct recall *recall);
+
+/* Does the table have this transition? */
+bool recall_may_go(enum recall_state from, enum recall_state to);
+
+const char *recall_state_name(enum recall_state state);
+
+#endif
