@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Whether a lease can be had: grant.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/magic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "grant.h"
+#include "reason.h"
+
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+
+#define LEASES_ENABLE "/proc/sys/fs/leases-enable"
+
+static bool has_cap_lease(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3,
+						  0};
+	struct __user_cap_data_struct data[2] = {{0}};
+
+	return !syscall(SYS_capget, &header, data) &&
+	       data[CAP_TO_INDEX(CAP_LEASE)].effective & CAP_TO_MASK(CAP_LEASE);
+}
+
+static bool leases_are_off(void)
+{
+	int fd = open(LEASES_ENABLE, O_RDONLY | O_CLOEXEC);
+	char digit = '1';
+
+	if (fd >= 0) {
+		if (read(fd, &digit, 1) != 1)
+			digit = '1';
+		close(fd);
+	}
+	return digit == '0';
+}
+
+static int check_mode(int fd, int type, const char *name)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return reason_set(-errno, "%s is not open", name);
+	if (flags & O_PATH)
+		return reason_set(-EBADF, "%s is open with O_PATH only", name);
+	if (type == F_WRLCK && (flags & O_ACCMODE) != O_RDWR)
+		return reason_set(-EBADF,
+				  "%s is not open for reading and writing, a "
+				  "write lease needs both",
+				  name);
+	if (type == F_RDLCK && (flags & O_ACCMODE) != O_RDONLY)
+		return reason_set(-EBADF,
+				  "%s is open for writing, the kernel grants "
+				  "no read lease on that",
+				  name);
+	return 0;
+}
+
+static int check_file(int fd, const char *name)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstat(fd, &st) || fstatfs(fd, &fs))
+		return reason_set(-errno, "%s cannot be looked at: %s", name,
+				  strerrordesc_np(errno));
+	if (!S_ISREG(st.st_mode))
+		return reason_set(-EINVAL,
+				  "%s is not a regular file, only those have "
+				  "leases",
+				  name);
+	if (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC)
+		return reason_set(-EOPNOTSUPP,
+				  "%s is on a file system (type 0x%lx) where a "
+				  "lease guards nothing; ext4 and xfs will do, "
+				  "not below overlayfs, FUSE or NFS",
+				  name, (unsigned long)fs.f_type);
+	if (st.st_uid != geteuid() && !has_cap_lease())
+		return reason_set(
+			-EACCES,
+			"%s belongs to user %u: a lease is for its owner, or "
+			"for who has CAP_LEASE",
+			name, st.st_uid);
+	return 0;
+}
+
+int grant_check(int fd, int type)
+{
+	int saved_errno = errno, r;
+	char name[REASON_FILE_MAX];
+
+	reason_file(fd, name, sizeof(name));
+	r = check_mode(fd, type, name);
+	if (!r)
+		r = check_file(fd, name);
+	if (!r && leases_are_off())
+		r = reason_set(-EINVAL,
+			       "leases are switched off: write 1 to "
+			       "%s",
+			       LEASES_ENABLE);
+	errno = saved_errno;
+	return r;
+}
+
+static int explain_busy(int fd, int type, pid_t except, const char *name)
+{
+	const char *others =
+		type == F_RDLCK ? "is open for writing" : "is open";
+	struct openers openers;
+	char names[400], unseen[96] = "";
+	int r = openers_find(fd, except, &openers);
+
+	if (r)
+		return reason_set(-EBUSY,
+				  "%s %s elsewhere, and by whom cannot be seen "
+				  "(/proc: %s)",
+				  name, others, strerrordesc_np(-r));
+	if (openers.unseen)
+		snprintf(unseen, sizeof(unseen),
+			 "; %u processes may not be looked at", openers.unseen);
+	if (openers.found)
+		return reason_set(
+			-EBUSY, "%s has to be closed first by %s%s", name,
+			openers_names(&openers, names, sizeof(names)), unseen);
+	return reason_set(-EBUSY,
+			  "%s %s elsewhere, not in a process that /proc shows "
+			  "here%s: it may be one of another PID namespace, a "
+			  "loop device, an NFS server, or it was closed "
+			  "meanwhile",
+			  name, others, unseen);
+}
+
+int grant_explain(int fd, int type, int error, pid_t except)
+{
+	char name[REASON_FILE_MAX];
+
+	reason_file(fd, name, sizeof(name));
+	switch (error) {
+	case -EAGAIN:
+		return explain_busy(fd, type, except, name);
+	case -EACCES:
+		return reason_set(error,
+				  "%s: the kernel gives a lease only to the "
+				  "file's owner, or to who has CAP_LEASE "
+				  "outside of user namespaces",
+				  name);
+	case -EINVAL:
+		return reason_set(error,
+				  "%s: the kernel gives no lease on this file "
+				  "(is %s 1?)",
+				  name, LEASES_ENABLE);
+	default:
+		return reason_set(error, "%s: no lease: %s", name,
+				  strerrordesc_np(-error));
+	}
+}
+
+int grant_check_shared(int fd, pid_t except)
+{
+	char name[REASON_FILE_MAX], names[400];
+	struct openers openers;
+	int r;
+
+	reason_file(fd, name, sizeof(name));
+	r = openers_find(fd, except, &openers);
+	if (r)
+		return reason_set(r,
+				  "%s: whether children have it mapped cannot "
+				  "be seen (/proc: %s)",
+				  name, strerrordesc_np(-r));
+	if (!openers.found)
+		return 0;
+	return reason_set(-EBUSY,
+			  "%s has to be closed and unmapped first by %s, which "
+			  "would write to it unseen",
+			  name, openers_names(&openers, names, sizeof(names)));
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One sentence per thread: reason.h.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "reason.h"
+
+static _Thread_local char sentence[REASON_MAX];
+
+int reason_set(int error, const char *format, ...)
+{
+	int saved_errno = errno;
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(sentence, sizeof(sentence), format, ap);
+	va_end(ap);
+	errno = saved_errno;
+	return error;
+}
+
+const char *reason_text(void)
+{
+	return sentence;
+}
+
+const char *reason_file(int fd, char *text, size_t size)
+{
+	int saved_errno = errno;
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	if (n <= 0)
+		snprintf(text, size, "descriptor %d", fd);
+	else if ((size_t)n < size)
+		memcpy(text, path, (size_t)n + 1);
+	else
+		snprintf(text, size, "...%s", path + n - (size - 4));
+	errno = saved_errno;
+	return text;
+}

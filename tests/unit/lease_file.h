@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the tests of lease/ on real files share. Files are made in
+ * DAXMR_TEST_DAX_DIR (the rig), else in the current folder, which is the build
+ * folder; every wait has a deadline.
+ */
+#ifndef DAXMR_TESTS_LEASE_FILE_H
+#define DAXMR_TESTS_LEASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define PAGE	 4096UL
+#define WAIT_SEC 20
+
+struct file {
+	char path[256];
+	int fd; /* open for reading and writing */
+};
+
+/* A new file of so many bytes, all a hole. Skips the test where files cannot be
+ * leased: neither ext4 nor xfs. */
+void file_make(struct file *file, size_t size);
+void file_remove(struct file *file);
+
+/* Seconds of CLOCK_MONOTONIC. */
+double now_sec(void);
+
+/* Until the condition says so; fails after WAIT_SEC. */
+typedef bool condition_fn(void *arg);
+void wait_for(condition_fn *condition, void *arg, const char *what);
+
+/* Is the lease of this descriptor F_UNLCK, F_RDLCK, F_WRLCK? */
+int lease_of(int fd);
+
+/*
+ * A child that runs fn(arg), tells when it has come back and then waits for
+ * child_end(), with all that it opened.
+ */
+struct child {
+	pid_t pid;
+	int ready;
+	int end;
+};
+void child_start(struct child *child, void (*fn)(void *arg), void *arg);
+void child_end(struct child *child);
+
+#endif
