@@ -111,7 +111,7 @@ static int has_room(int fd, uint64_t bytes)
 
 static int unshare(int fd, uint64_t offset, uint64_t end)
 {
-	struct extents extents;
+	struct extents extents = {0};
 	int r = 0;
 
 	if (fallocate(fd, FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE,
@@ -131,7 +131,7 @@ static int unshare(int fd, uint64_t offset, uint64_t end)
 
 static int allocate(int fd, uint64_t offset, uint64_t end)
 {
-	struct extents extents;
+	struct extents extents = {0};
 	int r = look(fd, offset, end, &extents);
 
 	if (r)
@@ -155,7 +155,8 @@ static int allocate(int fd, uint64_t offset, uint64_t end)
 int allocate_range(int fd, uint64_t offset, uint64_t length)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t end = (offset + length + page - 1) & ~(page - 1);
+	uint64_t stop = offset + length;
+	uint64_t end = (stop + page - 1) & ~(page - 1);
 	int saved_errno = errno, r = 0;
 	char name[REASON_FILE_MAX];
 	struct stat st;
@@ -163,8 +164,7 @@ int allocate_range(int fd, uint64_t offset, uint64_t length)
 	reason_file(fd, name, sizeof(name));
 	if (fstat(fd, &st))
 		r = -errno;
-	else if (offset + length < offset || end < offset ||
-		 offset + length > (uint64_t)st.st_size)
+	else if (stop < offset || end < offset || stop > (uint64_t)st.st_size)
 		r = -ERANGE;
 	else if (length)
 		r = allocate(fd, offset & ~(page - 1), end);
@@ -173,26 +173,18 @@ int allocate_range(int fd, uint64_t offset, uint64_t length)
 	case 0:
 		return 0;
 	case -ERANGE:
-		return reason_set(r,
-				  "%s has %llu bytes, bytes %llu to %llu are "
-				  "asked for",
-				  name, (unsigned long long)st.st_size,
-				  (unsigned long long)offset,
-				  (unsigned long long)(offset + length));
+		return reason_set(
+			r, "%s has %jd bytes, bytes %ju to %ju are asked for",
+			name, (intmax_t)st.st_size, offset, stop);
 	case -EOPNOTSUPP:
 		return reason_set(
 			r,
 			"%s shares blocks with another file (reflink) "
-			"between bytes %llu and %llu, and they cannot "
+			"between bytes %ju and %ju, and they cannot "
 			"be unshared here: copy the file",
-			name, (unsigned long long)offset,
-			(unsigned long long)(offset + length));
+			name, offset, stop);
 	default:
-		return reason_set(r,
-				  "%s: no blocks for bytes %llu to %llu: "
-				  "%s",
-				  name, (unsigned long long)offset,
-				  (unsigned long long)(offset + length),
-				  strerrordesc_np(-r));
+		return reason_set(r, "%s: no blocks for bytes %ju to %ju: %s",
+				  name, offset, stop, strerrordesc_np(-r));
 	}
 }
