@@ -32,7 +32,7 @@ const char *log_level_name(enum log_level level)
 /* Whether descriptor 2 is a place for messages; see log.h. */
 static bool stderr_is_ours_to_use(void)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	socklen_t size = sizeof(address);
 	struct stat st;
 	int flags;

@@ -3,7 +3,7 @@
  * A program linked against libibverbs, under the preload: each call keeps its
  * contract, reaches the library as it was made, and is done once.
  *
- * The "file the kernel refuses" is a page-cache file of the build folder with
+ * The "file the kernel refuses" is a page-cache file of the current folder with
  * the stand-in refusing plain registrations (EFAULT): the same code as fs-dax.
  */
 #include <errno.h>
@@ -19,6 +19,7 @@
 #include "../unit/unit.h"
 #include "daxmr.h"
 #include "mr_init_attr.h"
+#include "refused_file.h"
 #include "standin.h"
 
 #define SIZE  8192UL
@@ -173,7 +174,7 @@ reg_mr__refused_file_without_odp_gets_errno_and_sentence(void **state)
 	device->refuse_plain = EFAULT;
 	assert_null(ibv_reg_mr(pd, file, SIZE, RW));
 	assert_int_equal(errno, EFAULT);
-	assert_non_null(strstr(daxmr_errormsg(), "daxmr-linked"));
+	assert_non_null(strstr(daxmr_errormsg(), "daxmr-refused"));
 	assert_non_null(strstr(daxmr_errormsg(), "standin0"));
 	assert_non_null(strstr(daxmr_errormsg(), "no on-demand paging"));
 }
@@ -284,7 +285,7 @@ static void fork__child_registers_on_its_own(void **state)
 			_exit(1);
 		if (ibv_reg_mr(pd, ordinary, SIZE, RW) || errno != EFAULT)
 			_exit(2);
-		if (!strstr(daxmr_errormsg(), "daxmr-linked"))
+		if (!strstr(daxmr_errormsg(), "daxmr-refused"))
 			_exit(3);
 		if (ibv_dereg_mr(mr))
 			_exit(4);
@@ -347,20 +348,19 @@ int main(void)
 		TEST(fork__child_registers_on_its_own),
 		TEST(fds__all_closed_and_reused_by_the_program),
 	};
-	char path[] = "daxmr-linked-XXXXXX";
-	int fd = mkstemp(path);
+	char path[64];
+	int r;
 
-	if (fd < 0 || ftruncate(fd, SIZE) < 0)
-		return 1;
-	file = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	file = refused_file_map(SIZE, path);
+	if (!file)
+		return 77;
 	ordinary = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	close(fd);
-	if (file == MAP_FAILED || ordinary == MAP_FAILED)
+	if (ordinary == MAP_FAILED)
 		return 1;
 	device = standin_control();
 	pd = standin_pd();
-	fd = cmocka_run_group_tests(tests, NULL, NULL);
+	r = cmocka_run_group_tests(tests, NULL, NULL);
 	unlink(path);
-	return fd;
+	return r;
 }

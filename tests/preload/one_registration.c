@@ -3,27 +3,21 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "refused_file.h"
 #include "standin.h"
 
 int main(void)
 {
 	struct standin_control *device = standin_control();
-	char path[] = "/tmp/daxmr-one-XXXXXX";
-	int fd = mkstemp(path);
+	char path[64];
+	void *addr = refused_file_map(4096, path);
 	struct ibv_mr *mr;
-	void *addr;
 
+	if (!addr)
+		return 77;
 	unlink(path);
-	if (fd < 0 || ftruncate(fd, 4096) < 0)
-		return 2;
-	addr = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (addr == MAP_FAILED)
-		return 2;
 	device->refuse_plain = EFAULT;
 	device->has_odp = 1;
 	mr = ibv_reg_mr(standin_pd(), addr, 4096, IBV_ACCESS_LOCAL_WRITE);

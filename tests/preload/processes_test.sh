@@ -28,6 +28,11 @@ skip() { # NAME REASON
 }
 
 one=$programs/one_registration
+LD_PRELOAD=$first "$one" >/dev/null
+if test $? = 77; then
+	echo "no page-cache file can be made here"
+	exit 77
+fi
 hooked='registered, calls 2, access 0x41'
 
 check without_the_preload__kernel_refuses 'not registered: Bad address' \
@@ -49,9 +54,12 @@ check without_verbs__no_verbs_library_is_loaded 0 "$maps"
 before=$(LD_PRELOAD=$first ls /proc/self/fd)
 after=$(LD_PRELOAD=$first$preload ls /proc/self/fd)
 check without_verbs__no_descriptor_is_opened "$before" "$after"
-before=$(LD_PRELOAD=$first sh -c 'ls /proc/self/task | wc -l')
-after=$(LD_PRELOAD=$first$preload sh -c 'ls /proc/self/task | wc -l')
-check without_verbs__no_thread_is_started "$before" "$after"
+if test -z "$first"; then
+	check without_verbs__no_thread_is_started 1 \
+		"$(LD_PRELOAD=$preload sh -c 'ls /proc/self/task | wc -l')"
+else
+	skip without_verbs__no_thread_is_started "a sanitizer may have a thread of its own"
+fi
 check without_verbs__silent "" "$(DAXMR_LOG=debug LD_PRELOAD=$first$preload true 2>&1)"
 
 # The loader leaves a preload with a slash out of a setuid program.
