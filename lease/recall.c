@@ -47,6 +47,11 @@ static int64_t earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 static void tell(struct recall *recall, enum recall_state from,
 		 enum recall_cause cause, int error, int64_t at_ns)
 {
@@ -97,6 +102,20 @@ void recall_init(struct recall *recall, const struct recall_actions *actions,
 int recall_granted(struct recall *recall)
 {
 	return set_state(recall, RECALL_HELD, RECALL_GRANTED, 0);
+}
+
+void recall_adopt(struct recall *recall, enum recall_state state,
+		  int64_t since_ns, bool must_merge)
+{
+	recall->state = state;
+	recall->since_ns[state] = since_ns;
+	recall->must_merge = must_merge;
+	recall->has_consent = true;
+	recall->retry_pause_ns = recall->pause_ns;
+	if (state == RECALL_BREAKING) {
+		recall->breaks = 1;
+		recall->break_deadline_ns = since_ns + recall->policy.break_ns;
+	}
 }
 
 /* A file that is broken soon after it was retaken is left alone for longer. */
@@ -158,9 +177,10 @@ void recall_opener_gone(struct recall *recall)
 		return;
 	/* The kernel says so a moment before the file is free. */
 	recall->retry_pause_ns = recall->policy.pause_min_ns;
-	recall->retry_ns =
-		earlier(recall->retry_ns,
-			recall->since_ns[recall->state] + recall->pause_ns);
+	recall->retry_ns = earlier(
+		recall->retry_ns,
+		later(recall->since_ns[recall->state] + recall->pause_ns,
+		      recall->tried_ns + recall->policy.pause_min_ns));
 }
 
 /* The kernel took it; whoever opened may not have seen all that was written. */
@@ -331,6 +351,7 @@ static int64_t run_without(struct recall *recall)
 		}
 	}
 	if (at_ns >= recall->retry_ns) {
+		recall->tried_ns = at_ns;
 		r = actions->take(recall->arg);
 		if (!r) {
 			recall->retry_ns = at_ns;

@@ -43,7 +43,8 @@
  * it had been held for less than ten such pauses, and so on up to pause_max_ns:
  * openers that do not wait (O_NONBLOCK) get their turn, however often the file
  * is broken. Each attempt that fails doubles the pause to the next; the news
- * that an opener went ends it.
+ * that an opener went brings the next one forward, to pause_min_ns after the
+ * last.
  *
  * Not thread-safe: a recall belongs to one thread. Actions are called from
  * recall_run() and the events below, and must not call back into the recall.
@@ -146,12 +147,20 @@ struct recall {
 	int64_t pause_ns; /* after a yield */
 	int64_t retry_pause_ns;
 	int64_t retry_ns; /* when to take or to try a piece again */
+	int64_t tried_ns; /* when it was last tried to take it */
 	int last_error;	  /* of the last piece or attempt */
 };
 
 /* FREE, nothing due. The actions stay the caller's. */
 void recall_init(struct recall *recall, const struct recall_actions *actions,
 		 void *arg, const struct recall_policy *policy);
+
+/*
+ * Goes on where another keeper left off: in its last state, entered since_ns.
+ * What has happened since is for recall_look() to find.
+ */
+void recall_adopt(struct recall *recall, enum recall_state state,
+		  int64_t since_ns, bool must_merge);
 
 /* Events. What means nothing in a state changes nothing. */
 

@@ -19,8 +19,10 @@ struct file {
 	int fd; /* open for reading and writing */
 };
 
-/* A new file of so many bytes, all a hole. Skips the test where files cannot be
- * leased: neither ext4 nor xfs. */
+/* For main(): 77 and a sentence where files cannot be leased, else 0. */
+int file_cannot_lease(void);
+
+/* A new file of so many bytes, all a hole. */
 void file_make(struct file *file, size_t size);
 void file_remove(struct file *file);
 

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The program's side of its keeper: keeper.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "keeper.h"
+#include "reason.h"
+#include "spawn.h"
+
+#define READY_MS 10000
+
+int keeper_init(struct keeper *keeper)
+{
+	int fd = memfd_create("daxmr-board", MFD_CLOEXEC);
+	void *board;
+	int error;
+
+	if (fd < 0 || ftruncate(fd, BOARD_SIZE))
+		goto failed;
+	board = mmap(NULL, BOARD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	if (board == MAP_FAILED)
+		goto failed;
+	*keeper = (struct keeper){
+		.socket = -1,
+		.board_fd = fd,
+		.board = board,
+	};
+	return 0;
+
+failed:
+	error = -errno;
+	if (fd >= 0)
+		close(fd);
+	return reason_set(error, "no memory to share with daxmr-keeper: %s",
+			  strerrordesc_np(-error));
+}
+
+static void forget(struct keeper *keeper)
+{
+	if (keeper->socket >= 0)
+		close(keeper->socket);
+	keeper->socket = -1;
+	keeper->pid = 0;
+}
+
+int keeper_start(struct keeper *keeper, const char *path)
+{
+	int saved_errno = errno, pair[2] = {-1, -1}, pidfd, r;
+	struct keeper_message ready = {0};
+
+	forget(keeper);
+	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (pidfd < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		r = -errno;
+	} else {
+		int fds[KEEPER_FDS_END - KEEPER_SOCKET_FD] = {
+			pair[1],
+			pidfd,
+			keeper->board_fd,
+		};
+
+		r = spawn_detached(path, fds,
+				   KEEPER_FDS_END - KEEPER_SOCKET_FD);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	if (pair[1] >= 0)
+		close(pair[1]);
+	keeper->socket = pair[0];
+	if (!r)
+		r = keeper_receive(keeper, READY_MS, &ready);
+	if (!r && ready.kind != KEEPER_READY)
+		r = -EPROTO;
+	if (r) {
+		forget(keeper);
+		reason_set(r, "%s cannot be started: %s", path,
+			   strerrordesc_np(-r));
+	} else {
+		keeper->pid = ready.pid;
+	}
+	errno = saved_errno;
+	return r;
+}
+
+void keeper_done(struct keeper *keeper)
+{
+	forget(keeper);
+	munmap(keeper->board, BOARD_SIZE);
+	close(keeper->board_fd);
+}
+
+static int send_message(struct keeper *keeper, struct keeper_message *message,
+			int fd)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {message, sizeof(*message)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	int saved_errno = errno, r = 0;
+
+	message->version = KEEPER_VERSION;
+	if (fd >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	}
+	while (sendmsg(keeper->socket, &msg, MSG_NOSIGNAL) < 0) {
+		if (errno == EINTR)
+			continue;
+		r = errno == ECONNRESET || errno == EBADF ? -EPIPE : -errno;
+		break;
+	}
+	errno = saved_errno;
+	return r;
+}
+
+static int send_request(struct keeper *keeper, enum keeper_kind kind,
+			const struct keeper_request *request)
+{
+	struct keeper_message message = {
+		.kind = kind,
+		.id = request->id,
+		.acquire =
+			{
+				.type = request->type,
+				.consent_ns = request->consent_ns,
+				.pause_min_ns = request->pause_min_ns
+							? request->pause_min_ns
+							: RECALL_PAUSE_MIN,
+				.pause_max_ns = request->pause_max_ns
+							? request->pause_max_ns
+							: RECALL_PAUSE_MAX,
+			},
+	};
+
+	return send_message(keeper, &message, request->fd);
+}
+
+int keeper_acquire(struct keeper *keeper, const struct keeper_request *request)
+{
+	return send_request(keeper, KEEPER_ACQUIRE, request);
+}
+
+int keeper_adopt(struct keeper *keeper, const struct keeper_request *request)
+{
+	return send_request(keeper, KEEPER_ADOPT, request);
+}
+
+int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns)
+{
+	struct keeper_message message = {
+		.kind = KEEPER_RELEASE,
+		.id = id,
+		.deadline_ns = deadline_ns,
+	};
+
+	return send_message(keeper, &message, -1);
+}
+
+int keeper_consent(struct keeper *keeper, uint32_t id)
+{
+	struct keeper_message message = {.kind = KEEPER_CONSENT, .id = id};
+
+	return send_message(keeper, &message, -1);
+}
+
+int keeper_receive(struct keeper *keeper, int timeout_ms,
+		   struct keeper_message *ret)
+{
+	struct pollfd source = {.fd = keeper->socket, .events = POLLIN};
+	int saved_errno = errno, r = 0;
+	struct keeper_message message;
+	ssize_t n;
+
+	if (keeper->socket < 0)
+		return -EPIPE;
+	if (poll(&source, 1, timeout_ms) == 0)
+		return -ETIMEDOUT;
+	n = recv(keeper->socket, &message, sizeof(message), MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno == ECONNRESET))
+		r = -EPIPE;
+	else if (n < 0)
+		r = errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
+	else if (n != sizeof(message) || message.version != KEEPER_VERSION)
+		r = -EPROTO;
+	else
+		*ret = message;
+	errno = saved_errno;
+	return r;
+}
+
+enum recall_state keeper_state(const struct keeper *keeper, uint32_t id)
+{
+	return atomic_load(&keeper->board[id].state);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The program's side of its keeper (keeper_main.c): start it, talk to it, look
+ * at the board. What they say is in keeper_proto.h.
+ *
+ * A struct keeper belongs to one thread; only keeper_state() may be called by
+ * any. No signal handler, no child that wait() finds, all descriptors
+ * close-on-exec.
+ */
+#ifndef DAXMR_LEASE_KEEPER_H
+#define DAXMR_LEASE_KEEPER_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "board.h"
+#include "keeper_proto.h"
+#include "recall.h"
+
+struct keeper {
+	int socket; /* -1: none is running */
+	int board_fd;
+	pid_t pid;
+	struct board_slot *board;
+};
+
+/* Makes the board; no keeper yet. 0, or -errno with a sentence. */
+int keeper_init(struct keeper *keeper);
+
+/*
+ * Starts one (path: the executable) and waits until it is ready, 10 s at most.
+ * Leases of one before are to be handed over by keeper_adopt(). 0, or -errno
+ * with a sentence, and none is running.
+ */
+int keeper_start(struct keeper *keeper, const char *path);
+
+/*
+ * Closes the socket and the board: the keeper gives everything back and ends.
+ * A board that is mapped stays so until then.
+ */
+void keeper_done(struct keeper *keeper);
+
+/* Where a lease is asked for by keeper_acquire() and keeper_adopt(). */
+struct keeper_request {
+	uint32_t id; /* a slot of the board that no lease has */
+	int fd;	     /* the keeper gets a dup */
+	int type;    /* F_WRLCK, F_RDLCK */
+	int64_t consent_ns;
+	int64_t pause_min_ns; /* 0: as recall.h has them */
+	int64_t pause_max_ns;
+};
+
+/*
+ * These send and do not wait for the answer. 0, or -errno: -EPIPE the keeper
+ * is dead.
+ */
+int keeper_acquire(struct keeper *keeper, const struct keeper_request *request);
+int keeper_adopt(struct keeper *keeper, const struct keeper_request *request);
+int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns);
+int keeper_consent(struct keeper *keeper, uint32_t id);
+
+/*
+ * The next message; timeout_ms as poll(2). 0, or -errno: -ETIMEDOUT none came,
+ * -EPIPE the keeper is dead, -EPROTO it speaks otherwise (*ret untouched).
+ */
+int keeper_receive(struct keeper *keeper, int timeout_ms,
+		   struct keeper_message *ret);
+
+/* What the keeper wrote last. */
+enum recall_state keeper_state(const struct keeper *keeper, uint32_t id);
+
+#endif

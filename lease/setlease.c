@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * F_SETLEASE and what belongs to it: setlease.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "setlease.h"
+
+int setlease_take(int fd, int type, int signal)
+{
+	struct f_owner_ex owner = {.type = F_OWNER_TID, .pid = gettid()};
+
+	if (fcntl(fd, F_SETSIG, signal) || fcntl(fd, F_SETOWN_EX, &owner) ||
+	    fcntl(fd, F_SETLEASE, type))
+		return -errno;
+	return 0;
+}
+
+int setlease_drop(int fd)
+{
+	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : 0;
+}
+
+/*
+ * F_GETLEASE says F_UNLCK both while a break is pending and when the lease is
+ * gone. It also makes the kernel take away what is overdue, so it comes first;
+ * fdinfo then has a line "lock:	1: LEASE  BREAKING ..." or none.
+ */
+int setlease_look(int fd, int type)
+{
+	char path[64], text[4096];
+	size_t used = 0;
+	ssize_t n;
+	int info;
+
+	if (fcntl(fd, F_GETLEASE) == type)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	if (info < 0)
+		return -errno;
+	while (used < sizeof(text) - 1 &&
+	       (n = read(info, text + used, sizeof(text) - 1 - used)) > 0)
+		used += (size_t)n;
+	close(info);
+	text[used] = '\0';
+	return strstr(text, "LEASE  BREAKING") ? 1 : -EAGAIN;
+}
