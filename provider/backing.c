@@ -7,10 +7,11 @@
  * file is looked at only where (device, inode) agree, found, in this order,
  *
  *  - by its name;
- *  - among the program's own descriptors (deleted files);
- *  - through /proc/self/map_files (needs CAP_CHECKPOINT_RESTORE).
+ *  - through /proc/self/map_files (needs CAP_CHECKPOINT_RESTORE);
+ *  - among the program's own descriptors (deleted files).
  *
- * O_PATH descriptors break no lease and need no permission on the file.
+ * O_PATH descriptors break no lease and need no permission on the file, and no
+ * server of a network file system is asked (AT_STATX_DONT_SYNC).
  * Whether a file is DAX is what statx() says of it (STATX_ATTR_DAX, Linux 5.8):
  * not its mount options, since -o dax=inode leaves that to each file.
  *
@@ -53,6 +54,11 @@ static const struct {
 	{V9FS_MAGIC, "9p"},
 };
 
+static bool starts(const char *name, const char *prefix)
+{
+	return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
 static void name_fs(unsigned long magic, struct memory_file *file)
 {
 	size_t i;
@@ -66,17 +72,35 @@ static void name_fs(unsigned long magic, struct memory_file *file)
 	snprintf(file->fs, sizeof(file->fs), "fs 0x%lx", magic);
 }
 
+/* Copies what fits, control characters as \\ooo: a name is one line of text. */
+static void copy_text(char *to, size_t size, const char *from)
+{
+	char *end = to + size;
+
+	for (; *from && to < end - 4; from++) {
+		unsigned char c = (unsigned char)*from;
+
+		if (c < 0x20 || c == 0x7f)
+			to += snprintf(to, 5, "\\%03o", c);
+		else
+			*to++ = (char)c;
+	}
+	*to = '\0';
+}
+
 /* Long paths keep their beginning and their end. */
 static void copy_name(const char *name, struct memory_file *file)
 {
-	size_t length = strlen(name), size = sizeof(file->name);
-	size_t head = size / 2 - 4, tail = size - head - 4;
+	size_t length = strlen(name), half = sizeof(file->name) / 2;
 
-	if (length < size)
-		memcpy(file->name, name, length + 1);
-	else
-		snprintf(file->name, size, "%.*s...%s", (int)head, name,
-			 name + length - tail);
+	if (length < sizeof(file->name) - 4) {
+		copy_text(file->name, sizeof(file->name), name);
+		return;
+	}
+	copy_text(file->name, half, name);
+	strcat(file->name, "...");
+	copy_text(file->name + strlen(file->name), half - 4,
+		  name + length - (half - 12));
 }
 
 static bool same_file(const struct vma *vma, const struct statx *stx)
@@ -88,7 +112,7 @@ static bool same_file(const struct vma *vma, const struct statx *stx)
 
 static bool is_devdax(const struct statx *stx)
 {
-	char link[64], target[PATH_MAX];
+	char link[64], target[128];
 	const char *base;
 	ssize_t n;
 
@@ -120,7 +144,8 @@ static bool look_fd(int fd, const struct vma *vma, struct memory_file *file)
 	struct statfs fs;
 	struct statx stx;
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0 ||
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS,
+		  &stx) < 0 ||
 	    !same_file(vma, &stx))
 		return false;
 	if (S_ISCHR(stx.stx_mode)) {
@@ -172,6 +197,40 @@ static bool look_map_files(const struct vma *vma, struct memory_file *file)
 	return look_path(path, vma, file);
 }
 
+/*
+ * tmpfs and hugetlbfs by their device number: what is mapped, closed and
+ * unlinked (the usual way with shm_open()) needs no search then.
+ */
+static bool look_mounts(const struct vma *vma, struct memory_file *file)
+{
+	unsigned int major, minor;
+	FILE *mounts = NULL;
+	char *line = NULL, *type;
+	bool found = false;
+	size_t size = 0;
+
+	if (vma->dev_major == 0) /* no file system on a block device */
+		mounts = fopen("/proc/self/mountinfo", "re");
+	while (mounts && !found && getline(&line, &size, mounts) > 0) {
+		type = strstr(line, " - ");
+		if (!type ||
+		    sscanf(line, "%*u %*u %u:%u", &major, &minor) != 2 ||
+		    major != vma->dev_major || minor != vma->dev_minor)
+			continue;
+		if (starts(type, " - tmpfs "))
+			file->kind = MEMORY_TMPFS;
+		else if (starts(type, " - hugetlbfs "))
+			file->kind = MEMORY_HUGETLB;
+		else
+			break;
+		found = true;
+	}
+	free(line);
+	if (mounts)
+		fclose(mounts);
+	return found;
+}
+
 /* The device number of the kernel's own tmpfs mount, 0 if it has none. */
 static dev_t shmem_dev(void)
 {
@@ -190,11 +249,6 @@ static dev_t shmem_dev(void)
 	close(fd);
 	atomic_store_explicit(&known, dev, memory_order_relaxed);
 	return dev;
-}
-
-static bool starts(const char *name, const char *prefix)
-{
-	return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
 /* Memory on the mounts inside the kernel; false: on no such mount. */
@@ -233,7 +287,8 @@ void backing_look(const struct vma *vma, struct memory_file *ret)
 	file.ino = vma->ino;
 	copy_name(vma->name, &file);
 	if (!look_internal(vma, &file) && !look_path(vma->name, vma, &file) &&
-	    !look_own_fds(vma, &file) && !look_map_files(vma, &file))
+	    !look_mounts(vma, &file) && !look_map_files(vma, &file) &&
+	    !look_own_fds(vma, &file))
 		file.kind = MEMORY_UNKNOWN;
 	*ret = file;
 }

@@ -58,7 +58,9 @@ void choice_open(struct choice *choice, const void *addr, size_t length,
 	if (r < 0) {
 		choice->memory.kinds = MEMORY_BIT(MEMORY_UNKNOWN);
 		choice->memory.file.kind = MEMORY_UNKNOWN;
-		log_write(LOG_WARN,
+		choice->memory.unseen = -r;
+		choice->memory.start = (uintptr_t)addr;
+		log_write(LOG_INFO,
 			  "cannot see what is mapped at %p: %s; the kernel "
 			  "decides",
 			  addr, strerror(-r));

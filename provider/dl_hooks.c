@@ -14,10 +14,10 @@
 #include <dlfcn.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <string.h>
 
 #include "dl_hooks.h"
 #include "dl_real.h"
+#include "real.h"
 
 /* dlfcn.h says that names are never NULL; callers are not always that kind. */
 #define EXPORT __attribute__((visibility("default")))
@@ -38,16 +38,19 @@ EXPORT void *hook_dlsym(void *restrict handle,
 EXPORT void *hook_dlvsym(void *restrict handle, const char *restrict name,
 			 const char *restrict version) __asm__("dlvsym");
 
-static bool is_libibverbs(const void *function)
+/*
+ * Our original for this call. A function of another copy of libibverbs, of
+ * another namespace (dlmopen) or of another interposer is not ours to replace.
+ */
+static void *original_of(const struct dl_hook *hook)
 {
-	const char *base;
-	Dl_info info;
+	void *library = real_open_library(), *original = NULL;
 
-	if (!dladdr(function, &info) || !info.dli_fname)
-		return false;
-	base = strrchr(info.dli_fname, '/');
-	base = base ? base + 1 : info.dli_fname;
-	return strncmp(base, "libibverbs.so", 13) == 0;
+	if (library) {
+		original = dl_real_dlvsym(library, hook->name, hook->version);
+		dlclose(library);
+	}
+	return original;
 }
 
 /*
@@ -58,20 +61,20 @@ static __attribute__((noinline)) void *find_hook(void *handle, const char *name,
 						 const char *version)
 {
 	const struct dl_hook *hook;
-	void *found, *covered;
+	void *found, *original;
 
 	for (hook = dl_hooks; hook->name; hook++)
-		if (strcmp(hook->name, name) == 0)
+		if (dl_is_same(hook->name, name))
 			break;
-	if (!hook->name || (version && strcmp(version, hook->version)))
+	if (!hook->name || (version && !dl_is_same(version, hook->version)))
 		return NULL;
-	covered = dl_real_dlvsym_get()(handle, name, hook->version);
-	if (!covered || !is_libibverbs(covered))
+	original = original_of(hook);
+	if (!original)
 		return NULL;
 	/* last: the state that dlerror() shows is that of the caller's call */
-	found = version ? dl_real_dlvsym_get()(handle, name, version)
-			: dl_real_dlsym_get()(handle, name);
-	return found == covered ? hook->hook : NULL;
+	found = version ? dl_real_dlvsym(handle, name, version)
+			: dl_real_dlsym(handle, name);
+	return found == original ? hook->hook : NULL;
 }
 
 static inline bool may_be_hooked(void *handle, const char *name)

@@ -12,6 +12,7 @@
  * with its other structures does not.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "dl_hooks.h"
@@ -28,16 +29,35 @@ static const struct engine *engine(void)
 	return daxmr_private_engine(DAXMR_ENGINE_VERSION);
 }
 
+/*
+ * The verbs are no cancellation points, so neither are the hooks, which open
+ * and write. Costs no system call. False: entered again, or no engine.
+ */
+static bool enter(int *ret_cancel_state)
+{
+	if (depth || !engine())
+		return false;
+	depth++;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, ret_cancel_state);
+	return true;
+}
+
+static void leave(int cancel_state)
+{
+	pthread_setcancelstate(cancel_state, NULL);
+	depth--;
+}
+
 /* Registers through the engine, or plainly when entered again. */
 static struct ibv_mr *hand_over(const struct region_call *call)
 {
+	int cancel_state;
 	struct ibv_mr *mr;
 
-	if (depth || !engine())
+	if (!enter(&cancel_state))
 		return call->original(call, call->access);
-	depth++;
 	mr = engine()->reg(call);
-	depth--;
+	leave(cancel_state);
 	return mr;
 }
 
@@ -93,7 +113,7 @@ struct ibv_mr *hook_ibv_reg_mr_iova(struct ibv_pd *pd, void *addr,
 	};
 
 	if (call.real && !call.real->reg_mr_iova)
-		errno = ENOSYS;
+		errno = EOPNOTSUPP; /* a library older than the call */
 	return call.real && call.real->reg_mr_iova ? hand_over(&call) : NULL;
 }
 
@@ -124,7 +144,7 @@ struct ibv_mr *hook_ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr,
 	};
 
 	if (call.real && !call.real->reg_mr_iova2)
-		errno = ENOSYS;
+		errno = EOPNOTSUPP; /* a library older than the call */
 	return call.real && call.real->reg_mr_iova2 ? hand_over(&call) : NULL;
 }
 
@@ -154,8 +174,10 @@ struct ibv_mr *hook_ibv_reg_mr_ex(struct ibv_pd *pd,
 		.attr = attr,
 	};
 
-	if (!real || !real->reg_mr_ex) {
-		errno = ENOSYS;
+	if (!real)
+		return NULL;
+	if (!real->reg_mr_ex) {
+		errno = EOPNOTSUPP;
 		return NULL;
 	}
 	if (!mr_init_attr_is_range(attr))
@@ -176,15 +198,14 @@ int hook_ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 		      void *addr, size_t length, int access)
 {
 	const struct real_verbs *real = real_verbs();
-	int r;
+	int cancel_state, r;
 
 	if (!real)
 		return IBV_REREG_MR_ERR_INPUT;
-	if (depth || !engine())
+	if (!enter(&cancel_state))
 		return real->rereg_mr(mr, flags, pd, addr, length, access);
-	depth++;
 	r = engine()->rereg(real, mr, flags, pd, addr, length, access);
-	depth--;
+	leave(cancel_state);
 	return r;
 }
 
@@ -193,15 +214,14 @@ EXPORT int hook_ibv_dereg_mr(struct ibv_mr *mr) __asm__("ibv_dereg_mr");
 int hook_ibv_dereg_mr(struct ibv_mr *mr)
 {
 	const struct real_verbs *real = real_verbs();
-	int r;
+	int cancel_state, r;
 
 	if (!real)
 		return ENOSYS;
-	if (depth || !engine())
+	if (!enter(&cancel_state))
 		return real->dereg_mr(mr);
-	depth++;
 	r = engine()->dereg(real, mr);
-	depth--;
+	leave(cancel_state);
 	return r;
 }
 

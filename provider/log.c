@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,15 +43,20 @@ static bool stderr_is_ours_to_use(void)
 	flags = fcntl(STDERR_FILENO, F_GETFL);
 	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
 		return false;
-	if (S_ISREG(st.st_mode))
+	switch (st.st_mode & S_IFMT) {
+	case S_IFREG:
 		return (flags & O_ACCMODE) == O_WRONLY;
-	if (S_ISBLK(st.st_mode))
-		return false;
-	if (S_ISSOCK(st.st_mode))
+	case S_IFIFO:
+		return true;
+	case S_IFCHR:
+		return st.st_rdev == makedev(1, 3) || isatty(STDERR_FILENO);
+	case S_IFSOCK:
 		return getsockname(STDERR_FILENO, (struct sockaddr *)&address,
 				   &size) == 0 &&
 		       address.ss_family == AF_UNIX;
-	return true;
+	default:
+		return false;
+	}
 }
 
 /*
@@ -93,6 +99,9 @@ static void write_va(enum log_level level, const char *format, va_list args)
 		used += more;
 	if (used > (int)sizeof(line) - 2)
 		used = (int)sizeof(line) - 2;
+	for (more = 0; more < used; more++)
+		if ((unsigned char)line[more] < 0x20 || line[more] == 0x7f)
+			line[more] = '?';
 	line[used++] = '\n';
 	write_line(line, (size_t)used);
 	errno = saved_errno;

@@ -5,8 +5,9 @@
  *
  * The log is a guest's: one write() per line, errno kept, no SIGPIPE, and
  * nothing at all where descriptor 2 does not look like a place for messages. A
- * program that closed its standard error may have its data there by now: a
- * regular file that is open for reading too, or an Internet socket, is no log.
+ * program that closed its standard error may have anything else there by now. A
+ * log is a terminal, a pipe, a Unix socket, /dev/null, or a regular file that
+ * is open for writing only.
  */
 #ifndef DAXMR_LOG_H
 #define DAXMR_LOG_H

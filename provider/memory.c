@@ -65,10 +65,16 @@ static int add_mapping(const struct vma *vma, void *arg)
 	const struct memory_file *file = &look->last;
 	uintptr_t end = vma->end < memory->end ? vma->end : memory->end;
 
+	if (vma->end <= look->next) /* a walk that was begun again */
+		return 0;
 	if (vma->start > look->next)
 		memory->kinds |= MEMORY_BIT(MEMORY_UNMAPPED);
 	look->next = vma->end;
 	memory->mappings++;
+	if (!vma->writable)
+		memory->read_only = true;
+	if (!vma->readable)
+		memory->unreadable = true;
 	/* System V memory has its id for an inode number, and ids start at 0 */
 	if (vma->ino == 0 && vma->name[0] != '/') {
 		memory->kinds |= MEMORY_BIT(MEMORY_ANONYMOUS);
@@ -78,8 +84,6 @@ static int add_mapping(const struct vma *vma, void *arg)
 	memory->kinds |= MEMORY_BIT(file->kind);
 	if (!trouble(file->kind))
 		return 0;
-	if (!vma->writable)
-		memory->file_read_only = true;
 	if (file->kind != MEMORY_UNKNOWN &&
 	    vma->offset + (end - vma->start) > ((file->size + 4095) & ~4095ULL))
 		memory->beyond_eof = true;

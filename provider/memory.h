@@ -51,7 +51,9 @@ struct memory {
 	uintptr_t end;
 	unsigned int kinds;    /* MEMORY_BIT of all that lies there */
 	unsigned int mappings; /* how many */
-	bool file_read_only;   /* a file mapping without PROT_WRITE */
+	bool read_only;	       /* a part of it is without PROT_WRITE */
+	bool unreadable;       /* a part of it is without PROT_READ */
+	int unseen;	       /* the errno that kept us from looking, or 0 */
 	bool beyond_eof;       /* the range goes past the end of `file` */
 	/*
 	 * The first file of the kind that registration fails for (fs-dax

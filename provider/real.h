@@ -50,4 +50,11 @@ struct real_verbs {
  */
 const struct real_verbs *real_verbs(void);
 
+/*
+ * A handle of the libibverbs that the originals come from, to be dlclose()d;
+ * NULL where none is loaded. By its soname, or, where a package carries a copy
+ * under another (Python wheels do), the first that has the calls.
+ */
+void *real_open_library(void);
+
 #endif

@@ -40,9 +40,16 @@ static const char *describe(const struct memory *memory, char *text,
 {
 	const struct memory_file *file = &memory->file;
 
-	snprintf(text, size, "%s %s%s%s%s", memory_kind_name(file->kind),
-		 file->name, file->fs[0] ? " (" : "", file->fs,
-		 file->fs[0] ? ")" : "");
+	if (memory->unseen)
+		snprintf(
+			text, size,
+			"what is mapped at %#lx, which could not be seen (%s),",
+			(unsigned long)memory->start, strerror(memory->unseen));
+	else
+		snprintf(text, size, "%s %s%s%s%s",
+			 memory_kind_name(file->kind), file->name,
+			 file->fs[0] ? " (" : "", file->fs,
+			 file->fs[0] ? ")" : "");
 	return text;
 }
 
@@ -60,8 +67,10 @@ static bool plain_fails(const struct route_question *question)
 	if (kinds & MEMORY_PAGECACHE_BITS)
 		return question->kernel == EFAULT;
 	if (kinds & MEMORY_BIT(MEMORY_UNKNOWN))
+		/* EFAULT may as well be a mistake where nothing was seen */
 		return question->kernel == EOPNOTSUPP ||
-		       question->kernel == EFAULT ||
+		       (question->kernel == EFAULT &&
+			!question->memory->unseen) ||
 		       (question->access & IBV_ACCESS_ON_DEMAND);
 	return false;
 }
@@ -95,14 +104,24 @@ static bool refused_as_plain(const struct route_question *question,
 		       what);
 		return true;
 	}
-	if (memory->file_read_only &&
+	if (memory->unreadable) {
+		decide(ret, STRATEGY_REFUSED, EFAULT,
+		       "part of the range %#lx-%#lx (%s) is mapped without "
+		       "PROT_READ: no device can use it",
+		       (unsigned long)memory->start, (unsigned long)memory->end,
+		       what);
+		return true;
+	}
+	if (memory->read_only &&
 	    (question->access &
 	     (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
 	      IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND))) {
 		decide(ret, STRATEGY_REFUSED, EFAULT,
-		       "%s is mapped without PROT_WRITE and the MR asks for "
-		       "write access: map it writable, or leave "
-		       "IBV_ACCESS_LOCAL_WRITE and the like out",
+		       "the range %#lx-%#lx (%s), or part of it, is mapped "
+		       "without PROT_WRITE and the MR asks for write access: "
+		       "map it writable, or leave IBV_ACCESS_LOCAL_WRITE and "
+		       "the like out",
+		       (unsigned long)memory->start, (unsigned long)memory->end,
 		       what);
 		return true;
 	}
@@ -125,14 +144,15 @@ static const char *why_not_plain(const struct route_question *question,
 	return text;
 }
 
-/* Empty where the name is none that leads to the file. */
-static const char *advise_check(const struct memory_file *file, char *text,
-				size_t size)
+/* Whether the name can be typed as it is, and leads to the file. */
+static bool is_typeable(const char *name)
 {
-	text[0] = '\0';
-	if (file->name[0] == '/' && !strstr(file->name, " (deleted)"))
-		snprintf(text, size, " (daxmr check %s)", file->name);
-	return text;
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789/._+-";
+
+	return name[0] == '/' && !strstr(name, "...") &&
+	       !name[strspn(name, plain)];
 }
 
 static bool is_moved(const struct route_question *question)
@@ -146,7 +166,7 @@ static void choose_odp(const struct route_question *question, const char *what,
 {
 	const struct odp_caps *caps = question->caps;
 	const char *device = question->device;
-	char names[80], because[400], plain[120], advice[300];
+	char names[80], because[400], plain[120];
 	uint32_t missing;
 
 	if (!caps) {
@@ -191,14 +211,17 @@ static void choose_odp(const struct route_question *question, const char *what,
 		       question->trust_seen);
 		return;
 	}
-	/* EINVAL or EOPNOTSUPP, it depends on the kernel */
-	ret->ask_kernel =
-		!caps->has_odp && (question->access & IBV_ACCESS_ON_DEMAND);
 	decide(ret, STRATEGY_REFUSED, plain_errno(question),
 	       "%s cannot be registered: %s, and %s; register ordinary memory "
 	       "and copy, or use a device with working on-demand paging%s",
 	       what, why_not_plain(question, plain, sizeof(plain)), because,
-	       advise_check(&question->memory->file, advice, sizeof(advice)));
+	       is_typeable(question->memory->file.name)
+		       ? " (daxmr check on the file says more)"
+		       : "");
+	/* it refuses as well, and knows best with which errno */
+	ret->ask_kernel =
+		question->kernel == ROUTE_KERNEL_NOT_ASKED &&
+		(!(question->access & IBV_ACCESS_ON_DEMAND) || !caps->has_odp);
 }
 
 void route_choose(const struct route_question *question, struct route *ret)

@@ -73,7 +73,7 @@ struct route {
 	enum strategy strategy;
 	int error;	 /* REFUSED: the errno for the caller, positive */
 	bool ask_kernel; /* REFUSED: the kernel refuses too, take its errno */
-	char why[800];	 /* one sentence: the reasons, and what to do */
+	char why[960];	 /* one sentence: the reasons, and what to do */
 };
 
 void route_choose(const struct route_question *question, struct route *ret);

@@ -32,7 +32,7 @@ struct vma {
 	const char *name;
 };
 
-/* Non-zero ends the walk and is its result. */
+/* More than 0 ends the walk and is its result. */
 typedef int vma_fn(const struct vma *vma, void *arg);
 
 /*

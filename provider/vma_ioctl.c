@@ -24,9 +24,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,7 +60,11 @@ struct procmap_query_args {
 #define PROCMAP_COVERING_OR_NEXT 0x10
 
 /* Below the usual soft limit of 1024, above what most programs reach. */
-#define HIGH_FD 960
+#define HIGH_FD	    960
+#define LOWEST_KEPT 16
+
+/* On the stack of a thread that may have 16 KiB; longer ones get memory. */
+#define NAME_SIZE 256
 
 /* Alone in a page that a forked child finds zeroed: unlocked, nothing kept. */
 struct kept {
@@ -110,14 +116,18 @@ static int kept_fd(void)
 
 static int open_high(void)
 {
+	struct rlimit limit;
 	int fd, high;
 
 	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	high = HIGH_FD;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= HIGH_FD)
+		high = (int)limit.rlim_cur - 1;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, high);
 	if (high < 0)
-		return fd;
+		return fd; /* the program's next number: not to be kept */
 	close(fd);
 	return high;
 }
@@ -128,7 +138,7 @@ static void keep(int fd)
 	bool is_kept = false;
 	struct stat st;
 
-	if (kept && fstat(fd, &st) == 0) {
+	if (kept && fd >= LOWEST_KEPT && fstat(fd, &st) == 0) {
 		pthread_mutex_lock(&kept->lock);
 		if (!kept->fd_plus_1) {
 			kept->fd_plus_1 = fd + 1;
@@ -142,62 +152,82 @@ static void keep(int fd)
 		close(fd);
 }
 
+/* As PROCMAP_QUERY: 0 or -errno; -ENAMETOOLONG where the name does not fit. */
+static int query_at(int fd, uintptr_t addr, char *name, size_t name_size,
+		    struct procmap_query_args *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->size = sizeof(*ret);
+	ret->query_flags = PROCMAP_COVERING_OR_NEXT;
+	ret->query_addr = addr;
+	ret->vma_name_addr = (uintptr_t)name;
+	ret->vma_name_size = (uint32_t)name_size;
+	return ioctl(fd, PROCMAP_QUERY_NR, ret) < 0 ? -errno : 0;
+}
+
 static int walk(int fd, uintptr_t start, uintptr_t end, vma_fn *fn, void *arg)
 {
-	char name[PATH_MAX];
 	struct procmap_query_args query;
+	char buffer[NAME_SIZE], *name = buffer;
+	size_t name_size = sizeof(buffer);
 	struct vma vma;
-	int r;
+	int r = 0;
 
 	while (start < end) {
-		memset(&query, 0, sizeof(query));
-		query.size = sizeof(query);
-		query.query_flags = PROCMAP_COVERING_OR_NEXT;
-		query.query_addr = start;
-		query.vma_name_addr = (uintptr_t)name;
-		query.vma_name_size = sizeof(name);
-		if (ioctl(fd, PROCMAP_QUERY_NR, &query) < 0) {
-			if (errno == ENOENT) /* nothing there or behind it */
-				return 0;
-			if (errno != ENAMETOOLONG)
-				return -errno;
-			query.vma_name_size = 0;
-			query.vma_name_addr = 0;
-			if (ioctl(fd, PROCMAP_QUERY_NR, &query) < 0)
-				return errno == ENOENT ? 0 : -errno;
+		r = query_at(fd, start, name, name_size, &query);
+		if (r == -ENAMETOOLONG && name == buffer) {
+			name_size = PATH_MAX;
+			name = malloc(name_size);
+			if (!name)
+				return -ENOMEM;
+			continue;
 		}
-		if (query.vma_start >= end)
-			return 0;
-		vma.start = query.vma_start;
-		vma.end = query.vma_end;
-		vma.offset = query.vma_offset;
-		vma.dev_major = query.dev_major;
-		vma.dev_minor = query.dev_minor;
-		vma.ino = query.inode;
-		vma.readable = query.vma_flags & PROCMAP_VMA_READABLE;
-		vma.writable = query.vma_flags & PROCMAP_VMA_WRITABLE;
-		vma.shared = query.vma_flags & PROCMAP_VMA_SHARED;
-		vma.name = query.vma_name_size ? name : "";
-		r = fn(&vma, arg);
-		if (r)
-			return r;
-		start = vma.end;
+		if (r == -ENOENT) /* nothing there or behind it */
+			r = 0;
+		else if (r == 0 && query.vma_start >= end)
+			;
+		else if (r == 0) {
+			vma.start = query.vma_start;
+			vma.end = query.vma_end;
+			vma.offset = query.vma_offset;
+			vma.dev_major = query.dev_major;
+			vma.dev_minor = query.dev_minor;
+			vma.ino = query.inode;
+			vma.readable = query.vma_flags & PROCMAP_VMA_READABLE;
+			vma.writable = query.vma_flags & PROCMAP_VMA_WRITABLE;
+			vma.shared = query.vma_flags & PROCMAP_VMA_SHARED;
+			vma.name = query.vma_name_size ? name : "";
+			start = vma.end;
+			r = fn(&vma, arg);
+			if (r == 0)
+				continue;
+		}
+		break;
 	}
-	return 0;
+	if (name != buffer)
+		free(name);
+	return r;
 }
 
 int vma_each_ioctl(uintptr_t start, uintptr_t end, vma_fn *fn, void *arg)
 {
 	int fd, r;
 
+	/*
+	 * Failing on the kept one says nothing: it may have been replaced since
+	 * it was looked at. walk() has called nobody back then.
+	 */
 	fd = kept_fd();
-	if (fd >= 0)
-		return walk(fd, start, end, fn, arg);
+	if (fd >= 0) {
+		r = walk(fd, start, end, fn, arg);
+		if (r >= 0)
+			return r;
+	}
 	fd = open_high();
 	if (fd < 0)
 		return fd;
 	r = walk(fd, start, end, fn, arg);
-	if (r == -ENOTTY)
+	if (r < 0)
 		close(fd);
 	else
 		keep(fd);

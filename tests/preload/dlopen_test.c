@@ -123,6 +123,25 @@ static void dlvsym__default_scope_is_hooked(void **state)
 	check_hooked(dlvsym(RTLD_DEFAULT, "ibv_reg_mr", "IBVERBS_1.1"));
 }
 
+/* Another namespace has functions of its own: they are not ours to replace. */
+static void dlmopen__other_namespace_is_left_alone(void **state)
+{
+	void *other = dlmopen(LM_ID_NEWLM, library, RTLD_NOW | RTLD_LOCAL);
+	Dl_info info;
+
+	(void)state;
+	if (!other) {
+		print_message("no other namespace: %s\n", dlerror());
+		skip();
+	}
+	assert_true(dladdr(dlsym(other, "ibv_reg_mr"), &info) != 0);
+	assert_non_null(strstr(info.dli_fname, "libibverbs.so"));
+	assert_true(dladdr(dlvsym(other, "ibv_reg_mr", "IBVERBS_1.1"), &info) !=
+		    0);
+	assert_non_null(strstr(info.dli_fname, "libibverbs.so"));
+	dlclose(other);
+}
+
 /* The old ABI has other structures behind its pointers: not our call. */
 static void dlvsym__old_abi_is_passed_on(void **state)
 {
@@ -205,6 +224,7 @@ int main(int argc, char **argv)
 		TEST(dlsym__by_handle_is_hooked),
 		TEST(dlvsym__by_handle_is_hooked),
 		TEST(dlvsym__default_scope_is_hooked),
+		TEST(dlmopen__other_namespace_is_left_alone),
 		TEST(dlvsym__old_abi_is_passed_on),
 		TEST(dlsym__what_is_not_there_fails_as_ever),
 		TEST(dlsym__other_functions_are_the_librarys_own),

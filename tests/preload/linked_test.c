@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -296,6 +297,103 @@ static void fork__child_registers_on_its_own(void **state)
 	assert_int_equal(ibv_dereg_mr(mr), 0);
 }
 
+/* What a thread with the smallest stack does without us it does with us. */
+static void *register_on_small_stack(void *arg)
+{
+	void *addr = arg;
+	struct ibv_mr *mr = ibv_reg_mr(pd, addr, SIZE, RW);
+
+	if (!mr)
+		return (void *)(intptr_t)errno;
+	return (void *)(intptr_t)ibv_dereg_mr(mr);
+}
+
+static void check_on_small_stack(void *addr, int want)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	void *got;
+
+	assert_int_equal(pthread_attr_init(&attr), 0);
+	assert_int_equal(pthread_attr_setstacksize(
+				 &attr, (size_t)sysconf(_SC_THREAD_STACK_MIN)),
+			 0);
+	assert_int_equal(
+		pthread_create(&thread, &attr, register_on_small_stack, addr),
+		0);
+	pthread_join(thread, &got);
+	pthread_attr_destroy(&attr);
+	assert_int_equal((intptr_t)got, want);
+}
+
+static void threads__with_the_smallest_stack(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	(void)state;
+	print_message("a sanitizer's frames are larger\n");
+	skip();
+#endif
+	void *shm = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	assert_ptr_not_equal(shm, MAP_FAILED);
+	check_on_small_stack(ordinary, 0);
+	check_on_small_stack(shm, 0);
+	check_on_small_stack(file, 0);
+	device->refuse_plain = EFAULT;
+	check_on_small_stack(file, EFAULT); /* with a sentence, and logged */
+	device->has_odp = 1;
+	check_on_small_stack(file, 0);
+	munmap(shm, SIZE);
+}
+
+/* Registers with a cancellation pending; NULL: it came back from all of it. */
+static void *register_while_cancelled(void *arg)
+{
+	struct ibv_mr *mr;
+
+	pthread_cancel(pthread_self());
+	mr = ibv_reg_mr(pd, file, SIZE, RW);
+	*(int *)arg = mr ? ibv_dereg_mr(mr) : errno;
+	pthread_testcancel();
+	return NULL;
+}
+
+static void cancellation__does_not_hit_inside_a_verb(void **state)
+{
+	pthread_t thread;
+	int result = -1;
+	void *end;
+
+	(void)state;
+	device->refuse_plain = EFAULT;
+	assert_int_equal(pthread_create(&thread, NULL, register_while_cancelled,
+					&result),
+			 0);
+	pthread_join(thread, &end);
+	assert_ptr_equal(end, PTHREAD_CANCELED);
+	assert_int_equal(result, EFAULT);
+}
+
+/* A counter, a device: descriptor 2 may be anything but a log by now. */
+static void fds__eventfd_at_descriptor_2_is_not_written(void **state)
+{
+	int saved = dup(STDERR_FILENO), counter = eventfd(0, EFD_NONBLOCK);
+	uint64_t count;
+
+	(void)state;
+	assert_true(saved >= 0 && counter >= 0);
+	assert_int_equal(dup2(counter, STDERR_FILENO), STDERR_FILENO);
+	device->refuse_plain = EFAULT;
+	assert_null(ibv_reg_mr(pd, file, SIZE, RW));
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	assert_int_equal(read(counter, &count, sizeof(count)), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(counter);
+}
+
 static void fds__all_closed_and_reused_by_the_program(void **state)
 {
 	char path[] = "daxmr-linked-data-XXXXXX";
@@ -346,6 +444,9 @@ int main(void)
 		TEST(rereg_mr__plain_change_passes_untouched),
 		TEST(threads__register_at_once),
 		TEST(fork__child_registers_on_its_own),
+		TEST(threads__with_the_smallest_stack),
+		TEST(cancellation__does_not_hit_inside_a_verb),
+		TEST(fds__eventfd_at_descriptor_2_is_not_written),
 		TEST(fds__all_closed_and_reused_by_the_program),
 	};
 	char path[64];

@@ -38,6 +38,8 @@ hooked='registered, calls 2, access 0x41'
 check without_the_preload__kernel_refuses 'not registered: Bad address' \
 	"$(LD_PRELOAD=$first "$one")"
 check alone__hooked_once "$hooked" "$(LD_PRELOAD=$first$preload "$one")"
+check library_under_another_name__hooked_once "$hooked" \
+	"$(LD_PRELOAD=$first$preload "${one}_renamed")"
 check preloaded_twice__hooked_once "$hooked" \
 	"$(LD_PRELOAD=$first$preload:$preload "$one")"
 check interposer_before__both_work "interposer: 1 registrations

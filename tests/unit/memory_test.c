@@ -188,7 +188,7 @@ static void test_files(const char *dir, enum memory_kind shared,
 	check_kind(addr + 3, 10, shared);
 	memory = look(addr, 4 * PAGE);
 	assert_string_equal(memory.file.name, path);
-	assert_false(memory.file_read_only);
+	assert_false(memory.read_only);
 	assert_false(memory.beyond_eof);
 	assert_int_equal(memory.file.size, 4 * PAGE);
 	addr2 = map(fd, PAGE, MAP_PRIVATE);
@@ -208,9 +208,9 @@ static void test_files(const char *dir, enum memory_kind shared,
 	mprotect(addr, PAGE, PROT_READ);
 	memory = look(addr, 4 * PAGE);
 	assert_int_equal(memory.mappings, 2);
-	assert_true(memory.file_read_only);
+	assert_true(memory.read_only);
 	memory = look(addr + PAGE, PAGE);
-	assert_false(memory.file_read_only);
+	assert_false(memory.read_only);
 
 	assert_int_equal(truncate(moved, PAGE + 1), 0);
 	assert_false(look(addr, 2 * PAGE).beyond_eof);
@@ -477,6 +477,31 @@ static void newline_in_a_name(void **state)
 	rmdir(dir);
 }
 
+/* A name goes into one line of a log, whatever is in it. */
+static void control_characters_in_a_name(void **state)
+{
+	char path[] = "/var/tmp/daxmr\n\033[31m-XXXXXX";
+	struct memory memory;
+	struct statfs fs;
+	char *addr;
+	int fd;
+
+	(void)state;
+	assert_int_equal(statfs("/var/tmp", &fs), 0);
+	if (fs.f_type == TMPFS_MAGIC) {
+		print_message("/var/tmp is a tmpfs\n");
+		skip();
+	}
+	fd = mkstemp(path);
+	assert_true(fd >= 0 && ftruncate(fd, PAGE) == 0);
+	addr = map(fd, PAGE, MAP_SHARED);
+	memory = look(addr, PAGE);
+	assert_non_null(strstr(memory.file.name, "daxmr\\012\\033[31m-"));
+	munmap(addr, PAGE);
+	close(fd);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -497,6 +522,7 @@ int main(void)
 		cmocka_unit_test(kept_descriptor__is_not_used_by_a_child),
 		cmocka_unit_test(threads__look_at_once),
 		cmocka_unit_test(newline_in_a_name),
+		cmocka_unit_test(control_characters_in_a_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,7 +138,16 @@ static void fsdax__without_odp_is_refused_and_says_so(void **state)
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP,
 	      "mlx5_0 has no on-demand paging");
 	route_choose(&question, &route);
+	assert_true(route.ask_kernel);
+	question.trust = ROUTE_TRUST_NO;
+	question.caps = &good_odp;
+	question.trust_seen = "";
+	route_choose(&question, &route);
+	assert_true(route.ask_kernel);
+	question.access |= IBV_ACCESS_ON_DEMAND; /* would succeed */
+	route_choose(&question, &route);
 	assert_false(route.ask_kernel);
+	question.caps = &no_odp;
 	question.access |= IBV_ACCESS_ON_DEMAND;
 	route_choose(&question, &route);
 	assert_int_equal(route.strategy, STRATEGY_REFUSED);
@@ -182,8 +191,7 @@ static void fsdax__deleted_file_is_not_to_be_checked_by_name(void **state)
 
 	(void)state;
 	question.caps = &no_odp;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP,
-	      "(daxmr check /mnt/pmem/f)");
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "daxmr check");
 	strcpy(memory.file.name, "/mnt/pmem/f (deleted)");
 	route_choose(&question, &route);
 	assert_null(strstr(route.why, "daxmr check"));
@@ -275,6 +283,48 @@ static void unknown_file__own_on_demand_is_not_tried_blindly(void **state)
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "corrupts");
 }
 
+/* Nothing was seen: EFAULT may be a mistake, and is not made to work. */
+static void unseen__only_eopnotsupp_means_a_file(void **state)
+{
+	struct memory memory =
+		memory_of(MEMORY_BIT(MEMORY_UNKNOWN), MEMORY_UNKNOWN);
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	memory.unseen = EMFILE;
+	memory.file.name[0] = '\0';
+	check(&question, STRATEGY_PASSTHROUGH, 0, "the kernel decides");
+	question.kernel = EFAULT;
+	check(&question, STRATEGY_PASSTHROUGH, 0, "the kernel decides");
+	question.kernel = EOPNOTSUPP;
+	check(&question, STRATEGY_ODP, 0, "Too many open files");
+}
+
+/* The worst case: the reasons are long, and still the advice is there. */
+static void sentence__is_never_cut(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+	struct route route;
+	char seen[256];
+
+	(void)state;
+	memset(seen, 's', sizeof(seen));
+	seen[sizeof(seen) - 1] = '\0';
+	memset(memory.file.name, 'n', sizeof(memory.file.name));
+	memory.file.name[0] = '/';
+	memory.file.name[sizeof(memory.file.name) - 1] = '\0';
+	memory.file.kind = MEMORY_FSDAX_PRIVATE;
+	question.trust = ROUTE_TRUST_NO;
+	question.trust_seen = seen;
+	question.device = "a-device-whose-name-is-as-long-as-they-can-be-in-"
+			  "libibverbs-so";
+	route_choose(&question, &route);
+	if (!strstr(route.why, "says more)"))
+		fail_msg("cut: %s", route.why);
+	assert_true(strlen(route.why) < sizeof(route.why) - 1);
+}
+
 static void mixed_range__goes_odp_as_one(void **state)
 {
 	struct memory memory = memory_of(MEMORY_BIT(MEMORY_FSDAX) |
@@ -299,11 +349,16 @@ static void mistakes__are_found_as_a_plain_registration_would(void **state)
 	check(&question, STRATEGY_ODP, 0, "");
 
 	memory = fsdax();
-	memory.file_read_only = true;
+	memory.read_only = true;
 	question = ask(&memory);
 	check(&question, STRATEGY_REFUSED, EFAULT, "PROT_WRITE");
 	question.access = IBV_ACCESS_REMOTE_READ;
 	check(&question, STRATEGY_ODP, 0, "");
+
+	memory = fsdax();
+	memory.unreadable = true;
+	question = ask(&memory);
+	check(&question, STRATEGY_REFUSED, EFAULT, "PROT_READ");
 
 	memory = fsdax();
 	memory.kinds |= MEMORY_BIT(MEMORY_DEVICE);
@@ -332,6 +387,8 @@ int main(void)
 			page_cache__goes_odp_only_after_the_kernel_refused),
 		cmocka_unit_test(
 			unknown_file__own_on_demand_is_not_tried_blindly),
+		cmocka_unit_test(unseen__only_eopnotsupp_means_a_file),
+		cmocka_unit_test(sentence__is_never_cut),
 		cmocka_unit_test(mixed_range__goes_odp_as_one),
 		cmocka_unit_test(
 			mistakes__are_found_as_a_plain_registration_would),

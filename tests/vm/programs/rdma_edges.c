@@ -202,6 +202,25 @@ static void read_only(void)
 	munmap(addr, SIZE);
 }
 
+/* No plain registration would take these, whatever else is in the range. */
+static void parts_without_permission(void)
+{
+	unsigned char *addr = new_file("parts");
+
+	if (mmap(addr, 8 * PAGE, PROT_READ,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		die("mapping over the file failed");
+	done(expect("read-only memory beside a file, to be written", addr, SIZE,
+		    REMOTE_ALL, EFAULT));
+	done(expect("the same, to be read", addr, SIZE, IBV_ACCESS_REMOTE_READ,
+		    file_result()));
+	if (mprotect(addr, SIZE, PROT_NONE))
+		die("mprotect failed");
+	done(expect("memory and a file with PROT_NONE", addr, SIZE,
+		    IBV_ACCESS_REMOTE_READ, EFAULT));
+	munmap(addr, SIZE);
+}
+
 static void several_mappings(void)
 {
 	unsigned char *addr = new_file("several"), *other = new_file("other");
@@ -295,6 +314,7 @@ int main(int argc, char **argv)
 	beyond_the_end();
 	unmapped();
 	read_only();
+	parts_without_permission();
 	several_mappings();
 	private_mapping();
 	deleted_file();
