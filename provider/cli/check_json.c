@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json.h>
@@ -34,10 +35,65 @@ static struct json_object *made(struct json_object *object)
 	return object;
 }
 
+/* How long the UTF-8 character is that text starts with; 0: it is none. */
+static size_t utf8_length(const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	uint32_t value, least;
+	size_t length, i;
+
+	if (at[0] < 0x80)
+		return 1;
+	if (at[0] >= 0xf0 && at[0] < 0xf8)
+		length = 4, value = at[0] & 0x07, least = 0x10000;
+	else if (at[0] >= 0xe0 && at[0] < 0xf0)
+		length = 3, value = at[0] & 0x0f, least = 0x800;
+	else if (at[0] >= 0xc0 && at[0] < 0xe0)
+		length = 2, value = at[0] & 0x1f, least = 0x80;
+	else
+		return 0;
+	for (i = 1; i < length; i++) {
+		if ((at[i] & 0xc0) != 0x80)
+			return 0; /* the end of the text too */
+		value = value << 6 | (at[i] & 0x3f);
+	}
+	if (value < least || value > 0x10ffff ||
+	    (value >= 0xd800 && value < 0xe000))
+		return 0;
+	return length;
+}
+
+/*
+ * A file's name is bytes, JSON is Unicode: a byte that is not UTF-8 becomes the
+ * replacement character.
+ */
+static struct json_object *text_object(const char *text)
+{
+	static const char replacement[] = "\xef\xbf\xbd";
+	struct json_object *object;
+	size_t length;
+	char *copy = malloc(3 * strlen(text) + 1), *to = copy;
+
+	if (!copy)
+		return made(NULL);
+	while (*text) {
+		length = utf8_length(text);
+		if (length)
+			to = mempcpy(to, text, length);
+		else
+			to = mempcpy(to, replacement, strlen(replacement));
+		text += length ? length : 1;
+	}
+	*to = '\0';
+	object = made(json_object_new_string(copy));
+	free(copy);
+	return object;
+}
+
 static void put_text(struct json_object *object, const char *name,
 		     const char *text)
 {
-	put(object, name, text ? made(json_object_new_string(text)) : NULL);
+	put(object, name, text ? text_object(text) : NULL);
 }
 
 /* The same, empty for null. */
@@ -203,7 +259,7 @@ static struct json_object *answer_object(const struct check_file *file,
 	put_error(object, "errno", answer->error);
 	put_text(object, "why", answer->why);
 	for (i = 0; i < answer->notes; i++)
-		append(notes, made(json_object_new_string(answer->note[i])));
+		append(notes, text_object(answer->note[i]));
 	put(object, "notes", notes);
 	put(object, "kernel",
 	    trial_object(answer->kernel, touched[file->sample.touch],
