@@ -15,8 +15,10 @@
  * and do not say which.
  * - The caller waits, IBV_ADVISE_MR_FLAG_FLUSH: without the flag the kernel
  *   says 0 and drops errors.
- * - PREFETCH_WRITE on an MR that cannot be written to is EPERM in both (EINVAL
- *   in older mlx5). rxe refuses an MR without LOCAL_WRITE with EINVAL
+ * - PREFETCH, never PREFETCH_WRITE: that one faults for writing, which in a
+ *   sparse file allocates every hole and could fill the file system. Where the
+ *   pages are is then known, and not that they may be written to.
+ * - rxe refuses an MR without LOCAL_WRITE with EINVAL
  *   for every advice (lookup_mr() is asked for IB_ACCESS_LOCAL_WRITE): there
  *   is no prefetch of read-only memory on it.
  * - EAGAIN from mlx5: the pages were invalidated while they were being mapped.
@@ -38,6 +40,10 @@ struct ibv_mr *odp_mr_register(const struct verbs_table *verbs,
 			       struct ibv_pd *pd, void *addr, size_t length,
 			       uint64_t iova, unsigned int access)
 {
+	if (!verbs->reg_mr_iova2) {
+		errno = EOPNOTSUPP;
+		return NULL;
+	}
 	return verbs->reg_mr_iova2(pd, addr, length, iova,
 				   access | IBV_ACCESS_ON_DEMAND);
 }
@@ -51,14 +57,15 @@ static uint64_t now_ns(void)
 }
 
 static int prefetch_piece(const struct verbs_table *verbs, struct ibv_mr *mr,
-			  enum ibv_advise_mr_advice advice, struct ibv_sge *sge)
+			  struct ibv_sge *sge)
 {
 	uint64_t deadline = now_ns() + RETRY_NS;
 	uint64_t pause = PAUSE_MIN_NS;
 
 	for (;;) {
-		int err = verbs->advise_mr(mr->pd, advice,
-					   IBV_ADVISE_MR_FLAG_FLUSH, sge, 1);
+		int err =
+			verbs->advise_mr(mr->pd, IBV_ADVISE_MR_ADVICE_PREFETCH,
+					 IBV_ADVISE_MR_FLAG_FLUSH, sge, 1);
 		struct timespec ts = {.tv_nsec = (long)pause};
 
 		if (!err)
@@ -76,14 +83,11 @@ static int prefetch_piece(const struct verbs_table *verbs, struct ibv_mr *mr,
 int odp_mr_prefetch(const struct verbs_table *verbs, struct ibv_mr *mr,
 		    uint64_t iova, unsigned int access, uint64_t bytes)
 {
-	enum ibv_advise_mr_advice advice =
-		(access & IBV_ACCESS_LOCAL_WRITE)
-			? IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE
-			: IBV_ADVISE_MR_ADVICE_PREFETCH;
 	int saved_errno = errno;
 	uint64_t done = 0;
 	int err = 0;
 
+	(void)access; /* never for writing */
 	if (bytes > mr->length)
 		bytes = mr->length;
 	while (done < bytes && !err) {
@@ -93,7 +97,7 @@ int odp_mr_prefetch(const struct verbs_table *verbs, struct ibv_mr *mr,
 		if (length > PIECE_BYTES)
 			length = PIECE_BYTES;
 		sge.length = (uint32_t)length;
-		err = prefetch_piece(verbs, mr, advice, &sge);
+		err = prefetch_piece(verbs, mr, &sge);
 		done += length;
 	}
 	errno = saved_errno;

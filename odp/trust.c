@@ -25,6 +25,8 @@
 #include "trust.h"
 #include "trust_cases.h"
 #include "trust_id.h"
+#include "trust_mem.h"
+#include "trust_thread.h"
 
 /*
  * On hardware all of it takes some ten milliseconds, in an emulated machine
@@ -210,21 +212,49 @@ static void run_rounds(struct loop *loop, struct odp_trust *trust)
 				     "address)");
 }
 
+struct test {
+	const struct verbs_table *verbs;
+	struct ibv_device *device;
+	struct odp_trust trust;
+	struct loop loop;
+};
+
+static void run_test(void *arg)
+{
+	struct test *test = arg;
+	struct odp_trust *trust = &test->trust;
+	struct loop *loop = &test->loop;
+
+	if (loop_open(loop, test->verbs, test->device, TOTAL_NS))
+		snprintf(trust->seen, sizeof(trust->seen), "%s", loop->reason);
+	else
+		run_rounds(loop, trust);
+	trust->port = loop->port;
+	loop_close(loop);
+	trust->time_us =
+		(unsigned int)((loop_now_ns() - loop->start_ns) / 1000);
+}
+
 void odp_trust_test(const struct verbs_table *verbs, struct ibv_device *device,
 		    struct odp_trust *ret)
 {
-	struct odp_trust trust = {.verdict = ODP_NO_VERDICT};
-	int saved_errno = errno;
-	struct loop loop;
+	int saved_errno = errno, err = ENOMEM;
+	struct test *test = memory_map(sizeof(*test)); /* all zeroes */
 
-	if (loop_open(&loop, verbs, device, TOTAL_NS))
-		snprintf(trust.seen, sizeof(trust.seen), "%s", loop.reason);
-	else
-		run_rounds(&loop, &trust);
-	trust.port = loop.port;
-	loop_close(&loop);
-	trust.time_us = (unsigned int)((loop_now_ns() - loop.start_ns) / 1000);
-	*ret = trust;
+	if (test) {
+		test->verbs = verbs;
+		test->device = device;
+		err = -thread_run(run_test, test);
+	}
+	if (err) {
+		*ret = (struct odp_trust){.verdict = ODP_NO_VERDICT};
+		snprintf(ret->seen, sizeof(ret->seen),
+			 "no thread to test with: %s (errno %d)",
+			 strerrordesc_np(err) ?: "?", err);
+	} else {
+		*ret = test->trust;
+	}
+	memory_unmap(test, sizeof(*test));
 	errno = saved_errno;
 }
 

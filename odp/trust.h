@@ -45,10 +45,15 @@ struct odp_trust {
 /*
  * Runs the test now. Never fails: what goes wrong is ODP_NO_VERDICT.
  *
- * Needs a port that is up and at most 24 pages that may be locked. Makes a
- * context, a PD and QPs of its own and takes everything down again, prints
- * nothing, keeps errno. Takes 0.2 seconds with soft-RoCE in an emulated
- * machine, one on a device that does not answer, at most six.
+ * Needs a port that is up, a thread, and memory that may be locked: four pages
+ * of its own at a time, and what the device's driver locks for a CQ, two QPs
+ * and an SRQ (soft-RoCE: nothing). Makes a context, a PD and QPs of its own and
+ * takes everything down again, prints nothing, keeps errno. Takes 0.2 seconds
+ * with soft-RoCE in an emulated machine, one on a device that does not answer,
+ * at most six.
+ *
+ * It runs on a thread of its own (trust_thread.h), for which the caller waits,
+ * uncancelled: libibverbs needs more stack than a caller may have.
  */
 void odp_trust_test(const struct verbs_table *verbs, struct ibv_device *device,
 		    struct odp_trust *ret);
@@ -61,10 +66,12 @@ void odp_trust_test(const struct verbs_table *verbs, struct ibv_device *device,
  *
  * ODP_NO_VERDICT is never written down, and in this process it is believed for
  * ten times as long as the test took, so that a program that registers again
- * and again on a device that does not answer is not held up each time.
+ * and again on a device that does not answer is not held up each time. The same
+ * goes for any verdict on a device that sysfs does not show.
  *
  * Every answer is for the device as it is now: a driver that was unloaded and
- * loaded again is tested again (trust_id.h), at the cost of one stat().
+ * loaded again is tested again (trust_id.h), at the cost of one stat(). Needs
+ * little stack: a thread with PTHREAD_STACK_MIN can ask.
  */
 void odp_trust_get(const struct verbs_table *verbs, struct ibv_device *device,
 		   struct odp_trust *ret);

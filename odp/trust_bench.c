@@ -10,8 +10,24 @@ static const char *const stage_names[] = {
 	[STAGE_UNTOUCHED] = "never touched before",
 	[STAGE_WRITTEN] = "written by the CPU before",
 	[STAGE_DROPPED] = "after its pages were replaced",
-	[STAGE_REMAPPED] = "prefetched after its pages were replaced",
+	[STAGE_REMAPPED] = "after it was mapped anew",
 };
+
+/* The side that the words are about: the target, where both are on-demand. */
+static const struct side *described_side(const struct bench *bench)
+{
+	if (!side_is_odp(&bench->to) && side_is_odp(&bench->from))
+		return &bench->from;
+	return &bench->to;
+}
+
+/* What is called prefetched was. */
+static const char *stage_name(const struct bench *bench, enum side_stage stage)
+{
+	if (described_side(bench)->prefetched)
+		return "prefetched after it was mapped anew";
+	return stage_names[stage];
+}
 
 char *round_name(const struct round *round, char *text, size_t size)
 {
@@ -44,13 +60,9 @@ static void describe_memory(const struct bench *bench, unsigned int i,
 		[SIDE_READONLY] = "read-only on-demand",
 		[SIDE_SHIFTED] = "on-demand (iova not its address)",
 	};
-	const struct side *side = &bench->to;
-	const char *way = "into";
+	const struct side *side = described_side(bench);
+	const char *way = side == &bench->to ? "into" : "from";
 
-	if (!side_is_odp(side) && side_is_odp(&bench->from)) {
-		side = &bench->from;
-		way = "from";
-	}
 	if (side_is_odp(&bench->to) && side_is_odp(&bench->from))
 		way = "between two, into";
 	snprintf(text, size, "%s %s memory at offset %u", way,
@@ -100,7 +112,7 @@ void bench_describe(const struct bench *bench, enum side_stage stage,
 			 "should be, the first at offset %u of the target "
 			 "(read 0x%02x, want 0x%02x)",
 			 name, side->message[i].length, memory,
-			 stage_names[stage], wrong, first,
+			 stage_name(bench, stage), wrong, first,
 			 side->scratch.base[first], side->scratch.image[first]);
 		return;
 	}
@@ -116,6 +128,6 @@ void bench_describe(const struct bench *bench, enum side_stage stage,
 	snprintf(seen, size,
 		 "%s %s and others, %s: %u bytes changed in the %s that no "
 		 "message was for, the first at offset %u",
-		 name, memory, stage_names[stage], wrong,
+		 name, memory, stage_name(bench, stage), wrong,
 		 side == &bench->to ? "target" : "source", first);
 }

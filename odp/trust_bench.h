@@ -14,6 +14,9 @@ struct bench {
 	struct side to;
 	unsigned int messages;
 	unsigned int *cases;
+	/* the completions of a batch */
+	struct loop_done sent[SHAPE_MESSAGES];
+	struct loop_done received[SHAPE_MESSAGES];
 };
 
 static inline bool link_has_srq(enum link_type link)

@@ -32,12 +32,19 @@
 #include "trust_id.h"
 #include "trust_loop.h"
 #include "trust_mem.h"
+#include "trust_thread.h"
 
 /* More devices than this are tested each time they are asked for. */
 #define SLOTS 32
 
-/* How much longer than the test took a missing verdict is believed. */
-#define NO_VERDICT_FACTOR 10
+/*
+ * How much longer than the test took a verdict is believed that is none, or of
+ * a device that may have been replaced without our seeing it.
+ */
+#define STALE_FACTOR 10
+
+/* Of a device that sysfs does not show. */
+static const struct device_instance no_instance;
 
 enum slot_state {
 	SLOT_FREE,
@@ -117,21 +124,29 @@ static bool is_fresh_locked(const struct slot *slot,
 	       (!slot->stale_ns || loop_now_ns() < slot->stale_ns);
 }
 
+/* What a device was before a test, and after it. Too big for small stacks. */
+struct identities {
+	char before[DEVICE_IDENTITY_MAX];
+	char after[DEVICE_IDENTITY_MAX];
+};
+
 /* From the file, or by a test whose verdict then goes to the file. */
 static void find_out(const struct verbs_table *verbs, struct ibv_device *device,
 		     struct odp_trust *ret)
 {
-	char before[DEVICE_IDENTITY_MAX], after[DEVICE_IDENTITY_MAX];
-	bool known = device_identity(device, before, sizeof(before));
+	struct identities *id = memory_map(sizeof(*id));
+	bool known =
+		id && device_identity(device, id->before, sizeof(id->before));
 
-	if (known && trust_file_load(device->name, before, ret))
-		return;
-	odp_trust_test(verbs, device, ret);
-	/* Should the driver have changed meanwhile: which one was tested? */
-	if (known && ret->verdict != ODP_NO_VERDICT &&
-	    device_identity(device, after, sizeof(after)) &&
-	    !strcmp(before, after))
-		trust_file_store(device->name, before, ret);
+	if (!known || !trust_file_load(device->name, id->before, ret)) {
+		odp_trust_test(verbs, device, ret);
+		/* Had the driver changed meanwhile: which one was tested? */
+		if (known && ret->verdict != ODP_NO_VERDICT &&
+		    device_identity(device, id->after, sizeof(id->after)) &&
+		    !strcmp(id->before, id->after))
+			trust_file_store(device->name, id->before, ret);
+	}
+	memory_unmap(id, sizeof(*id));
 }
 
 static void find_out_for(struct table *table, struct slot *slot,
@@ -143,9 +158,10 @@ static void find_out_for(struct table *table, struct slot *slot,
 	uint64_t stale_ns = 0;
 
 	find_out(verbs, device, ret);
-	if (ret->verdict == ODP_NO_VERDICT)
+	if (ret->verdict == ODP_NO_VERDICT ||
+	    device_instance_same(instance, &no_instance))
 		stale_ns = loop_now_ns() +
-			   (uint64_t)NO_VERDICT_FACTOR * 1000 * ret->time_us;
+			   (uint64_t)STALE_FACTOR * 1000 * ret->time_us;
 
 	pthread_mutex_lock(&table->lock);
 	slot->state = SLOT_KNOWN;
@@ -168,12 +184,14 @@ static void get_from_table(struct table *table, const struct verbs_table *verbs,
 	slot = find_slot_locked(table, device->name);
 	while (slot && slot->state == SLOT_TESTING)
 		pthread_cond_wait(&table->changed, &table->lock);
-	/* Looked up after the wait: it is about the device as it is now. */
-	if (!slot || !device_instance_get(device, &instance)) {
+	if (!slot) {
 		pthread_mutex_unlock(&table->lock);
 		find_out(verbs, device, ret);
 		return;
 	}
+	/* Looked up after the wait: it is about the device as it is now. */
+	if (!device_instance_get(device, &instance))
+		instance = no_instance;
 	if (is_fresh_locked(slot, &instance)) {
 		*ret = slot->trust;
 		ret->from_cache = true;
@@ -188,10 +206,20 @@ static void get_from_table(struct table *table, const struct verbs_table *verbs,
 void odp_trust_get(const struct verbs_table *verbs, struct ibv_device *device,
 		   struct odp_trust *ret)
 {
-	struct table *table = get_table();
 	int saved_errno = errno;
+	struct table *table;
 	int cancel;
 
+	/* A provider that registers by way of our hooks would wait for itself.
+	 */
+	if (thread_is_ours()) {
+		*ret = (struct odp_trust){
+			.verdict = ODP_NO_VERDICT,
+			.seen = "asked by the test itself",
+		};
+		return;
+	}
+	table = get_table();
 	/* A thread that ended in the middle would leave others waiting. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	if (table)

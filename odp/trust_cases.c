@@ -45,7 +45,28 @@ static bool local_is_to(enum round_op op)
 	return op == ROUND_READ || op == ROUND_ATOMIC;
 }
 
-/* Where the messages lie: the awkward places are for on-demand memory. */
+static bool is_all_plain(const struct round *round)
+{
+	return round->from == SIDE_PLAIN && round->to == SIDE_PLAIN;
+}
+
+/*
+ * How long a memory has to be. Plain memory is locked, and an ordinary user may
+ * lock no more than 64 KiB.
+ */
+static size_t side_length(const struct round *round, enum side_memory kind)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (kind != SIDE_PLAIN)
+		return SHAPE_PAGES * page;
+	return is_all_plain(round) ? page : SHAPE_PACKED_PAGES * page;
+}
+
+/*
+ * Where the messages lie: the awkward places are for on-demand memory. Where
+ * there is none both sides are packed.
+ */
 static void lay_out(struct bench *bench, uint32_t page)
 {
 	const struct round *round = bench->round;
@@ -53,10 +74,13 @@ static void lay_out(struct bench *bench, uint32_t page)
 	bool to_local = local_is_to(round->op);
 	struct shape_limits at_awkward = {
 		.page = page,
-		.length = is_ud(round->link) ? UD_LENGTH : UINT32_MAX,
+		.length = is_ud(round->link)	? UD_LENGTH
+			  : is_all_plain(round) ? SHAPE_SHORT
+						: UINT32_MAX,
 	};
 	struct shape_limits at_other = at_awkward;
-	uint32_t end = 0;
+	bool all_plain = is_all_plain(round);
+	uint32_t end = 0, awkward_end = 0;
 
 	if (!side_is_odp(awkward) && side_is_odp(other)) {
 		awkward = &bench->from;
@@ -88,6 +112,10 @@ static void lay_out(struct bench *bench, uint32_t page)
 	bench->messages = SHAPE_MESSAGES;
 	for (unsigned int i = 0; i < bench->messages; i++) {
 		awkward->message[i] = shape_awkward(&at_awkward, i);
+		if (all_plain)
+			awkward->message[i] = shape_packed(
+				&at_awkward, awkward->message[i].length,
+				&awkward_end);
 		other->message[i] = shape_packed(
 			&at_other, awkward->message[i].length, &end);
 	}
@@ -227,12 +255,12 @@ static int post_message(struct bench *bench, unsigned int i)
 }
 
 /* Messages [first, end) have completed: did the completions say so rightly? */
-static int check_receives(struct bench *bench, const struct loop_done *received,
-			  unsigned int first, unsigned int end)
+static int check_receives(struct bench *bench, unsigned int first,
+			  unsigned int end)
 {
 	for (unsigned int i = first; i < end; i++) {
 		const struct message *message = &bench->to.message[i];
-		const struct ibv_wc *wc = &received[i].wc;
+		const struct ibv_wc *wc = &bench->received[i].wc;
 		uint32_t offset = message->piece[0].offset;
 
 		if (wc->byte_len != message->length + message->head)
@@ -255,7 +283,6 @@ static int check_receives(struct bench *bench, const struct loop_done *received,
 static int send_all(struct bench *bench)
 {
 	struct loop *loop = bench->loop;
-	struct loop_done sent[SHAPE_MESSAGES], received[SHAPE_MESSAGES];
 	bool receives = has_receive(bench->round->op);
 	unsigned int step =
 		link_has_srq(bench->round->link) ? 1 : bench->messages;
@@ -265,11 +292,10 @@ static int send_all(struct bench *bench)
 		for (unsigned int i = first; i < first + step; i++)
 			if (post_message(bench, i))
 				return -1;
-		if (loop_wait(loop, sent, received, first, first + step,
-			      receives))
+		if (loop_wait(loop, bench->sent, bench->received, first,
+			      first + step, receives))
 			return -1;
-		if (receives &&
-		    check_receives(bench, received, first, first + step))
+		if (receives && check_receives(bench, first, first + step))
 			return -1;
 	}
 	return 0;
@@ -317,24 +343,34 @@ static enum round_result run_stage(struct bench *bench, enum side_stage stage,
 enum round_result round_run(struct loop *loop, const struct round *round,
 			    char *seen, size_t size, unsigned int *cases)
 {
-	struct bench bench = {.loop = loop, .round = round, .cases = cases};
+	struct bench *bench = memory_map(sizeof(*bench)); /* all zeroes */
 	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
 	enum round_result result = ROUND_RIGHT;
 
-	if (side_open(loop, &bench.from, round->from, page) ||
-	    side_open(loop, &bench.to, round->to, page))
+	if (!bench) {
+		loop_fail(loop, 0, "no memory to test with");
+		return ROUND_FAILED;
+	}
+	bench->loop = loop;
+	bench->round = round;
+	bench->cases = cases;
+	if (side_open(loop, &bench->from, round->from,
+		      side_length(round, round->from)) ||
+	    side_open(loop, &bench->to, round->to,
+		      side_length(round, round->to)))
 		result = ROUND_FAILED;
 	else
-		lay_out(&bench, page);
+		lay_out(bench, page);
 	for (int stage = 0; stage < STAGE_COUNT && result == ROUND_RIGHT;
 	     stage++)
 		if (round->stages & 1u << stage)
-			result = run_stage(&bench, (enum side_stage)stage, seen,
+			result = run_stage(bench, (enum side_stage)stage, seen,
 					   size);
 	/* What is still under way must not see the memory go. */
 	if (result == ROUND_FAILED)
 		loop_unlink(loop, round->link);
-	side_close(loop, &bench.to);
-	side_close(loop, &bench.from);
+	side_close(loop, &bench->to);
+	side_close(loop, &bench->from);
+	memory_unmap(bench, sizeof(*bench));
 	return result;
 }

@@ -14,16 +14,29 @@
 
 #include "trust_file.h"
 #include "trust_id.h"
+#include "trust_mem.h"
 
 #define HEADER	 "daxmr odp trust 1\n"
 #define FILE_MAX (DEVICE_IDENTITY_MAX + 1024)
 
+/* "odp-trust-" and a device's name; before its rename a dot and a number too */
+#define NAME_ROOM      (16 + IBV_SYSFS_NAME_MAX)
+#define TEMPORARY_ROOM (NAME_ROOM + 24)
+
+/* Cut in two: the name follows the parent's NUL. */
 static char folder_for_tests[PATH_MAX];
+static const char *name_for_tests;
 
 void trust_file_set_folder(const char *path)
 {
+	char *slash;
+
 	snprintf(folder_for_tests, sizeof(folder_for_tests), "%s",
 		 path ? path : "");
+	slash = strrchr(folder_for_tests, '/');
+	name_for_tests = slash && slash != folder_for_tests ? slash + 1 : NULL;
+	if (name_for_tests)
+		*slash = '\0';
 }
 
 /* Ours, and nobody else can write to it. */
@@ -45,19 +58,11 @@ static int open_folder(bool create)
 {
 	const char *parent = "/run", *name = "daxmr";
 	const int flags = O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	char path[PATH_MAX];
 	int parent_fd, fd;
 
-	if (folder_for_tests[0]) {
-		char *slash;
-
-		memcpy(path, folder_for_tests, sizeof(path));
-		slash = strrchr(path, '/');
-		if (!slash || slash == path)
-			return -1;
-		*slash = '\0';
-		parent = path;
-		name = slash + 1;
+	if (name_for_tests) {
+		parent = folder_for_tests;
+		name = name_for_tests;
 	} else if (geteuid() != 0) {
 		parent = secure_getenv("XDG_RUNTIME_DIR");
 		if (!parent || parent[0] != '/')
@@ -186,12 +191,14 @@ static bool read_text(int fd, char *text, size_t size)
 bool trust_file_load(const char *device_name, const char *identity,
 		     struct odp_trust *ret)
 {
-	char name[NAME_MAX + 1], text[FILE_MAX];
+	/* Not on the stack, which may be a small one. */
+	char *text = memory_map(FILE_MAX);
+	char name[NAME_ROOM];
 	int saved_errno = errno;
 	bool ok = false;
 	int folder, fd;
 
-	folder = open_folder(false);
+	folder = text ? open_folder(false) : -1;
 	if (folder >= 0 && file_name(device_name, name, sizeof(name))) {
 		/* O_NONBLOCK: a FIFO in its place must not hold us up. */
 		fd = openat(folder, name,
@@ -199,13 +206,14 @@ bool trust_file_load(const char *device_name, const char *identity,
 				    O_CLOEXEC);
 		if (fd >= 0) {
 			ok = is_safe(fd, S_IFREG) &&
-			     read_text(fd, text, sizeof(text)) &&
+			     read_text(fd, text, FILE_MAX) &&
 			     parse(text, identity, ret);
 			close(fd);
 		}
 	}
 	if (folder >= 0)
 		close(folder);
+	memory_unmap(text, FILE_MAX);
 	errno = saved_errno;
 	return ok;
 }
@@ -229,7 +237,7 @@ static bool write_text(int fd, const char *text, size_t length)
 static void replace(int folder, const char *name, const char *text,
 		    size_t length)
 {
-	char temporary[NAME_MAX + 1];
+	char temporary[TEMPORARY_ROOM];
 	uint64_t random;
 	bool ok;
 	int fd, n;
@@ -254,25 +262,30 @@ static void replace(int folder, const char *name, const char *text,
 void trust_file_store(const char *device_name, const char *identity,
 		      const struct odp_trust *trust)
 {
-	char name[NAME_MAX + 1], text[FILE_MAX];
 	int saved_errno = errno;
+	char name[NAME_ROOM];
 	int folder, n;
+	char *text;
 
-	if (trust->verdict == ODP_NO_VERDICT)
+	if (trust->verdict == ODP_NO_VERDICT ||
+	    !file_name(device_name, name, sizeof(name)))
 		return;
-	n = snprintf(text, sizeof(text),
+	text = memory_map(FILE_MAX);
+	if (!text) {
+		errno = saved_errno;
+		return;
+	}
+	n = snprintf(text, FILE_MAX,
 		     HEADER "%sverdict %s\niova %s\nport %u\ncases %u\n"
 			    "time_us %u\nseen %s\nend\n",
 		     identity, odp_verdict_name(trust->verdict),
 		     trust->iova_right ? "right" : "wrong", trust->port,
 		     trust->cases, trust->time_us, trust->seen);
-	if (n < 0 || (size_t)n >= sizeof(text) ||
-	    !file_name(device_name, name, sizeof(name)))
-		return;
-	folder = open_folder(true);
+	folder = n > 0 && n < FILE_MAX ? open_folder(true) : -1;
 	if (folder >= 0) {
 		replace(folder, name, text, (size_t)n);
 		close(folder);
 	}
+	memory_unmap(text, FILE_MAX);
 	errno = saved_errno;
 }

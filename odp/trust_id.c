@@ -18,7 +18,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +30,16 @@ static const char *const modules[] = {
 	"ib_core", "ib_uverbs", "rdma_rxe", "mlx5_core", "mlx5_ib",
 };
 
-static char root[PATH_MAX];
+/*
+ * Whoever asks may have a stack of 16 KiB, all of it: buffers here are as small
+ * as sysfs allows, and a path or an attribute that does not fit is as good as
+ * none.
+ */
+#define ROOT_MAX  128
+#define PATH_ROOM (ROOT_MAX + 192)
+#define LINE_ROOM 160
+
+static char root[ROOT_MAX];
 
 void device_set_root(const char *path)
 {
@@ -44,7 +52,7 @@ static ssize_t read_raw(char *data, size_t size, const char *format, ...)
 
 static ssize_t read_raw(char *data, size_t size, const char *format, ...)
 {
-	char path[PATH_MAX];
+	char path[PATH_ROOM];
 	size_t used = strlen(root);
 	ssize_t n;
 	va_list args;
@@ -92,19 +100,27 @@ bool device_attribute(const struct ibv_device *device, const char *name,
 	return ok;
 }
 
+/*
+ * By the name of its uverbs node, where it has one: that is what opening the
+ * device goes by, and the kernel never changes it. The device's own name may
+ * have changed since the program looked for devices (rdma dev set ... name),
+ * and may by now be another device's.
+ */
 bool device_instance_get(const struct ibv_device *device,
 			 struct device_instance *ret)
 {
-	char path[PATH_MAX];
+	bool has_node = device->dev_name[0];
+	const char *name = has_node ? device->dev_name : device->name;
+	char path[PATH_ROOM];
 	int saved_errno = errno;
 	struct stat st;
 	bool ok;
 	int n;
 
-	n = snprintf(path, sizeof(path), "%s/sys/class/infiniband/%s", root,
-		     device->name);
-	ok = n > 0 && (size_t)n < sizeof(path) && device->name[0] &&
-	     !strchr(device->name, '/') && !stat(path, &st);
+	n = snprintf(path, sizeof(path), "%s/sys/class/%s/%s", root,
+		     has_node ? "infiniband_verbs" : "infiniband", name);
+	ok = n > 0 && (size_t)n < sizeof(path) && name[0] &&
+	     !strchr(name, '/') && !stat(path, &st);
 	if (ok)
 		*ret = (struct device_instance){st.st_dev, st.st_ino};
 	errno = saved_errno;
@@ -121,7 +137,7 @@ bool device_instance_same(const struct device_instance *a,
 static bool driver_name(const struct ibv_device *device, char *text,
 			size_t size)
 {
-	char path[PATH_MAX], target[PATH_MAX];
+	char path[PATH_ROOM], target[192];
 	const char *name;
 	ssize_t n;
 
@@ -130,8 +146,8 @@ static bool driver_name(const struct ibv_device *device, char *text,
 		     device->name);
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return false;
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n <= 0)
+	n = readlink(path, target, sizeof(target));
+	if (n <= 0 || (size_t)n == sizeof(target))
 		return false;
 	target[n] = '\0';
 	name = strrchr(target, '/');
@@ -185,7 +201,7 @@ static void put(struct writer *writer, const char *format, ...)
 
 static void put_modules(struct writer *writer)
 {
-	char text[512];
+	char text[LINE_ROOM];
 	ssize_t n;
 
 	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
@@ -225,7 +241,7 @@ size_t device_identity(const struct ibv_device *device, char *text, size_t size)
 	struct writer writer = {.text = text, .size = size};
 	int saved_errno = errno;
 	struct device_instance instance;
-	char line[512];
+	char line[LINE_ROOM];
 	bool known;
 
 	known = plain_line(line, read_raw(line, sizeof(line),

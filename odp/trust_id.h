@@ -21,7 +21,7 @@ struct device_instance {
 	ino_t ino;
 };
 
-/* False where sysfs does not show the device. */
+/* False where sysfs does not show the device. A new name is no new instance. */
 bool device_instance_get(const struct ibv_device *device,
 			 struct device_instance *ret);
 bool device_instance_same(const struct device_instance *a,

@@ -52,6 +52,20 @@ int loop_fail(struct loop *loop, int err, const char *format, ...)
 	return -1;
 }
 
+int loop_fail_pinned(struct loop *loop, int err, const char *what)
+{
+	bool is_first = !loop->reason[0];
+	size_t used;
+
+	loop_fail(loop, err, "%s", what);
+	used = strlen(loop->reason);
+	if (is_first && err == ENOMEM)
+		snprintf(loop->reason + used, sizeof(loop->reason) - used,
+			 "; the limit on locked memory (ulimit -l) should be "
+			 "raised");
+	return -1;
+}
+
 /* A limit of the device, where it is one that can be believed. */
 static unsigned int at_most(unsigned int wanted, int limit)
 {
@@ -70,6 +84,10 @@ int loop_open(struct loop *loop, const struct verbs_table *verbs,
 	loop->start_ns = loop_now_ns();
 	loop->deadline_ns = loop->start_ns + total_ns;
 
+	if (!verbs->reg_mr_iova2)
+		return loop_fail(loop, 0,
+				 "libibverbs has no ibv_reg_mr_iova2(): "
+				 "rdma-core 28 or newer is needed");
 	errno = 0;
 	loop->context = verbs->open_device(device);
 	if (!loop->context)
@@ -96,7 +114,7 @@ int loop_open(struct loop *loop, const struct verbs_table *verbs,
 	loop->cq =
 		verbs->create_cq(loop->context, 4 * LOOP_DEPTH, NULL, NULL, 0);
 	if (!loop->cq)
-		return loop_fail(loop, errno, "no completion queue");
+		return loop_fail_pinned(loop, errno, "no completion queue");
 	return 0;
 }
 
@@ -230,7 +248,7 @@ static struct ibv_qp *new_qp(struct loop *loop, enum ibv_qp_type type,
 	errno = 0;
 	qp = loop->verbs->create_qp(loop->pd, &attr);
 	if (!qp) {
-		loop_fail(loop, errno, "no queue pair");
+		loop_fail_pinned(loop, errno, "no queue pair");
 		return NULL;
 	}
 	err = to_init(loop, qp, type);
@@ -256,8 +274,8 @@ static int make_link(struct loop *loop, enum link_type type)
 		errno = 0;
 		link->srq = loop->verbs->create_srq(loop->pd, &attr);
 		if (!link->srq)
-			return loop_fail(loop, errno,
-					 "no shared receive queue");
+			return loop_fail_pinned(loop, errno,
+						"no shared receive queue");
 	}
 	link->a = new_qp(loop, qpt, NULL);
 	if (!link->a)
@@ -286,6 +304,9 @@ int loop_link(struct loop *loop, enum link_type type)
 {
 	if (loop->link[type].a)
 		return 0;
+	/* The rings of one are all that has to be locked at a time. */
+	for (int i = 0; i < LINK_COUNT; i++)
+		loop_unlink(loop, (enum link_type)i);
 	if (!make_link(loop, type))
 		return 0;
 	loop_unlink(loop, type);

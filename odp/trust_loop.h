@@ -8,8 +8,9 @@
  *	  +-- link RC_SRQ   a ----> b, b receives through an SRQ
  *	  +-- link UD, UD_SRQ, UC
  *
- * A link is made when first asked for. One on which anything went wrong is
- * unmade, and made anew for what comes next: its QPs are in the error state.
+ * A link is made when it is asked for, and unmade when another is. One on which
+ *anything went wrong is unmade, and made anew for what comes next: its QPs are
+ *in the error state.
  *
  * Nothing here waits without a deadline: neither for one batch nor in total.
  * Everything that was made is unmade by loop_close(), whatever failed before.
@@ -117,6 +118,9 @@ int loop_wait(struct loop *loop, struct loop_done *sent,
  */
 int loop_fail(struct loop *loop, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The same where memory is locked: ENOMEM may be a limit, and says so. */
+int loop_fail_pinned(struct loop *loop, int err, const char *what);
 
 uint64_t loop_now_ns(void);
 

@@ -13,8 +13,11 @@
 
 #define SHAPE_MESSAGES 8
 #define SHAPE_ATOMICS  4
-/* Pages of a memory that messages can lie in. */
-#define SHAPE_PAGES 12
+/* Pages of a memory that messages can lie in, and where they are packed. */
+#define SHAPE_PAGES	   12
+#define SHAPE_PACKED_PAGES 4
+/* Packed messages of at most this length lie in one page. */
+#define SHAPE_SHORT 512
 
 struct message {
 	unsigned int pieces;

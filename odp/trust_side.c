@@ -3,6 +3,7 @@
  * One side of a transfer of the trust test: trust_side.h.
  */
 #include <errno.h>
+#include <unistd.h>
 
 #include "odp_mr.h"
 #include "trust_side.h"
@@ -32,17 +33,16 @@ static unsigned int access_flags(const struct loop *loop,
 }
 
 int side_open(struct loop *loop, struct side *side, enum side_memory kind,
-	      uint32_t page)
+	      size_t length)
 {
 	const struct verbs_table *verbs = loop->verbs;
-	size_t length = SHAPE_PAGES * (size_t)page;
 	size_t shift = 0;
 	int err;
 
 	side->kind = kind;
 	side->access = access_flags(loop, side);
 	if (kind == SIDE_SHIFTED) {
-		shift = SHIFT_PAGES * (size_t)page;
+		shift = SHIFT_PAGES * (size_t)sysconf(_SC_PAGESIZE);
 		length += shift;
 	}
 	err = scratch_map(&side->scratch, length);
@@ -64,8 +64,12 @@ int side_open(struct loop *loop, struct side *side, enum side_memory kind,
 			verbs->reg_mr_iova2(loop->pd, side->scratch.base,
 					    length, side->iova, side->access);
 	if (!side->mr)
-		return loop_fail(loop, errno, "%s memory is not registered",
-				 side_is_odp(side) ? "on-demand" : "plain");
+		return side_is_odp(side)
+			       ? loop_fail(loop, errno,
+					   "on-demand memory is not registered")
+			       : loop_fail_pinned(
+					 loop, errno,
+					 "plain memory is not registered");
 	return 0;
 }
 
@@ -83,6 +87,7 @@ int side_prepare(struct loop *loop, struct side *side, enum side_stage stage,
 	bool readonly = side->kind == SIDE_READONLY;
 	int err = 0;
 
+	side->prefetched = false;
 	if (side_is_odp(side) && stage == STAGE_UNTOUCHED) {
 		scratch_expect_untouched(scratch);
 		return 0;
@@ -100,7 +105,8 @@ int side_prepare(struct loop *loop, struct side *side, enum side_stage stage,
 		return loop_fail(loop, -err, "mprotect failed");
 	/* Whether it can prefetch is no question of trust. */
 	if (side_is_odp(side) && stage == STAGE_REMAPPED)
-		odp_mr_prefetch(loop->verbs, side->mr, side->iova, side->access,
-				ODP_PREFETCH_ALL);
+		side->prefetched =
+			!odp_mr_prefetch(loop->verbs, side->mr, side->iova,
+					 side->access, ODP_PREFETCH_ALL);
 	return 0;
 }

@@ -27,7 +27,8 @@ enum side_stage {
 	STAGE_UNTOUCHED, /* no page is there: the device has to fault them in */
 	STAGE_WRITTEN,	 /* the CPU has written to what the device knew */
 	STAGE_DROPPED,	 /* other pages, MADV_DONTNEED, written by the CPU */
-	STAGE_REMAPPED,	 /* another mapping in its place; prefetched */
+	/* another mapping in its place; prefetched, where that is possible */
+	STAGE_REMAPPED,
 	STAGE_COUNT,
 };
 
@@ -39,6 +40,7 @@ struct side {
 	struct ibv_mr *mr;
 	uint64_t iova; /* of the first byte */
 	unsigned int access;
+	bool prefetched; /* in this stage */
 	struct message message[SHAPE_MESSAGES];
 };
 
@@ -52,7 +54,7 @@ static inline bool side_is_odp(const struct side *side)
  * or could not be opened, can be closed.
  */
 int side_open(struct loop *loop, struct side *side, enum side_memory kind,
-	      uint32_t page);
+	      size_t length);
 void side_close(struct loop *loop, struct side *side);
 
 /*

@@ -7,7 +7,9 @@
  * our hooks and never tables that a gate has patched; in unit tests they are
  * a fake device.
  *
- * The table is complete or it is not handed out: no pointer in it is NULL.
+ * The table is complete or it is not handed out: no pointer in it is NULL but
+ * reg_mr_iova2, which rdma-core has since 28. Without it there is no on-demand
+ * MR and no trust test.
  * Each entry keeps the contract of the verb it is named for, errno included;
  * those that are inline functions in <infiniband/verbs.h> are wrapped.
  */

@@ -23,6 +23,16 @@
 #define BUILD_ID "sys/module/rdma_rxe/notes/.note.gnu.build-id"
 #define BOOT_ID	 "proc/sys/kernel/random/boot_id"
 
+#ifdef __SANITIZE_THREAD__
+/* A child of a program with threads tests, and so starts a thread. */
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
+
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
+#endif
+
 static char file[PATH_MAX];
 
 static int setup(void **state)
@@ -158,13 +168,57 @@ static void get__slow_no_verdict_is_not_asked_for_each_time(void **state)
 	assert_int_equal(fake.opened, 1);
 }
 
-static void get__unknown_device_is_never_remembered(void **state)
+static void
+get__device_that_sysfs_does_not_show_is_remembered_a_while(void **state)
 {
+	struct odp_trust trust;
+
 	(void)state;
 	strcpy(fake.device.name, "elsewhere0");
 	assert_false(ask().from_cache);
+	/* Another test's end may come in between on a busy machine. */
+	for (int i = 0; i < 100; i++)
+		if ((trust = ask()).from_cache)
+			break;
+	assert_true(trust.from_cache);
+	assert_int_equal(trust.verdict, ODP_RIGHT);
+	/* It may have become another meanwhile. */
+	for (int i = 0; i < 20000 && trust.from_cache; i++) {
+		usleep(1000);
+		trust = ask();
+	}
+	assert_false(trust.from_cache);
+	assert_int_equal(trust.verdict, ODP_RIGHT);
+}
+
+static void get__renamed_device_is_not_tested_again(void **state)
+{
+	char was[PATH_MAX], is[PATH_MAX];
+
+	(void)state;
+	strcpy(fake.device.dev_name, "uverbs7");
+	sysfs_put("sys/class/infiniband_verbs/uverbs7/abi_version", "1\n");
 	assert_false(ask().from_cache);
-	assert_int_equal(fake.opened, 2);
+	snprintf(was, sizeof(was), "%s/sys/class/infiniband/%s", sysfs_root(),
+		 sysfs_device());
+	snprintf(is, sizeof(is), "%s/sys/class/infiniband/renamed0",
+		 sysfs_root());
+	assert_int_equal(rename(was, is), 0);
+	for (int i = 0; i < 3; i++)
+		assert_true(ask().from_cache);
+	assert_int_equal(fake.opened, 1);
+}
+
+static void get__another_device_of_the_old_name_is_tested(void **state)
+{
+	(void)state;
+	strcpy(fake.device.dev_name, "uverbs7");
+	sysfs_put("sys/class/infiniband_verbs/uverbs7/abi_version", "1\n");
+	sysfs_put("sys/class/infiniband_verbs/uverbs8/abi_version", "1\n");
+	ask();
+	strcpy(fake.device.dev_name, "uverbs8");
+	assert_false(ask().from_cache);
+	assert_true(ask().from_cache);
 }
 
 static void file__another_identity_is_tested_again(void **state)
@@ -422,6 +476,54 @@ static void get__threads_at_once_wait_for_one_test(void **state)
 	assert_int_equal(fake.live, 0);
 }
 
+/* All the stack that a thread can have been given is little. */
+static struct odp_trust ask_on_little_stack(void)
+{
+	/* What sanitizers add to each frame is not what this is about. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	const size_t size = 256 << 10;
+#else
+	const size_t size = (size_t)sysconf(_SC_THREAD_STACK_MIN);
+#endif
+	struct odp_trust trust;
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	assert_int_equal(pthread_attr_init(&attr), 0);
+	assert_int_equal(pthread_attr_setstacksize(&attr, size), 0);
+	assert_int_equal(pthread_create(&thread, &attr, ask_in_thread, &trust),
+			 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	pthread_attr_destroy(&attr);
+	return trust;
+}
+
+static void get__thread_with_the_smallest_stack_can_ask(void **state)
+{
+	struct odp_trust trust;
+	int status;
+	pid_t child;
+
+	(void)state;
+	trust = ask_on_little_stack();
+	assert_int_equal(trust.verdict, ODP_RIGHT);
+	assert_false(trust.from_cache);
+	assert_true(ask_on_little_stack().from_cache);
+	assert_int_equal(access(file, F_OK), 0);
+	/* In another process, from the file. */
+	child = fork();
+	if (!child)
+		_exit(ask_on_little_stack().from_cache ? 0 : 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	/* Without a file, and with a driver to be looked up. */
+	sysfs_link("@/device/driver", "../../../bus/pci/drivers/mlx5_core");
+	sysfs_reload_device();
+	trust_file_set_folder("/nonexistent/daxmr");
+	assert_false(ask_on_little_stack().from_cache);
+}
+
 static void get__forked_in_the_middle_of_a_test_tests_itself(void **state)
 {
 	struct odp_trust trust;
@@ -465,7 +567,9 @@ int main(void)
 		TEST(get__loaded_again_is_tested_again),
 		TEST(get__no_verdict_is_asked_again_soon),
 		TEST(get__slow_no_verdict_is_not_asked_for_each_time),
-		TEST(get__unknown_device_is_never_remembered),
+		TEST(get__device_that_sysfs_does_not_show_is_remembered_a_while),
+		TEST(get__renamed_device_is_not_tested_again),
+		TEST(get__another_device_of_the_old_name_is_tested),
 		TEST(file__another_identity_is_tested_again),
 		TEST(file__without_a_boot_id_nothing_is_written),
 		TEST(file__is_private),
@@ -478,6 +582,7 @@ int main(void)
 		TEST(file__truncated_anywhere_is_not_believed),
 		TEST(file__garbage_is_not_believed),
 		TEST(get__threads_at_once_wait_for_one_test),
+		TEST(get__thread_with_the_smallest_stack_can_ask),
 		TEST(get__forked_in_the_middle_of_a_test_tests_itself),
 	};
 

@@ -150,6 +150,8 @@ static bool at_fault(const struct move *move, const struct fake_mr *mr,
 		return !mr->prefetched;
 	case FAKE_PREFETCHED_WRONG:
 		return mr->prefetched;
+	case FAKE_REMAPPED_WRONG:
+		return mr->advised;
 	case FAKE_IMM_WRONG:
 		return opcode == IBV_WR_RDMA_WRITE_WITH_IMM;
 	case FAKE_BOTH_ODP_WRONG:

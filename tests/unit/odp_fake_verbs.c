@@ -222,6 +222,8 @@ static struct ibv_qp *fake_create_qp(struct ibv_pd *pd,
 	qp->srq = (struct fake_srq *)attr->srq;
 	qp->max_sge = attr->cap.max_send_sge;
 	qp->qp.qp_num = take_key((void **)qps, qp);
+	if (++fake.qps > fake.qps_most)
+		fake.qps_most = fake.qps;
 	return &qp->qp;
 }
 
@@ -247,6 +249,7 @@ static int fake_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr,
 static int fake_destroy_qp(struct ibv_qp *ibqp)
 {
 	qps[ibqp->qp_num] = NULL;
+	fake.qps--;
 	gone(ibqp);
 	return FAILS() ? EBUSY : 0;
 }
@@ -289,6 +292,10 @@ static struct ibv_mr *fake_reg_mr_iova2(struct ibv_pd *pd, void *addr,
 	mr->mr.addr = addr;
 	mr->mr.length = length;
 	mr->mr.lkey = mr->mr.rkey = take_key((void **)mrs, mr);
+	if (!(access & IBV_ACCESS_ON_DEMAND))
+		fake.plain_bytes += length;
+	if (fake.plain_bytes > fake.plain_bytes_most)
+		fake.plain_bytes_most = fake.plain_bytes;
 	return &mr->mr;
 }
 
@@ -297,6 +304,8 @@ static int fake_dereg_mr(struct ibv_mr *ibmr)
 	struct fake_mr *mr = (struct fake_mr *)ibmr;
 
 	mrs[ibmr->lkey] = NULL;
+	if (!(mr->access & IBV_ACCESS_ON_DEMAND))
+		fake.plain_bytes -= mr->length;
 	fake_forget_pages(mr);
 	gone(mr);
 	return FAILS() ? EBUSY : 0;
@@ -314,6 +323,8 @@ static int fake_advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
 	if (fake.advises < 8 && num_sge == 1)
 		fake.advised[fake.advises] = sg_list[0];
 	fake.advises++;
+	if (mr)
+		mr->advised = true;
 	fake.advice = advice;
 	fake.advise_flags = flags;
 	if (fake.advise_error && fake.advise_errors) {

@@ -31,6 +31,7 @@ enum fake_fault {
 	FAKE_READONLY_WRONG,	 /* only MRs without local write */
 	FAKE_UNPREFETCHED_WRONG, /* only until prefetched */
 	FAKE_PREFETCHED_WRONG,	 /* only from then on */
+	FAKE_REMAPPED_WRONG,	 /* from the first advice on, heeded or not */
 	FAKE_STALE_PAGE,	 /* goes on using pages that were replaced */
 	FAKE_STALE_ZERO,     /* reads what it first found: not a later store */
 	FAKE_EXTRA_BYTE,     /* writes one byte more than it should */
@@ -67,8 +68,13 @@ struct fake_device {
 
 	/* What it has seen. */
 	int calls;
-	int opened; /* how often */
-	int live;   /* objects that are there, of all kinds */
+	int opened;	    /* how often */
+	int live;	    /* objects that are there, of all kinds */
+	size_t plain_bytes; /* registered, not on-demand; and the most at once
+			     */
+	size_t plain_bytes_most;
+	int qps; /* that are there; and the most at once */
+	int qps_most;
 	int used_gid;
 	unsigned int access; /* of the last registration */
 	uint64_t iova;
@@ -96,6 +102,7 @@ struct fake_mr {
 	uint64_t iova;
 	size_t length;
 	unsigned int access;
+	bool advised;
 	bool prefetched;
 	/* for FAKE_STALE_*: a pipe for each page, with the page in it */
 	int (*held)[2];

@@ -46,7 +46,7 @@ static void register__failure_has_the_kernels_errno(void **state)
 	assert_int_equal(errno, ENOMEM);
 }
 
-static void prefetch__whole_mr_waits_and_asks_for_writing(void **state)
+static void prefetch__whole_mr_waits_and_never_asks_for_writing(void **state)
 {
 	(void)state;
 	errno = 4242;
@@ -58,12 +58,23 @@ static void prefetch__whole_mr_waits_and_asks_for_writing(void **state)
 	assert_int_equal(fake.advised[0].addr, 0x7000);
 	assert_int_equal(fake.advised[0].length, 4096);
 	assert_int_equal(fake.advised[0].lkey, 77);
-	assert_int_equal(fake.advice, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE);
+	assert_int_equal(fake.advice, IBV_ADVISE_MR_ADVICE_PREFETCH);
 	assert_int_equal(fake.advise_flags, IBV_ADVISE_MR_FLAG_FLUSH);
 	assert_int_equal(errno, 4242);
 }
 
-static void prefetch__without_local_write_only_for_reading(void **state)
+static void register__old_library_is_eopnotsupp(void **state)
+{
+	struct verbs_table old = fake_verbs;
+
+	(void)state;
+	old.reg_mr_iova2 = NULL;
+	errno = 0;
+	assert_null(odp_mr_register(&old, &pd, memory, 100, 0, 0));
+	assert_int_equal(errno, EOPNOTSUPP);
+}
+
+static void prefetch__part_of_a_read_only_mr(void **state)
 {
 	(void)state;
 	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0,
@@ -140,9 +151,11 @@ int main(void)
 		cmocka_unit_test_setup(register__failure_has_the_kernels_errno,
 				       setup),
 		cmocka_unit_test_setup(
-			prefetch__whole_mr_waits_and_asks_for_writing, setup),
-		cmocka_unit_test_setup(
-			prefetch__without_local_write_only_for_reading, setup),
+			prefetch__whole_mr_waits_and_never_asks_for_writing,
+			setup),
+		cmocka_unit_test_setup(register__old_library_is_eopnotsupp,
+				       setup),
+		cmocka_unit_test_setup(prefetch__part_of_a_read_only_mr, setup),
 		cmocka_unit_test_setup(prefetch__nothing_asks_nothing, setup),
 		cmocka_unit_test_setup(prefetch__big_mr_goes_in_pieces_that_fit,
 				       setup),

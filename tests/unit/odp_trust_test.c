@@ -6,8 +6,11 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "odp_fake_verbs.h"
 #include "trust.h"
@@ -187,6 +190,72 @@ static void trust__few_sges_and_no_prefetch_are_right(void **state)
 	expect(FAKE_RIGHT, ODP_RIGHT, "every byte");
 }
 
+static void trust__prefetched_is_said_only_where_it_was(void **state)
+{
+	(void)state;
+	expect(FAKE_PREFETCHED_WRONG, ODP_WRONG,
+	       "prefetched after it was mapped anew");
+	/* The first stage that a mapping anew has; nothing was prefetched. */
+	fake.advise_error = EOPNOTSUPP;
+	fake.advise_errors = -1;
+	expect(FAKE_REMAPPED_WRONG, ODP_WRONG, ", after it was mapped anew");
+}
+
+static void trust__little_memory_is_locked_at_a_time(void **state)
+{
+	(void)state;
+	fake.attr.odp_caps.per_transport_caps.uc_odp_caps =
+		IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV |
+		IBV_ODP_SUPPORT_WRITE;
+	assert_int_equal(tested(FAKE_RIGHT).verdict, ODP_RIGHT);
+	assert_in_range(fake.plain_bytes_most, 1,
+			4 * (size_t)sysconf(_SC_PAGESIZE));
+	assert_int_equal(fake.qps_most, 2);
+}
+
+static void trust__library_without_iova2_is_no_verdict(void **state)
+{
+	struct verbs_table old = fake_verbs;
+	struct odp_trust trust;
+
+	(void)state;
+	old.reg_mr_iova2 = NULL;
+	odp_trust_test(&old, &fake.device, &trust);
+	assert_int_equal(trust.verdict, ODP_NO_VERDICT);
+	assert_non_null(strstr(trust.seen, "rdma-core 28"));
+	assert_int_equal(fake.opened, 0);
+}
+
+/* The fake's verbs with what a program of the test's own would see. */
+static sigset_t mask_in_test;
+
+static struct ibv_context *open_and_look(struct ibv_device *device)
+{
+	struct odp_trust trust;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &mask_in_test);
+	/* A provider that comes back to us by way of a hook. */
+	odp_trust_get(&fake_verbs, device, &trust);
+	assert_int_equal(trust.verdict, ODP_NO_VERDICT);
+	return fake_verbs.open_device(device);
+}
+
+static void
+trust__runs_with_signals_blocked_and_does_not_wait_for_itself(void **state)
+{
+	struct verbs_table verbs = fake_verbs;
+	struct odp_trust trust;
+	sigset_t mask;
+
+	(void)state;
+	verbs.open_device = open_and_look;
+	odp_trust_test(&verbs, &fake.device, &trust);
+	assert_int_equal(trust.verdict, ODP_RIGHT);
+	assert_true(sigismember(&mask_in_test, SIGALRM));
+	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	assert_false(sigismember(&mask, SIGALRM));
+}
+
 static bool is_tolerated(const char *verb)
 {
 	static const char *const verbs[] = {
@@ -225,6 +294,10 @@ static void trust__any_verb_fails_is_no_verdict(void **state)
 		assert_non_null(fake.failed);
 		if (is_tolerated(fake.failed))
 			continue;
+		if (!strcmp(fake.failed, "create_cq") ||
+		    !strcmp(fake.failed, "create_qp"))
+			assert_true(trust.verdict == ODP_RIGHT ||
+				    strstr(trust.seen, "(ulimit -l) should"));
 		/* One in the last part costs only what that part says. */
 		if (trust.verdict == ODP_RIGHT && trust.iova_right &&
 		    strcmp(fake.failed, "poll_cq") != 0)
@@ -300,6 +373,15 @@ int main(void)
 			trust__no_odp_or_nothing_claimed_is_no_verdict, setup),
 		cmocka_unit_test_setup(
 			trust__few_sges_and_no_prefetch_are_right, setup),
+		cmocka_unit_test_setup(
+			trust__prefetched_is_said_only_where_it_was, setup),
+		cmocka_unit_test_setup(trust__little_memory_is_locked_at_a_time,
+				       setup),
+		cmocka_unit_test_setup(
+			trust__library_without_iova2_is_no_verdict, setup),
+		cmocka_unit_test_setup(
+			trust__runs_with_signals_blocked_and_does_not_wait_for_itself,
+			setup),
 		cmocka_unit_test_setup(trust__any_verb_fails_is_no_verdict,
 				       setup),
 		cmocka_unit_test_setup(trust__again_and_again_leaves_nothing,
