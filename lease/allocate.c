@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "allocate.h"
+#include "raw.h"
 #include "reason.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -85,15 +86,15 @@ static int populate(int fd, uint64_t offset, uint64_t end)
 	for (; offset < end; offset += WINDOW) {
 		size_t length =
 			end - offset < WINDOW ? (size_t)(end - offset) : WINDOW;
-		void *addr = mmap(NULL, length, PROT_READ | PROT_WRITE,
-				  MAP_SHARED, fd, (off_t)offset);
+		void *addr = raw_map(fd, length, PROT_READ | PROT_WRITE,
+				     (off_t)offset);
 		int r = 0;
 
 		if (addr == MAP_FAILED)
 			return -errno;
 		if (madvise(addr, length, MADV_POPULATE_WRITE))
 			r = -errno;
-		munmap(addr, length);
+		raw_unmap(addr, length);
 		if (r)
 			return r;
 	}
@@ -162,7 +163,7 @@ int allocate_range(int fd, uint64_t offset, uint64_t length)
 	struct stat st;
 
 	reason_file(fd, name, sizeof(name));
-	if (fstat(fd, &st))
+	if (raw_stat(fd, &st))
 		r = -errno;
 	else if (stop < offset || end < offset || stop > (uint64_t)st.st_size)
 		r = -ERANGE;

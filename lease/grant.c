@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "grant.h"
+#include "raw.h"
 #include "reason.h"
 
 #ifndef XFS_SUPER_MAGIC
@@ -35,13 +36,13 @@ static bool has_cap_lease(void)
 
 static bool leases_are_off(void)
 {
-	int fd = open(LEASES_ENABLE, O_RDONLY | O_CLOEXEC);
+	int fd = raw_open(AT_FDCWD, LEASES_ENABLE, O_RDONLY);
 	char digit = '1';
 
 	if (fd >= 0) {
-		if (read(fd, &digit, 1) != 1)
+		if (raw_read(fd, &digit, 1) != 1)
 			digit = '1';
-		close(fd);
+		raw_close(fd);
 	}
 	return digit == '0';
 }
@@ -72,7 +73,7 @@ static int check_file(int fd, const char *name)
 	struct statfs fs;
 	struct stat st;
 
-	if (fstat(fd, &st) || fstatfs(fd, &fs))
+	if (raw_stat(fd, &st) || fstatfs(fd, &fs))
 		return reason_set(-errno, "%s cannot be looked at: %s", name,
 				  strerrordesc_np(errno));
 	if (!S_ISREG(st.st_mode))

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "keeper.h"
+#include "raw.h"
 #include "reason.h"
 #include "spawn.h"
 
@@ -25,7 +26,7 @@ int keeper_init(struct keeper *keeper)
 
 	if (fd < 0 || ftruncate(fd, BOARD_SIZE))
 		goto failed;
-	board = mmap(NULL, BOARD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	board = raw_map(fd, BOARD_SIZE, PROT_READ, 0);
 	if (board == MAP_FAILED)
 		goto failed;
 	*keeper = (struct keeper){
@@ -38,7 +39,7 @@ int keeper_init(struct keeper *keeper)
 failed:
 	error = -errno;
 	if (fd >= 0)
-		close(fd);
+		raw_close(fd);
 	return reason_set(error, "no memory to share with daxmr-keeper: %s",
 			  strerrordesc_np(-error));
 }
@@ -46,7 +47,7 @@ failed:
 static void forget(struct keeper *keeper)
 {
 	if (keeper->socket >= 0)
-		close(keeper->socket);
+		raw_close(keeper->socket);
 	keeper->socket = -1;
 	keeper->pid = 0;
 }
@@ -58,8 +59,7 @@ int keeper_start(struct keeper *keeper, const char *path)
 
 	forget(keeper);
 	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	if (pidfd < 0 ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+	if (pidfd < 0 || raw_socketpair(SOCK_SEQPACKET, pair)) {
 		r = -errno;
 	} else {
 		int fds[KEEPER_FDS_END - KEEPER_SOCKET_FD] = {
@@ -72,9 +72,9 @@ int keeper_start(struct keeper *keeper, const char *path)
 				   KEEPER_FDS_END - KEEPER_SOCKET_FD);
 	}
 	if (pidfd >= 0)
-		close(pidfd);
+		raw_close(pidfd);
 	if (pair[1] >= 0)
-		close(pair[1]);
+		raw_close(pair[1]);
 	keeper->socket = pair[0];
 	if (!r)
 		r = keeper_receive(keeper, READY_MS, &ready);
@@ -94,8 +94,8 @@ int keeper_start(struct keeper *keeper, const char *path)
 void keeper_done(struct keeper *keeper)
 {
 	forget(keeper);
-	munmap(keeper->board, BOARD_SIZE);
-	close(keeper->board_fd);
+	raw_unmap(keeper->board, BOARD_SIZE);
+	raw_close(keeper->board_fd);
 }
 
 static int send_message(struct keeper *keeper, struct keeper_message *message,
@@ -118,7 +118,7 @@ static int send_message(struct keeper *keeper, struct keeper_message *message,
 		control.header.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
 	}
-	while (sendmsg(keeper->socket, &msg, MSG_NOSIGNAL) < 0) {
+	while (raw_sendmsg(keeper->socket, &msg) < 0) {
 		if (errno == EINTR)
 			continue;
 		r = errno == ECONNRESET || errno == EBADF ? -EPIPE : -errno;
@@ -188,9 +188,9 @@ int keeper_receive(struct keeper *keeper, int timeout_ms,
 
 	if (keeper->socket < 0)
 		return -EPIPE;
-	if (poll(&source, 1, timeout_ms) == 0)
+	if (raw_poll(&source, 1, timeout_ms) == 0)
 		return -ETIMEDOUT;
-	n = recv(keeper->socket, &message, sizeof(message), MSG_DONTWAIT);
+	n = raw_receive(keeper->socket, &message, sizeof(message));
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		r = -EPIPE;
 	else if (n < 0)

@@ -342,7 +342,8 @@ int main(void)
 	signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	shared.board = mmap(NULL, BOARD_SIZE, PROT_READ | PROT_WRITE,
 			    MAP_SHARED, KEEPER_BOARD_FD, 0);
-	if (signals < 0 || shared.board == MAP_FAILED)
+	/* No file system stays mounted for our sake. */
+	if (signals < 0 || shared.board == MAP_FAILED || chdir("/"))
 		return 1;
 	shared.inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	shared.break_time =

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "openers.h"
+#include "raw.h"
 
 struct search {
 	int own_fd;
@@ -27,11 +28,11 @@ struct search {
 /* A folder of /proc below another, or NULL. */
 static DIR *open_dir(int at, const char *name)
 {
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = raw_open(at, name, O_RDONLY | O_DIRECTORY);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
 	if (fd >= 0 && !dir)
-		close(fd);
+		raw_close(fd);
 	return dir;
 }
 
@@ -40,15 +41,14 @@ static bool is_number(const char *text)
 	return *text && !text[strspn(text, "0123456789")];
 }
 
-/* The same open file description as our own? */
+/* The same open file description as our own? We may be a thread with its own
+ * descriptor table; /proc/PID/fd is the first thread's. */
 static bool is_own(const struct search *search, const char *name)
 {
-	pid_t self = getpid();
-	int fd = atoi(name);
+	unsigned long fd = strtoul(name, NULL, 10);
 
-	return fd == search->own_fd ||
-	       syscall(SYS_kcmp, self, self, KCMP_FILE,
-		       (unsigned long)search->own_fd, (unsigned long)fd) == 0;
+	return syscall(SYS_kcmp, gettid(), getpid(), KCMP_FILE,
+		       (unsigned long)search->own_fd, fd) == 0;
 }
 
 /* -1: may not be looked at. */
@@ -86,7 +86,7 @@ static bool is_mapping_of(const char *line, const struct search *search)
 
 static int count_maps(int proc, const struct search *search)
 {
-	int fd = openat(proc, "maps", O_RDONLY | O_CLOEXEC);
+	int fd = raw_open(proc, "maps", O_RDONLY);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	char *line = NULL;
 	size_t size = 0;
@@ -94,7 +94,7 @@ static int count_maps(int proc, const struct search *search)
 
 	if (!file) {
 		if (fd >= 0)
-			close(fd);
+			raw_close(fd);
 		return fd < 0 && (errno == ENOENT || errno == ESRCH) ? 0 : -1;
 	}
 	while (getline(&line, &size, file) > 0)
@@ -106,12 +106,12 @@ static int count_maps(int proc, const struct search *search)
 
 static void read_command(int proc, struct opener *opener)
 {
-	int fd = openat(proc, "comm", O_RDONLY | O_CLOEXEC);
+	int fd = raw_open(proc, "comm", O_RDONLY);
 	ssize_t n = -1;
 
 	if (fd >= 0) {
-		n = read(fd, opener->command, sizeof(opener->command) - 1);
-		close(fd);
+		n = raw_read(fd, opener->command, sizeof(opener->command) - 1);
+		raw_close(fd);
 	}
 	opener->command[n > 0 ? n : 0] = '\0';
 	opener->command[strcspn(opener->command, "\n")] = '\0';
@@ -152,7 +152,7 @@ int openers_find(int fd, pid_t except, struct openers *ret)
 	DIR *dir;
 	int r;
 
-	if (fstat(fd, &st) || !(dir = open_dir(AT_FDCWD, "/proc"))) {
+	if (raw_stat(fd, &st) || !(dir = open_dir(AT_FDCWD, "/proc"))) {
 		r = -errno;
 		errno = saved_errno;
 		return r;
@@ -168,12 +168,12 @@ int openers_find(int fd, pid_t except, struct openers *ret)
 		pid = (pid_t)strtol(entry->d_name, NULL, 10);
 		if (pid == except)
 			continue;
-		proc = openat(dirfd(dir), entry->d_name,
-			      O_PATH | O_DIRECTORY | O_CLOEXEC);
+		proc = raw_open(dirfd(dir), entry->d_name,
+				O_PATH | O_DIRECTORY);
 		if (proc < 0)
 			continue; /* it ended */
 		look_at(proc, pid, &search, &openers);
-		close(proc);
+		raw_close(proc);
 	}
 	closedir(dir);
 	*ret = openers;

@@ -3,8 +3,9 @@
  * A process of its own: spawn.h.
  *
  * Both children run on stacks of their own in the caller's memory while the
- * caller's thread waits in clone(), so they may do system calls and nothing
- * else, and no signal may reach them. errno is the caller's too.
+ * caller's thread waits in clone(), so they may do raw system calls and nothing
+ * else (a sanitizer's wrappers would leave the caller's state as in the middle
+ * of execve()), and no signal may reach them. errno is the caller's too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include "spawn.h"
 
 #define FIRST_FD   3
+#define FDS_MAX	   8
 #define STACK_SIZE (64 * 1024)
 #define NO_SANITIZE                                                            \
 	__attribute__((no_sanitize("address", "thread", "undefined")))
@@ -35,45 +37,53 @@ struct spawn {
 /* Everything out of the way first: fds[] may have any numbers. */
 NO_SANITIZE static int arrange_fds(const struct spawn *spawn)
 {
-	int end = FIRST_FD + spawn->count, at[8], null;
+	int end = FIRST_FD + spawn->count, at[FDS_MAX], null;
 
 	for (int i = 0; i < spawn->count; i++) {
-		at[i] = fcntl(spawn->fds[i], F_DUPFD, end);
+		at[i] = (int)syscall(SYS_fcntl, spawn->fds[i], F_DUPFD, end);
 		if (at[i] < 0)
 			return -1;
 	}
-	null = open("/dev/null", O_RDWR);
+	null = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
 	if (null < 0)
 		return -1;
 	for (int i = 0; i < FIRST_FD; i++)
-		if (null != i && dup2(null, i) < 0)
+		if (null != i && syscall(SYS_dup3, null, i, 0) < 0)
 			return -1;
 	for (int i = 0; i < spawn->count; i++)
-		if (dup2(at[i], FIRST_FD + i) < 0)
+		if (syscall(SYS_dup3, at[i], FIRST_FD + i, 0) < 0)
 			return -1;
-	return close_range((unsigned int)end, UINT_MAX, 0);
+	return (int)syscall(SYS_close_range, end, UINT_MAX, 0);
 }
 
 NO_SANITIZE static int second_child(void *arg)
 {
 	struct spawn *spawn = arg;
-	char *const argv[] = {(char *)spawn->path, NULL};
-	char *const envp[] = {NULL};
+	const char *const argv[] = {spawn->path, NULL};
+	const char *const envp[] = {NULL};
 
-	if (setsid() >= 0 && !chdir("/") && !arrange_fds(spawn))
-		execve(spawn->path, argv, envp);
+	if (syscall(SYS_setsid) >= 0 && !arrange_fds(spawn))
+		syscall(SYS_execve, spawn->path, argv, envp);
 	spawn->error = -errno;
-	_exit(127);
+	syscall(SYS_exit_group, 127);
+	return 127;
 }
+
+/*
+ * clone() by its other name: ThreadSanitizer wraps clone() and takes the child,
+ * which shares its memory, for a fork.
+ */
+extern int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
 
 NO_SANITIZE static int first_child(void *arg)
 {
 	struct spawn *spawn = arg;
 
-	if (clone(second_child, spawn->stack, CLONE_VM | CLONE_VFORK, spawn) <
+	if (__clone(second_child, spawn->stack, CLONE_VM | CLONE_VFORK, spawn) <
 	    0)
 		spawn->error = -errno;
-	_exit(0);
+	syscall(SYS_exit_group, 0);
+	return 0;
 }
 
 int spawn_detached(const char *path, const int *fds, int count)
@@ -84,6 +94,8 @@ int spawn_detached(const char *path, const int *fds, int count)
 	char *stacks;
 	pid_t pid;
 
+	if (count > FDS_MAX)
+		return -EINVAL;
 	stacks = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stacks == MAP_FAILED)
@@ -91,8 +103,8 @@ int spawn_detached(const char *path, const int *fds, int count)
 	spawn.stack = stacks + 2 * STACK_SIZE;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid = clone(first_child, stacks + STACK_SIZE, CLONE_VM | CLONE_VFORK,
-		    &spawn);
+	pid = __clone(first_child, stacks + STACK_SIZE, CLONE_VM | CLONE_VFORK,
+		      &spawn);
 	if (pid < 0)
 		spawn.error = -errno;
 	else

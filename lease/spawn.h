@@ -14,7 +14,7 @@
 #define DAXMR_LEASE_SPAWN_H
 
 /*
- * Executes `path` in a session of its own, in /, with no environment, all
+ * Executes `path` in a session of its own, with no environment, all
  * signals blocked, stdin, stdout and stderr on /dev/null, fds[i] as descriptor
  * 3 + i, and no other. 0 once it is running, or -errno.
  */

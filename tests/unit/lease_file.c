@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -48,6 +50,55 @@ void file_remove(struct file *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	unlink(file->path);
+}
+
+pid_t file_lease_holder(const struct file *file)
+{
+	char line[256], wanted[64];
+	struct stat st;
+	pid_t pid = 0;
+	FILE *locks;
+
+	assert_int_equal(stat(file->path, &st), 0);
+	snprintf(wanted, sizeof(wanted), " %02x:%02x:%lu ", major(st.st_dev),
+		 minor(st.st_dev), (unsigned long)st.st_ino);
+	locks = fopen("/proc/locks", "re");
+	assert_non_null(locks);
+	while (fgets(line, sizeof(line), locks))
+		if (strstr(line, "LEASE") && strstr(line, wanted))
+			assert_int_equal(
+				sscanf(line, "%*d: %*s %*s %*s %d", &pid), 1);
+	fclose(locks);
+	return pid;
+}
+
+void file_check_let_in(const struct file *file, int flags)
+{
+	double start = now_sec();
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid)
+		_exit(open(file->path, flags | O_CLOEXEC) < 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_true(now_sec() - start < 5);
+}
+
+bool process_is_gone(void *arg)
+{
+	char path[64], text[128] = "";
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", *(pid_t *)arg);
+	stat = fopen(path, "re");
+	if (!stat)
+		return true;
+	if (!fgets(text, sizeof(text), stat))
+		text[0] = '\0';
+	fclose(stat);
+	return !text[0] || strstr(text, ") Z ");
 }
 
 double now_sec(void)

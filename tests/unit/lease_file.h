@@ -26,12 +26,24 @@ int file_cannot_lease(void);
 void file_make(struct file *file, size_t size);
 void file_remove(struct file *file);
 
+/* The process that holds a lease on it, whatever its state; 0: none. */
+pid_t file_lease_holder(const struct file *file);
+
+/*
+ * Another process opens and closes it, in less than 5 s: far below the
+ * lease-break time, far above any scheduling.
+ */
+void file_check_let_in(const struct file *file, int flags);
+
 /* Seconds of CLOCK_MONOTONIC. */
 double now_sec(void);
 
 /* Until the condition says so; fails after WAIT_SEC. */
 typedef bool condition_fn(void *arg);
 void wait_for(condition_fn *condition, void *arg, const char *what);
+
+/* Of the pid_t at arg. A zombie that init has not reaped is gone too. */
+bool process_is_gone(void *arg);
 
 /* Is the lease of this descriptor F_UNLCK, F_RDLCK, F_WRLCK? */
 int lease_of(int fd);

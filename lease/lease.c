@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The engine's thread, and how callers ask it: lease.h has the picture.
+ *
+ * One lock: `lock` protects the list of requests and each request in it. It is
+ * held across nothing that waits, no observer and no system call but the
+ * wake-up. The leases are the thread's alone (lease_table.h).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lease_table.h"
+#include "raw.h"
+#include "reason.h"
+
+/*
+ * Ignored where nobody handles it, and blocked in our thread, where it waits
+ * for the signalfd. A program that sets SIG_IGN meanwhile takes it away, so who
+ * waits sends it again.
+ */
+#define WAKE_SIGNAL   SIGURG
+#define WAKE_AGAIN_NS (50 * 1000000L)
+
+enum request_kind {
+	REQUEST_ACQUIRE,
+	REQUEST_RELEASE,
+	REQUEST_STOP
+};
+
+/* On its caller's stack, until it is done. */
+struct request {
+	enum request_kind kind;
+	struct request *next;
+	int fd;
+	int type;
+	uint64_t offset;
+	uint64_t length;
+	int64_t deadline_ns;
+	struct lease *lease;
+	int result;
+	char reason[REASON_MAX];
+	bool is_done;
+};
+
+struct lease_engine {
+	struct lease_config config;
+	char keeper_path[PATH_MAX];
+	pid_t pid; /* a forked child is another */
+	pthread_t thread;
+	_Atomic pid_t tid; /* 0: it isn't ready yet */
+	int start_error;
+
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	struct request *requests;
+
+	/* The thread's. */
+	int signals;
+	int pidfd;
+	struct lease_table table;
+};
+
+static void wake(struct lease_engine *engine)
+{
+	syscall(SYS_tgkill, engine->pid, atomic_load(&engine->tid),
+		WAKE_SIGNAL);
+}
+
+/* Waits for the answer; the sentence comes over from the other thread. */
+static int ask(struct lease_engine *engine, struct request *request)
+{
+	struct request **at;
+
+	if (getpid() != engine->pid)
+		return reason_set(-ESRCH, "a forked child has no leases");
+	pthread_mutex_lock(&engine->lock);
+	for (at = &engine->requests; *at; at = &(*at)->next)
+		;
+	*at = request;
+	while (!request->is_done) {
+		struct timespec until;
+
+		wake(engine);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += WAKE_AGAIN_NS;
+		if (until.tv_nsec >= 1000000000L) {
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000L;
+		}
+		pthread_cond_timedwait(&engine->done, &engine->lock, &until);
+	}
+	pthread_mutex_unlock(&engine->lock);
+	if (request->result)
+		reason_set(request->result, "%s", request->reason);
+	return request->result;
+}
+
+static struct request *next_request(struct lease_engine *engine)
+{
+	struct request *request;
+
+	pthread_mutex_lock(&engine->lock);
+	request = engine->requests;
+	if (request)
+		engine->requests = request->next;
+	pthread_mutex_unlock(&engine->lock);
+	return request;
+}
+
+static void finish(struct lease_engine *engine, struct request *request,
+		   int result)
+{
+	pthread_mutex_lock(&engine->lock);
+	request->result = result;
+	snprintf(request->reason, sizeof(request->reason), "%s", reason_text());
+	request->is_done = true;
+	pthread_cond_broadcast(&engine->done);
+	pthread_mutex_unlock(&engine->lock);
+}
+
+static int acquire(struct lease_engine *engine, struct request *request)
+{
+	int fd = (int)syscall(SYS_pidfd_getfd, engine->pidfd, request->fd, 0);
+
+	if (fd < 0)
+		return reason_set(-errno,
+				  "descriptor %d of the program cannot be "
+				  "had: %s",
+				  request->fd, strerrordesc_np(errno));
+	return table_acquire(&engine->table, engine, fd, request->type,
+			     request->offset, request->length, &request->lease);
+}
+
+/* False: it was the last. */
+static bool serve(struct lease_engine *engine)
+{
+	struct request *request;
+	bool goes_on = true;
+	int r = 0;
+
+	while (goes_on && (request = next_request(engine))) {
+		switch (request->kind) {
+		case REQUEST_ACQUIRE:
+			r = acquire(engine, request);
+			break;
+		case REQUEST_RELEASE:
+			reason_set(0, "not all could be written");
+			r = table_release(&engine->table, request->lease,
+					  request->deadline_ns);
+			break;
+		case REQUEST_STOP:
+			r = 0;
+			goes_on = false;
+			break;
+		}
+		finish(engine, request, r);
+	}
+	return goes_on;
+}
+
+/*
+ * Nothing of the program's stays in this table: a copy of its pipe's end would
+ * keep the other end waiting.
+ */
+static int own_descriptors(struct lease_engine *engine)
+{
+	sigset_t set;
+
+	if (close_range(0, UINT_MAX, CLOSE_RANGE_UNSHARE))
+		return -errno;
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (raw_open(AT_FDCWD, "/dev/null", O_RDWR) != fd)
+			return -errno;
+	sigemptyset(&set);
+	sigaddset(&set, WAKE_SIGNAL);
+	engine->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	engine->pidfd = (int)syscall(SYS_pidfd_open, engine->pid, 0);
+	return engine->signals < 0 || engine->pidfd < 0 ? -errno : 0;
+}
+
+static void loop(struct lease_engine *engine)
+{
+	struct signalfd_siginfo info;
+	bool goes_on = true;
+
+	while (goes_on) {
+		struct pollfd sources[2] = {
+			{.fd = engine->signals, .events = POLLIN},
+			{.fd = -1, .events = POLLIN},
+		};
+
+		if (engine->table.leases && !engine->table.is_keeper_dead)
+			sources[1].fd = engine->table.keeper.socket;
+		raw_poll(sources, 2, table_timeout_ms(&engine->table));
+		while (raw_read(engine->signals, &info, sizeof(info)) > 0)
+			;
+		table_hear(&engine->table);
+		table_send_consents(&engine->table);
+		goes_on = serve(engine);
+	}
+}
+
+static void *run(void *arg)
+{
+	struct lease_engine *engine = arg;
+	int r = own_descriptors(engine);
+
+	pthread_setname_np(pthread_self(), "daxmr-lease");
+	pthread_mutex_lock(&engine->lock);
+	engine->start_error = r;
+	atomic_store(&engine->tid, gettid());
+	pthread_cond_broadcast(&engine->done);
+	pthread_mutex_unlock(&engine->lock);
+	if (!r)
+		loop(engine);
+	/* The table of descriptors ends with the thread. */
+	return NULL;
+}
+
+/* Every signal blocked from its first instruction on. */
+static int start_thread(struct lease_engine *engine)
+{
+	sigset_t all, before;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&engine->thread, NULL, run, engine);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r)
+		return -r;
+	pthread_mutex_lock(&engine->lock);
+	while (!atomic_load(&engine->tid))
+		pthread_cond_wait(&engine->done, &engine->lock);
+	pthread_mutex_unlock(&engine->lock);
+	if (engine->start_error)
+		pthread_join(engine->thread, NULL);
+	return engine->start_error;
+}
+
+static void free_engine(struct lease_engine *engine)
+{
+	pthread_cond_destroy(&engine->done);
+	pthread_mutex_destroy(&engine->lock);
+	free(engine);
+}
+
+int lease_engine_start(const struct lease_config *config,
+		       struct lease_engine **ret)
+{
+	struct lease_engine *engine = calloc(1, sizeof(*engine));
+	pthread_condattr_t monotonic;
+	int saved_errno = errno, r;
+
+	if (!engine)
+		return reason_set(-ENOMEM, "no memory for leases");
+	engine->config = *config;
+	snprintf(engine->keeper_path, sizeof(engine->keeper_path), "%s",
+		 config->keeper_path);
+	engine->config.keeper_path = engine->keeper_path;
+	engine->table.config = &engine->config;
+	engine->pid = getpid();
+	pthread_mutex_init(&engine->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&engine->done, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	r = start_thread(engine);
+	errno = saved_errno;
+	if (r) {
+		free_engine(engine);
+		return reason_set(r, "no thread for leases: %s",
+				  strerrordesc_np(-r));
+	}
+	*ret = engine;
+	return 0;
+}
+
+void lease_engine_stop(struct lease_engine *engine)
+{
+	struct request request = {.kind = REQUEST_STOP};
+
+	if (ask(engine, &request))
+		return; /* a forked child: the thread is its parent's */
+	pthread_join(engine->thread, NULL);
+	free_engine(engine);
+}
+
+int lease_acquire(struct lease_engine *engine, int fd, int type,
+		  uint64_t offset, uint64_t length, struct lease **ret)
+{
+	struct request request = {
+		.kind = REQUEST_ACQUIRE,
+		.fd = fd,
+		.type = type,
+		.offset = offset,
+		.length = length,
+	};
+	int saved_errno = errno, r = ask(engine, &request);
+
+	if (!r)
+		*ret = request.lease;
+	errno = saved_errno;
+	return r;
+}
+
+int lease_release(struct lease *lease, int64_t deadline_ns)
+{
+	struct request request = {
+		.kind = REQUEST_RELEASE,
+		.lease = lease,
+		.deadline_ns = deadline_ns,
+	};
+	int saved_errno = errno, r = ask(lease->engine, &request);
+
+	errno = saved_errno;
+	return r;
+}
+
+enum recall_state lease_state(const struct lease *lease)
+{
+	return keeper_state(&lease->table->keeper, lease->id);
+}
+
+void lease_consent(struct lease *lease)
+{
+	atomic_store(&lease->has_consent, true);
+	wake(lease->engine);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Leases of this process: one per file (device, inode), however many regions
+ * lie in it, counted.
+ *
+ *   callers            engine thread               daxmr-keeper
+ *   (any thread)  -->  the leases, a dup     -->   the table of recall.h,
+ *   ask and wait       of each file                on dups of the files
+ *
+ * The engine has one thread in this process, with a descriptor table of its
+ * own (unshare(CLONE_FILES)) and every signal blocked. So nothing of ours is in
+ * the program's table: its numbers are its own, close_range() of everything
+ * does us no harm, and no close of ours drops its fcntl locks. A file gets from
+ * the one table to the other by pidfd_getfd(): its open file description is the
+ * program's own, with its flock. Callers wake the thread by SIGURG, sent to it
+ * alone and read by a signalfd; no handler is installed or run. What the thread
+ * does with descriptors and mappings it does by raw system calls (raw.h).
+ *
+ * The keeper is started with the first lease and ends with the last. If it
+ * dies the engine starts another, which finds what happened meanwhile.
+ *
+ * A forked child has no leases: all of this returns -ESRCH there.
+ *
+ * lease/ logs nothing: a refusal leaves its sentence in reason.h, for the
+ * thread that asked.
+ */
+#ifndef DAXMR_LEASE_LEASE_H
+#define DAXMR_LEASE_LEASE_H
+
+#include <stdint.h>
+
+#include "recall.h"
+
+struct lease;
+struct lease_engine;
+
+/*
+ * Told by the engine thread, which waits until they come back. No descriptor
+ * of the program means anything there, 0 to 2 are /dev/null. They may call
+ * lease_state() and lease_consent(), nothing else of this page.
+ */
+struct lease_observer {
+	/*
+	 * Each change, in order. `missed` says how many reports before this
+	 * one there was no room for while the program was stopped.
+	 */
+	void (*changed)(void *arg, struct lease *lease,
+			const struct recall_report *report, uint64_t missed);
+	/* Somebody wants the file: lease_consent(), or at the deadline anyway.
+	 */
+	void (*asked)(void *arg, struct lease *lease, int64_t deadline_ns);
+	/* The keeper died; error 0: another has taken over, else why not. */
+	void (*keeper_died)(void *arg, int error);
+	void *arg;
+};
+
+struct lease_config {
+	const char *keeper_path;	/* of daxmr-keeper; copied */
+	struct lease_observer observer; /* each may be NULL */
+	int64_t consent_ns; /* how long a consent is waited for, 0: not asked */
+	int64_t pause_min_ns; /* 0: as recall.h has them */
+	int64_t pause_max_ns;
+};
+
+/* 0, or -errno with a sentence. No keeper is started yet. */
+int lease_engine_start(const struct lease_config *config,
+		       struct lease_engine **ret);
+
+/* All leases have been released. */
+void lease_engine_stop(struct lease_engine *engine);
+
+/*
+ * A lease on the file that fd is open on: F_WRLCK, or F_RDLCK for a descriptor
+ * that is open for reading only. [offset, offset + length) gets written blocks
+ * of its own (allocate.h), also where the file is leased already; for F_RDLCK
+ * nothing is allocated. Returns 0; the lease is HELD, or it was another
+ * region's before and is in any state. Or -errno with a sentence, and nothing
+ * has changed:
+ *   -EBUSY       others have it open or mapped, each is named as far as /proc
+ *                shows them; or it has a lease of the other type
+ *   -EMFILE      no descriptor left for the engine
+ *   those of grant_check(), allocate_range(), keeper_start()
+ * Blocks: some milliseconds, and as long as blocks are allocated.
+ */
+int lease_acquire(struct lease_engine *engine, int fd, int type,
+		  uint64_t offset, uint64_t length, struct lease **ret);
+
+/*
+ * One count less; the last one flushes, gives the file back, and returns when
+ * that is done, at deadline_ns (CLOCK_MONOTONIC) at the latest. 0, or -errno:
+ * what kept it from being written. The lease is gone in any case.
+ */
+int lease_release(struct lease *lease, int64_t deadline_ns);
+
+/* What the keeper said last. Any thread, at any time; reads memory only. */
+enum recall_state lease_state(const struct lease *lease);
+
+/* Agrees that the file goes, in answer to `asked`. Any thread, never waits. */
+void lease_consent(struct lease *lease);
+
+#endif
