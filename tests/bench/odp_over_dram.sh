@@ -73,7 +73,7 @@ bandwidth)
 	budget ib_read_bw at-least 0.98 -s 65536 -n 2000
 	budget ib_send_bw at-least 0.98 -s 65536 -n 2000
 	;;
-latency) budget ib_write_lat at-most 1.02 -s 64 -n 4000 ;;
+latency) budget ib_write_lat at-most 1.02 -s 64 -n 6000 ;;
 *) fail "bandwidth or latency, not '$what'" ;;
 esac
 echo "$passed passed, $failed failed"
