@@ -81,13 +81,12 @@ static int prefetch_piece(const struct verbs_table *verbs, struct ibv_mr *mr,
 }
 
 int odp_mr_prefetch(const struct verbs_table *verbs, struct ibv_mr *mr,
-		    uint64_t iova, unsigned int access, uint64_t bytes)
+		    uint64_t iova, uint64_t bytes)
 {
 	int saved_errno = errno;
 	uint64_t done = 0;
 	int err = 0;
 
-	(void)access; /* never for writing */
 	if (bytes > mr->length)
 		bytes = mr->length;
 	while (done < bytes && !err) {

@@ -105,8 +105,7 @@ int side_prepare(struct loop *loop, struct side *side, enum side_stage stage,
 		return loop_fail(loop, -err, "mprotect failed");
 	/* Whether it can prefetch is no question of trust. */
 	if (side_is_odp(side) && stage == STAGE_REMAPPED)
-		side->prefetched =
-			!odp_mr_prefetch(loop->verbs, side->mr, side->iova,
-					 side->access, ODP_PREFETCH_ALL);
+		side->prefetched = !odp_mr_prefetch(
+			loop->verbs, side->mr, side->iova, ODP_PREFETCH_ALL);
 	return 0;
 }

@@ -69,8 +69,7 @@ static void prefetch(const struct region_call *call, struct ibv_mr *mr)
 
 	if (!bytes)
 		return;
-	r = odp_mr_prefetch(&call->real->table, mr, call->iova, call->access,
-			    bytes);
+	r = odp_mr_prefetch(&call->real->table, mr, call->iova, bytes);
 	if (r < 0)
 		log_write(LOG_INFO,
 			  "prefetch of %zu bytes at %p stopped (%s): pages "

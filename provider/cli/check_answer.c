@@ -52,10 +52,8 @@ static int try_plain(const struct check_sample *sample,
 	if (sample->touch == CHECK_TOUCH_NONE)
 		return ROUTE_KERNEL_NOT_ASKED;
 	errno = 0;
-	return done(real, real->table.reg_mr_iova2(
-				  device->pd, sample->addr, sample->length,
-				  (uintptr_t)sample->addr,
-				  access_flags(sample->writable)));
+	return done(real, real->reg_mr(device->pd, sample->addr, sample->length,
+				       (int)access_flags(sample->writable)));
 }
 
 /* Pages on demand are not touched by it: the file itself. */

@@ -212,8 +212,7 @@ bool check_sample_read_only_works(const struct real_verbs *real,
 	if (fd >= 0 && ftruncate(fd, (off_t)length) == 0)
 		addr = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
 	if (addr != MAP_FAILED)
-		mr = real->table.reg_mr_iova2(pd, addr, length, (uintptr_t)addr,
-					      IBV_ACCESS_REMOTE_READ);
+		mr = real->reg_mr(pd, addr, length, IBV_ACCESS_REMOTE_READ);
 	if (mr)
 		real->table.dereg_mr(mr);
 	if (addr != MAP_FAILED)

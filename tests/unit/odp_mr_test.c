@@ -50,10 +50,8 @@ static void prefetch__whole_mr_waits_and_never_asks_for_writing(void **state)
 {
 	(void)state;
 	errno = 4242;
-	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0x7000,
-					 IBV_ACCESS_LOCAL_WRITE,
-					 ODP_PREFETCH_ALL),
-			 0);
+	assert_int_equal(
+		odp_mr_prefetch(&fake_verbs, &mr, 0x7000, ODP_PREFETCH_ALL), 0);
 	assert_int_equal(fake.advises, 1);
 	assert_int_equal(fake.advised[0].addr, 0x7000);
 	assert_int_equal(fake.advised[0].length, 4096);
@@ -77,9 +75,7 @@ static void register__old_library_is_eopnotsupp(void **state)
 static void prefetch__part_of_a_read_only_mr(void **state)
 {
 	(void)state;
-	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0,
-					 IBV_ACCESS_REMOTE_READ, 100),
-			 0);
+	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0, 100), 0);
 	assert_int_equal(fake.advice, IBV_ADVISE_MR_ADVICE_PREFETCH);
 	assert_int_equal(fake.advised[0].length, 100);
 }
@@ -87,7 +83,7 @@ static void prefetch__part_of_a_read_only_mr(void **state)
 static void prefetch__nothing_asks_nothing(void **state)
 {
 	(void)state;
-	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0, 0, 0), 0);
+	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0, 0), 0);
 	assert_int_equal(fake.advises, 0);
 }
 
@@ -98,7 +94,7 @@ static void prefetch__big_mr_goes_in_pieces_that_fit(void **state)
 	(void)state;
 	mr.length = 5 * GIB + 12345;
 	assert_int_equal(
-		odp_mr_prefetch(&fake_verbs, &mr, at, 0, ODP_PREFETCH_ALL), 0);
+		odp_mr_prefetch(&fake_verbs, &mr, at, ODP_PREFETCH_ALL), 0);
 	assert_int_equal(fake.advises, 6);
 	for (int i = 0; i < 6; i++) {
 		assert_int_equal(fake.advised[i].addr, at);
@@ -112,7 +108,7 @@ static void prefetch__eagain_is_tried_again(void **state)
 	(void)state;
 	fake.advise_error = EAGAIN;
 	fake.advise_errors = 5;
-	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0, 0, 4096), 0);
+	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0, 4096), 0);
 	assert_int_equal(fake.advises, 6);
 }
 
@@ -121,8 +117,7 @@ static void prefetch__eagain_for_ever_ends(void **state)
 	(void)state;
 	fake.advise_error = EAGAIN;
 	fake.advise_errors = -1;
-	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0, 0, 4096),
-			 -EAGAIN);
+	assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0, 4096), -EAGAIN);
 	assert_in_range(fake.advises, 2, 10000);
 }
 
@@ -136,9 +131,9 @@ static void prefetch__other_errors_come_back_at_once(void **state)
 	for (int i = 0; i < 4; i++) {
 		fake.advises = 0;
 		fake.advise_error = errors[i];
-		assert_int_equal(odp_mr_prefetch(&fake_verbs, &mr, 0, 0,
-						 ODP_PREFETCH_ALL),
-				 -errors[i]);
+		assert_int_equal(
+			odp_mr_prefetch(&fake_verbs, &mr, 0, ODP_PREFETCH_ALL),
+			-errors[i]);
 		assert_int_equal(fake.advises, 1);
 	}
 }
