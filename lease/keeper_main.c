@@ -235,12 +235,10 @@ static void read_signals(int signals)
 			if ((int)info[i].ssi_signo == LEASED_SIGNAL &&
 			    fd >= 0 && fd < fds_end)
 				leased = by_fd[fd].leased;
-			if (leased)
-				leased_look(leased);
-			if (!leased || leased->recall.state == RECALL_HELD)
-				look_at_all = true;
-			if (leased)
+			if (leased && leased_break_heard(leased))
 				run(leased);
+			else
+				look_at_all = true;
 		}
 	}
 	if (look_at_all)

@@ -80,7 +80,7 @@ static void give_up(struct lease *lease, int error)
 		return;
 	/* Nobody is left to flush, and nobody is to wait for that. */
 	if (lease->phase == LEASE_RELEASING)
-		setlease_drop(lease->fd);
+		setlease_drop(lease->fd, lease->type);
 	lease->phase = LEASE_ENDED;
 	lease->error = error;
 	lease->is_waiting = false;

@@ -74,7 +74,9 @@ static int act_take(void *arg)
 
 static int act_unlock(void *arg)
 {
-	return setlease_drop(((struct leased *)arg)->fd);
+	struct leased *leased = arg;
+
+	return setlease_drop(leased->fd, leased->type);
 }
 
 /*
@@ -99,6 +101,9 @@ static int act_check(void *arg)
 	struct leased *leased = arg;
 	int r = setlease_look(leased->fd, leased->type);
 
+	/* What the kernel may have left would keep writers waiting. */
+	if (r < 0)
+		setlease_drop(leased->fd, leased->type);
 	if (r > 0)
 		leased->recall.policy.break_ns = break_time_ns(leased->shared);
 	return r;
@@ -280,6 +285,18 @@ void leased_free(struct leased *leased)
 	leased->shared->unsent -= !!leased->unsent;
 	close(leased->fd);
 	free(leased);
+}
+
+bool leased_break_heard(struct leased *leased)
+{
+	if (leased->recall.state == RECALL_HELD &&
+	    setlease_is_quiet(leased->fd, leased->type))
+		return false;
+	/* That it was revoked meanwhile is found before anything is written. */
+	leased->recall.policy.break_ns = break_time_ns(leased->shared);
+	recall_break_heard(&leased->recall);
+	set_due(leased, leased_now());
+	return true;
 }
 
 void leased_look(struct leased *leased)

@@ -59,6 +59,8 @@ struct leased *leased_new(struct leased_shared *shared,
 			  const struct keeper_message *message, int fd);
 void leased_free(struct leased *leased);
 
+/* A signal came for it. False: not for this file, nothing breaks it. */
+bool leased_break_heard(struct leased *leased);
 /* A break may have come. */
 void leased_look(struct leased *leased);
 void leased_consent(struct leased *leased);

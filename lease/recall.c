@@ -298,9 +298,11 @@ static void hand_back(struct recall *recall, enum recall_cause cause)
 
 static int64_t run_breaking(struct recall *recall)
 {
+	const struct recall_actions *actions = recall->actions;
 	int64_t deadline_ns, at_ns;
 
-	if (!is_ours(recall))
+	/* With nothing to write the unlock tells as well, and sooner. */
+	if ((actions->flush || actions->merge) && !is_ours(recall))
 		return recall->retry_ns;
 	at_ns = now(recall);
 	deadline_ns =

@@ -20,9 +20,9 @@ int setlease_take(int fd, int type, int signal)
 	return 0;
 }
 
-int setlease_drop(int fd)
+bool setlease_is_quiet(int fd, int type)
 {
-	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : 0;
+	return fcntl(fd, F_GETLEASE) == type;
 }
 
 /*
@@ -37,7 +37,7 @@ int setlease_look(int fd, int type)
 	ssize_t n;
 	int info;
 
-	if (fcntl(fd, F_GETLEASE) == type)
+	if (setlease_is_quiet(fd, type))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	info = open(path, O_RDONLY | O_CLOEXEC);
@@ -49,4 +49,19 @@ int setlease_look(int fd, int type)
 	close(info);
 	text[used] = '\0';
 	return strstr(text, "LEASE  BREAKING") ? 1 : -EAGAIN;
+}
+
+/*
+ * An opener that only reads makes the kernel wait for a read lease, and that is
+ * what it makes of a write lease whose time is over: F_UNLCK then has something
+ * to take away, and says 0 as if it had been ours all the time.
+ */
+int setlease_drop(int fd, int type)
+{
+	int r = 0;
+
+	if (type == F_WRLCK && fcntl(fd, F_GETLEASE) == F_RDLCK &&
+	    setlease_look(fd, type) < 0)
+		r = -EAGAIN;
+	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : r;
 }

@@ -6,6 +6,8 @@
 #ifndef DAXMR_LEASE_SETLEASE_H
 #define DAXMR_LEASE_SETLEASE_H
 
+#include <stdbool.h>
+
 /*
  * Takes the lease (F_WRLCK, F_RDLCK), breaks to be told to this thread by
  * `signal` with the descriptor's number. What F_UNLCK resets is set again
@@ -14,12 +16,19 @@
  */
 int setlease_take(int fd, int type, int signal);
 
-/* 0: it was ours until now. -EAGAIN: the kernel had taken it. */
-int setlease_drop(int fd);
+/*
+ * 0: it was ours until now. -EAGAIN: the kernel had taken it, or made a read
+ * lease of it. None is left either way.
+ */
+int setlease_drop(int fd, int type);
+
+/* Ours, and nobody breaks it. */
+bool setlease_is_quiet(int fd, int type);
 
 /*
- * 0: ours and quiet. 1: ours, and being broken. -EAGAIN: not ours. A break
- * whose time is over counts as not ours: the next opener takes it away.
+ * 0: ours and quiet. 1: ours, and being broken. -EAGAIN: not ours (or a read
+ * lease only is left). A break whose time is over counts as not ours: the next
+ * opener takes it away.
  */
 int setlease_look(int fd, int type);
 

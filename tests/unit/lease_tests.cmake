@@ -15,3 +15,6 @@ foreach(name keeper engine)
     target_compile_definitions(unit-lease-${name} PRIVATE KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
     add_dependencies(unit-lease-${name} daxmr-keeper)
 endforeach()
+
+add_executable(lease_open ${PROJECT_SOURCE_DIR}/tests/bench/lease_open.c)
+target_link_libraries(lease_open PRIVATE daxmr-lease)
