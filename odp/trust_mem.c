@@ -12,18 +12,27 @@
 
 #define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
 
-/* On 32-bit machines SYS_mmap, where it exists, takes a struct. */
+/*
+ * Raw system calls: no other interposer's memory hooks are called inside a
+ * registration. ThreadSanitizer has to see memory come and go, though, or takes
+ * a new mapping at an old address for a race. On 32-bit machines SYS_mmap,
+ * where it exists, takes a struct.
+ */
 static void *raw_mmap(void *at, size_t length, int flags)
 {
-#ifdef SYS_mmap2
+#if defined(__SANITIZE_THREAD__)
+	return mmap(at, length, PROT_READ | PROT_WRITE, flags, -1, 0);
+#elif defined(SYS_mmap2)
 	long p = syscall(SYS_mmap2, at, length, PROT_READ | PROT_WRITE, flags,
 			 -1, 0L);
+
+	return p == -1 ? MAP_FAILED : (void *)p;
 #else
 	long p = syscall(SYS_mmap, at, length, PROT_READ | PROT_WRITE, flags,
 			 -1, 0L);
-#endif
 
 	return p == -1 ? MAP_FAILED : (void *)p;
+#endif
 }
 
 /*
@@ -47,8 +56,13 @@ void *memory_map(size_t length)
 
 void memory_unmap(void *memory, size_t length)
 {
-	if (memory)
-		syscall(SYS_munmap, memory, length);
+	if (!memory)
+		return;
+#if defined(__SANITIZE_THREAD__)
+	munmap(memory, length);
+#else
+	syscall(SYS_munmap, memory, length);
+#endif
 }
 
 int scratch_map(struct scratch *scratch, size_t length)

@@ -126,14 +126,17 @@ static void dlvsym__default_scope_is_hooked(void **state)
 /* Another namespace has functions of its own: they are not ours to replace. */
 static void dlmopen__other_namespace_is_left_alone(void **state)
 {
-	void *other = dlmopen(LM_ID_NEWLM, library, RTLD_NOW | RTLD_LOCAL);
+	void *other = NULL;
 	Dl_info info;
 
 	(void)state;
-	if (!other) {
-		print_message("no other namespace: %s\n", dlerror());
-		skip();
-	}
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	other = dlmopen(LM_ID_NEWLM, library, RTLD_NOW | RTLD_LOCAL);
+	assert_non_null(other);
+#else
+	print_message("a sanitizer's runtime works in one namespace only\n");
+	skip();
+#endif
 	assert_true(dladdr(dlsym(other, "ibv_reg_mr"), &info) != 0);
 	assert_non_null(strstr(info.dli_fname, "libibverbs.so"));
 	assert_true(dladdr(dlvsym(other, "ibv_reg_mr", "IBVERBS_1.1"), &info) !=
