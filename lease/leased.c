@@ -43,6 +43,14 @@ static void send_or_keep(struct leased *leased, enum leased_unsent kind,
 	leased->waiting[kind] = *message;
 }
 
+/* What act_tell() held back. */
+static void send_report(struct leased *leased)
+{
+	if (leased->has_report)
+		send_or_keep(leased, UNSENT_REPORT, &leased->report);
+	leased->has_report = false;
+}
+
 bool leased_send_waiting(struct leased *leased)
 {
 	if (!leased->unsent)
@@ -119,6 +127,7 @@ static void act_ask_consent(void *arg, int64_t deadline_ns)
 		.deadline_ns = deadline_ns,
 	};
 
+	send_report(leased);
 	/* A program that reads nothing is not waited for longer. */
 	send_message(leased->shared->socket, &message);
 }
@@ -165,7 +174,11 @@ static void act_tell(void *arg, const struct recall_report *report)
 	message.report.generation = atomic_fetch_add(&slot->generation, 1) + 1;
 	watch(leased,
 	      report->to == RECALL_YIELDED || report->to == RECALL_LOST);
-	send_or_keep(leased, UNSENT_REPORT, &message);
+	/* Sent when the step is done: the program must not run before who waits
+	 * for the file. */
+	send_report(leased);
+	leased->report = message;
+	leased->has_report = true;
 }
 
 static const struct recall_actions actions = {
@@ -272,6 +285,7 @@ struct leased *leased_new(struct leased_shared *shared,
 	 */
 	if (message->kind == KEEPER_ACQUIRE)
 		recall_granted(&leased->recall);
+	send_report(leased);
 	send_or_keep(leased, UNSENT_ANSWER, &answer);
 	if (message->kind == KEEPER_ADOPT)
 		leased_look(leased);
@@ -326,4 +340,5 @@ void leased_release(struct leased *leased, int64_t deadline_ns)
 void leased_run(struct leased *leased)
 {
 	set_due(leased, recall_run(&leased->recall));
+	send_report(leased);
 }

@@ -47,6 +47,8 @@ struct leased {
 	bool is_active;
 	struct leased *next;
 	struct leased *previous;
+	bool has_report; /* of the step that is being done */
+	struct keeper_message report;
 	unsigned int unsent; /* bits of enum leased_unsent */
 	struct keeper_message waiting[UNSENT_KINDS];
 };

@@ -333,7 +333,7 @@ static void reports__a_program_that_does_not_read(void **state)
 	(void)state;
 	wanted.pause_min_ns = wanted.pause_max_ns = MS / 10;
 	assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
-	while (atomic_load(reports) < 2000) {
+	while (atomic_load(reports) < 500) {
 		int fd = open(file.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 		assert_true(now_sec() < deadline);
