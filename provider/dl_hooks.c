@@ -19,7 +19,6 @@
 #include "dl_real.h"
 #include "real.h"
 
-/* dlfcn.h says that names are never NULL; callers are not always that kind. */
 #define EXPORT __attribute__((visibility("default")))
 
 #if defined(__clang__)
@@ -77,6 +76,7 @@ static __attribute__((noinline)) void *find_hook(void *handle, const char *name,
 	return found == original ? hook->hook : NULL;
 }
 
+/* dlfcn.h says that names are never NULL; callers are not always that kind. */
 static inline bool may_be_hooked(void *handle, const char *name)
 {
 	return handle != RTLD_NEXT && handle != RTLD_DEFAULT && name &&

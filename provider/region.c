@@ -155,13 +155,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 		refuse(call, &choice.route);
 		mr = NULL;
 		break;
-	default:
-		if (choice.question.kernel == ROUTE_KERNEL_NOT_ASKED) {
-			mr = call->original(call, call->access);
-			if (mr)
-				return record(call, mr, STRATEGY_PASSTHROUGH);
-			choice.question.kernel = errno;
-		}
+	default: /* passed through already, and the kernel refused */
 		errno = choice.question.kernel;
 		explain_plain_failure(call, &choice);
 		mr = NULL;
