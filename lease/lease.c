@@ -43,10 +43,7 @@ enum request_kind {
 struct request {
 	enum request_kind kind;
 	struct request *next;
-	int fd;
-	int type;
-	uint64_t offset;
-	uint64_t length;
+	struct lease_want want;
 	int64_t deadline_ns;
 	struct lease *lease;
 	int result;
@@ -132,15 +129,20 @@ static void finish(struct lease_engine *engine, struct request *request,
 
 static int acquire(struct lease_engine *engine, struct request *request)
 {
-	int fd = (int)syscall(SYS_pidfd_getfd, engine->pidfd, request->fd, 0);
+	struct lease_want want = request->want;
+	int fd = (int)syscall(SYS_pidfd_getfd, engine->pidfd, want.fd, 0);
 
 	if (fd < 0)
 		return reason_set(-errno,
 				  "descriptor %d of the program cannot be "
 				  "had: %s",
-				  request->fd, strerrordesc_np(errno));
-	return table_acquire(&engine->table, engine, fd, request->type,
-			     request->offset, request->length, &request->lease);
+				  want.fd, strerrordesc_np(errno));
+	if (want.type == LEASE_TYPE_AUTO)
+		want.type = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY
+				    ? F_RDLCK
+				    : F_WRLCK;
+	return table_acquire(&engine->table, engine, fd, want.type, want.offset,
+			     want.length, &request->lease);
 }
 
 /* False: it was the last. */
@@ -298,15 +300,12 @@ void lease_engine_stop(struct lease_engine *engine)
 	free_engine(engine);
 }
 
-int lease_acquire(struct lease_engine *engine, int fd, int type,
-		  uint64_t offset, uint64_t length, struct lease **ret)
+int lease_acquire(struct lease_engine *engine, const struct lease_want *want,
+		  struct lease **ret)
 {
 	struct request request = {
 		.kind = REQUEST_ACQUIRE,
-		.fd = fd,
-		.type = type,
-		.offset = offset,
-		.length = length,
+		.want = *want,
 	};
 	int saved_errno = errno, r = ask(engine, &request);
 

@@ -70,20 +70,34 @@ int lease_engine_start(const struct lease_config *config,
 void lease_engine_stop(struct lease_engine *engine);
 
 /*
- * A lease on the file that fd is open on: F_WRLCK, or F_RDLCK for a descriptor
- * that is open for reading only. [offset, offset + length) gets written blocks
- * of its own (allocate.h), also where the file is leased already; for F_RDLCK
- * nothing is allocated. Returns 0; the lease is HELD, or it was another
- * region's before and is in any state. Or -errno with a sentence, and nothing
- * has changed:
+ * F_RDLCK where the file may never be written through this description, else
+ * F_WRLCK.
+ */
+#define LEASE_TYPE_AUTO (-1)
+
+/* Which file, and what of it. */
+struct lease_want {
+	int fd;		 /* of the program; -1: the mapping at addr */
+	uintptr_t addr;	 /* in a shared mapping of the file, where fd is -1 */
+	int type;	 /* F_WRLCK, F_RDLCK, LEASE_TYPE_AUTO */
+	uint64_t offset; /* in the file */
+	uint64_t length;
+};
+
+/*
+ * A lease on the file: F_WRLCK, or F_RDLCK for a descriptor that is open for
+ * reading only. [offset, offset + length) gets written blocks of its own
+ * (allocate.h), also where the file is leased already; for F_RDLCK nothing is
+ * allocated. Returns 0; the lease is HELD, or it was another region's before
+ * and is in any state. Or -errno with a sentence, and nothing has changed:
  *   -EBUSY       others have it open or mapped, each is named as far as /proc
  *                shows them; or it has a lease of the other type
  *   -EMFILE      no descriptor left for the engine
  *   those of grant_check(), allocate_range(), keeper_start()
  * Blocks: some milliseconds, and as long as blocks are allocated.
  */
-int lease_acquire(struct lease_engine *engine, int fd, int type,
-		  uint64_t offset, uint64_t length, struct lease **ret);
+int lease_acquire(struct lease_engine *engine, const struct lease_want *want,
+		  struct lease **ret);
 
 /*
  * One count less; the last one flushes, gives the file back, and returns when

@@ -105,6 +105,7 @@ int main(int argc, char **argv)
 		.pause_min_ns = 100000,
 		.pause_max_ns = 100000,
 	};
+	struct lease_want want = {.type = F_WRLCK, .length = 4096};
 	double *trips, *us;
 	struct lease_engine *engine;
 	struct lease *lease;
@@ -128,8 +129,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal_round_trips(trips);
+	want.fd = fd;
 	if (lease_engine_start(&config, &engine) ||
-	    lease_acquire(engine, fd, F_WRLCK, 0, 4096, &lease)) {
+	    lease_acquire(engine, &want, &lease)) {
 		fprintf(stderr, "%s\n", reason_text());
 		unlink(path);
 		return 2;

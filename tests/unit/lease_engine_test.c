@@ -102,7 +102,7 @@ static int teardown(void **state)
 static struct lease *acquire(int fd)
 {
 	struct lease *lease = NULL;
-	int r = lease_acquire(engine, fd, F_WRLCK, 0, 4 * PAGE, &lease);
+	int r = acquire_range(engine, fd, F_WRLCK, 0, 4 * PAGE, &lease);
 
 	if (r)
 		fail_msg("%d: %s", r, reason_text());
@@ -177,17 +177,17 @@ static void acquire__refusals_are_sentences(void **state)
 	(void)state;
 	errno = 77;
 	assert_int_equal(
-		lease_acquire(engine, file.fd, F_WRLCK, 0, PAGE, &lease),
+		acquire_range(engine, file.fd, F_WRLCK, 0, PAGE, &lease),
 		-EBUSY);
 	assert_int_equal(errno, 77);
 	snprintf(name, sizeof(name), "%d (", getpid());
 	assert_non_null(strstr(reason_text(), name));
 	assert_non_null(strstr(reason_text(), "lease-test-"));
 	close(other);
-	assert_int_equal(lease_acquire(engine, 999, F_WRLCK, 0, PAGE, &lease),
+	assert_int_equal(acquire_range(engine, 999, F_WRLCK, 0, PAGE, &lease),
 			 -EBADF);
 	assert_int_equal(
-		lease_acquire(engine, file.fd, F_WRLCK, 0, 5 * PAGE, &lease),
+		acquire_range(engine, file.fd, F_WRLCK, 0, 5 * PAGE, &lease),
 		-ERANGE);
 	assert_int_equal(file_lease_holder(&file), 0);
 	assert_null(lease);
@@ -201,14 +201,34 @@ static void acquire__other_type_is_refused(void **state)
 	(void)state;
 	close(file.fd);
 	file.fd = fd;
-	assert_int_equal(lease_acquire(engine, fd, F_RDLCK, 0, PAGE, &lease),
+	assert_int_equal(acquire_range(engine, fd, F_RDLCK, 0, PAGE, &lease),
 			 0);
 	assert_int_equal(lease_of(fd), F_RDLCK);
 	fd = open(file.path, O_RDWR | O_CLOEXEC);
-	assert_int_equal(lease_acquire(engine, fd, F_WRLCK, 0, PAGE, &other),
+	assert_int_equal(acquire_range(engine, fd, F_WRLCK, 0, PAGE, &other),
 			 -EBUSY);
 	assert_non_null(strstr(reason_text(), "for reading"));
 	close(fd);
+	release(lease);
+}
+
+static void acquire__auto_takes_what_the_descriptor_allows(void **state)
+{
+	struct lease *lease = NULL;
+	int fd;
+
+	(void)state;
+	assert_int_equal(acquire_range(engine, file.fd, LEASE_TYPE_AUTO, 0,
+				       PAGE, &lease),
+			 0);
+	assert_int_equal(lease_of(file.fd), F_WRLCK);
+	release(lease);
+	fd = open(file.path, O_RDONLY | O_CLOEXEC);
+	close(file.fd);
+	file.fd = fd;
+	assert_int_equal(
+		acquire_range(engine, fd, LEASE_TYPE_AUTO, 0, PAGE, &lease), 0);
+	assert_int_equal(lease_of(fd), F_RDLCK);
 	release(lease);
 }
 
@@ -222,7 +242,7 @@ static void acquire__no_room_leaves_no_lease(void **state)
 		print_message("no files of 8 TiB here\n");
 		skip();
 	}
-	assert_int_equal(lease_acquire(engine, file.fd, F_WRLCK, 0,
+	assert_int_equal(acquire_range(engine, file.fd, F_WRLCK, 0,
 				       (uint64_t)size, &lease),
 			 -ENOSPC);
 	assert_int_equal(file_lease_holder(&file), 0);
@@ -424,7 +444,7 @@ static void keeper__not_there_is_a_refusal(void **state)
 	lease_engine_stop(engine);
 	start("/nonexistent/keeper", 0);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(lease_acquire(engine, file.fd, F_WRLCK, 0,
+		assert_int_equal(acquire_range(engine, file.fd, F_WRLCK, 0,
 					       PAGE, &lease),
 				 -ENOENT);
 		assert_non_null(strstr(reason_text(), "/nonexistent/keeper"));
@@ -439,7 +459,7 @@ static void fork__child_has_no_leases(void **state)
 
 	(void)state;
 	if (!pid)
-		_exit(lease_acquire(engine, file.fd, F_WRLCK, 0, PAGE,
+		_exit(acquire_range(engine, file.fd, F_WRLCK, 0, PAGE,
 				    &other) != -ESRCH ||
 		      lease_release(lease, 0) != -ESRCH);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -493,8 +513,8 @@ static void *acquire_and_release(void *arg)
 		struct lease *lease, *again;
 		int fd;
 
-		if (lease_acquire(engine, own->fd, F_WRLCK, 0, PAGE, &lease) ||
-		    lease_acquire(engine, own->fd, F_WRLCK, PAGE, PAGE,
+		if (acquire_range(engine, own->fd, F_WRLCK, 0, PAGE, &lease) ||
+		    acquire_range(engine, own->fd, F_WRLCK, PAGE, PAGE,
 				  &again) ||
 		    lease != again)
 			return arg;
@@ -538,6 +558,7 @@ int main(void)
 		engine_test(acquire__is_counted_by_file),
 		engine_test(acquire__refusals_are_sentences),
 		engine_test(acquire__other_type_is_refused),
+		engine_test(acquire__auto_takes_what_the_descriptor_allows),
 		engine_test(acquire__no_room_leaves_no_lease),
 		engine_test(program__sees_nothing_of_it),
 		engine_test(program__that_ignores_all_signals),

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lease.h"
 #include "lease_file.h"
 #include "unit.h"
 
@@ -50,6 +51,20 @@ void file_remove(struct file *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	unlink(file->path);
+}
+
+int acquire_range(struct lease_engine *engine, int fd, int type,
+		  unsigned long offset, unsigned long length,
+		  struct lease **ret)
+{
+	struct lease_want want = {
+		.fd = fd,
+		.type = type,
+		.offset = offset,
+		.length = length,
+	};
+
+	return lease_acquire(engine, &want, ret);
 }
 
 pid_t file_lease_holder(const struct file *file)

@@ -26,6 +26,13 @@ int file_cannot_lease(void);
 void file_make(struct file *file, size_t size);
 void file_remove(struct file *file);
 
+/* The lease of a range of a descriptor's file. */
+struct lease_engine;
+struct lease;
+int acquire_range(struct lease_engine *engine, int fd, int type,
+		  unsigned long offset, unsigned long length,
+		  struct lease **ret);
+
 /* The process that holds a lease on it, whatever its state; 0: none. */
 pid_t file_lease_holder(const struct file *file);
 

@@ -104,6 +104,13 @@ static double outsider(const char *name, int flags)
 	return now_sec() - start;
 }
 
+static int acquire(int fd, struct lease **ret)
+{
+	struct lease_want want = {.fd = fd, .type = F_WRLCK, .length = SIZE};
+
+	return lease_acquire(engine, &want, ret);
+}
+
 static void write_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -145,7 +152,7 @@ static void reflinked(void)
 	check(write(fd, data, SIZE) == (ssize_t)SIZE && !fsync(fd));
 	check(!ioctl(copy, FICLONE, fd));
 	check(has_shared_extents(fd));
-	check(!lease_acquire(engine, fd, F_WRLCK, 0, SIZE, &lease));
+	check(!acquire(fd, &lease));
 	check(!has_shared_extents(fd));
 	check(pread(fd, after, SIZE, 0) == (ssize_t)SIZE);
 	check(!memcmp(data, after, SIZE));
@@ -177,9 +184,9 @@ static void full(void)
 	struct stat st;
 	char *addr;
 
-	check(!lease_acquire(engine, fd, F_WRLCK, 0, SIZE, &lease));
+	check(!acquire(fd, &lease));
 	fill();
-	check(lease_acquire(engine, late, F_WRLCK, 0, SIZE, &none) == -ENOSPC);
+	check(acquire(late, &none) == -ENOSPC);
 	check(!none && fcntl(late, F_GETLEASE) == F_UNLCK);
 	check(!fstat(late, &st) && st.st_size == SIZE);
 	addr = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -218,7 +225,7 @@ static void revoked_by(int fd, int flags)
 	pid_t keeper;
 
 	memset(entered, 0, sizeof(entered));
-	check(!lease_acquire(engine, fd, F_WRLCK, 0, SIZE, &lease));
+	check(!acquire(fd, &lease));
 	keeper = keeper_of(fd);
 	check(!kill(keeper, SIGSTOP));
 	waited = outsider("revoked", flags);
@@ -248,7 +255,7 @@ static void frozen(void)
 	struct lease *lease;
 	double waited;
 
-	check(!lease_acquire(engine, fd, F_WRLCK, 0, SIZE, &lease));
+	check(!acquire(fd, &lease));
 	dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	check(dir >= 0 && !ioctl(dir, FIFREEZE, 0));
 	waited = outsider("frozen", O_RDONLY);
@@ -274,8 +281,7 @@ static void overlay(void)
 		 paths[0], paths[1], paths[2]);
 	check(!mount("overlay", paths[3], "overlay", 0, options));
 	fd = make("merged/file", SIZE);
-	check(lease_acquire(engine, fd, F_WRLCK, 0, SIZE, &lease) ==
-	      -EOPNOTSUPP);
+	check(acquire(fd, &lease) == -EOPNOTSUPP);
 	check(strstr(reason_text(), "overlayfs") && !lease);
 	close(fd);
 	check(!umount(paths[3]));
