@@ -99,24 +99,24 @@ void keeper_done(struct keeper *keeper)
 }
 
 static int send_message(struct keeper *keeper, struct keeper_message *message,
-			int fd)
+			const int *fds, unsigned int count)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(KEEPER_MESSAGE_FDS * sizeof(int))];
 	} control = {0};
 	struct iovec iov = {message, sizeof(*message)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int saved_errno = errno, r = 0;
 
 	message->version = KEEPER_VERSION;
-	if (fd >= 0) {
+	if (count) {
 		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
+		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
 		control.header.cmsg_level = SOL_SOCKET;
 		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+		control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
 	}
 	while (raw_sendmsg(keeper->socket, &msg) < 0) {
 		if (errno == EINTR)
@@ -147,7 +147,7 @@ static int send_request(struct keeper *keeper, enum keeper_kind kind,
 			},
 	};
 
-	return send_message(keeper, &message, request->fd);
+	return send_message(keeper, &message, &request->fd, 1);
 }
 
 int keeper_acquire(struct keeper *keeper, const struct keeper_request *request)
@@ -168,14 +168,62 @@ int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns)
 		.deadline_ns = deadline_ns,
 	};
 
-	return send_message(keeper, &message, -1);
+	return send_message(keeper, &message, NULL, 0);
 }
 
 int keeper_consent(struct keeper *keeper, uint32_t id)
 {
 	struct keeper_message message = {.kind = KEEPER_CONSENT, .id = id};
 
-	return send_message(keeper, &message, -1);
+	return send_message(keeper, &message, NULL, 0);
+}
+
+static int send_own(struct keeper *keeper, enum keeper_kind step, uint32_t id,
+		    enum keeper_own kind)
+{
+	struct keeper_message message = {.kind = step, .id = id, .own = kind};
+
+	return send_message(keeper, &message, NULL, 0);
+}
+
+int keeper_own_begin(struct keeper *keeper, uint32_t id, enum keeper_own kind)
+{
+	return send_own(keeper, KEEPER_OWN_BEGIN, id, kind);
+}
+
+int keeper_own_end(struct keeper *keeper, uint32_t id, enum keeper_own kind)
+{
+	return send_own(keeper, KEEPER_OWN_END, id, kind);
+}
+
+int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent)
+{
+	const int fds[KEEPER_MESSAGE_FDS] = {extent->shadow_fd,
+					     extent->page_fd};
+	struct keeper_message message = {
+		.kind = KEEPER_ATTACH,
+		.id = extent->id,
+		.extent =
+			{
+				.offset = extent->offset,
+				.length = extent->length,
+				.id = extent->extent,
+			},
+	};
+
+	return send_message(keeper, &message, fds,
+			    extent->shadow_fd < 0 ? 0 : KEEPER_MESSAGE_FDS);
+}
+
+int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent)
+{
+	struct keeper_message message = {
+		.kind = KEEPER_DETACH,
+		.id = id,
+		.extent = {.id = extent},
+	};
+
+	return send_message(keeper, &message, NULL, 0);
 }
 
 int keeper_receive(struct keeper *keeper, int timeout_ms,

@@ -60,6 +60,27 @@ int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns);
 int keeper_consent(struct keeper *keeper, uint32_t id);
 
 /*
+ * Around a call of the program's own. The answer to begin is KEEPER_OWN_READY
+ * with the same id and kind; the call is made after that. end has begin's kind.
+ */
+int keeper_own_begin(struct keeper *keeper, uint32_t id, enum keeper_own kind);
+int keeper_own_end(struct keeper *keeper, uint32_t id, enum keeper_own kind);
+
+/* A range of the file that the keeper looks after. */
+struct keeper_extent {
+	uint32_t id;	 /* the lease's */
+	uint32_t extent; /* its number among those of the lease */
+	uint64_t offset;
+	uint64_t length;
+	int shadow_fd; /* the keeper gets dups; both, or -1 */
+	int page_fd;
+};
+
+/* The answer to attach is KEEPER_ATTACHED, detach has none. */
+int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent);
+int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent);
+
+/*
  * The next message; timeout_ms as poll(2). 0, or -errno: -ETIMEDOUT none came,
  * -EPIPE the keeper is dead, -EPROTO it speaks otherwise (*ret untouched).
  */

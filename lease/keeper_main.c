@@ -150,17 +150,26 @@ static void acquire(const struct keeper_message *message, int fd)
 	run(leased);
 }
 
-static void handle(const struct keeper_message *message, int fd)
+static void answer(const struct keeper_message *message, enum keeper_kind kind)
+{
+	struct keeper_message reply = *message;
+
+	reply.kind = kind;
+	reply.error = find(message->id) ? 0 : -ESRCH;
+	send(shared.socket, &reply, sizeof(reply), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Descriptors that nobody has taken (they are -1 then) are closed. */
+static void handle(const struct keeper_message *message, int *fds)
 {
 	struct leased *leased = find(message->id);
 
 	switch (message->kind) {
 	case KEEPER_ACQUIRE:
 	case KEEPER_ADOPT:
-		if (fd >= 0) {
-			acquire(message, fd);
-			return;
-		}
+		if (fds[0] >= 0)
+			acquire(message, fds[0]);
+		fds[0] = -1;
 		break;
 	case KEEPER_RELEASE:
 		if (leased) {
@@ -174,11 +183,18 @@ static void handle(const struct keeper_message *message, int fd)
 			run(leased);
 		}
 		break;
+	case KEEPER_OWN_BEGIN:
+		answer(message, KEEPER_OWN_READY);
+		break;
+	case KEEPER_ATTACH:
+		answer(message, KEEPER_ATTACHED);
+		break;
+	case KEEPER_OWN_END:
+	case KEEPER_DETACH:
+		break;
 	default:
 		orphaned();
 	}
-	if (fd >= 0)
-		close(fd);
 }
 
 /* One message. False: there is none now. */
@@ -186,7 +202,7 @@ static bool receive(void)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(KEEPER_MESSAGE_FDS * sizeof(int))];
 	} control;
 	struct keeper_message message;
 	struct iovec iov = {&message, sizeof(message)};
@@ -196,8 +212,9 @@ static bool receive(void)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
+	int fds[KEEPER_MESSAGE_FDS] = {-1, -1};
 	struct cmsghdr *header;
-	int fd = -1;
+	bool is_good;
 	ssize_t n;
 
 	n = recvmsg(shared.socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -205,15 +222,16 @@ static bool receive(void)
 		return false;
 	header = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 	if (header && header->cmsg_type == SCM_RIGHTS)
-		memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-	if (n != sizeof(message) || message.version != KEEPER_VERSION) {
-		if (fd >= 0)
-			close(fd);
+		memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+	is_good = n == sizeof(message) && message.version == KEEPER_VERSION;
+	if (is_good)
+		handle(&message, fds);
+	else
 		orphaned();
-		return false;
-	}
-	handle(&message, fd);
-	return true;
+	for (int i = 0; i < KEEPER_MESSAGE_FDS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return is_good;
 }
 
 /*

@@ -14,9 +14,31 @@
  *      |  <------------------------------ REPORT |  each change, with times
  *      |  <--------------------- ASK, a deadline |  may the file go?
  *      |  CONSENT ---------------------------->  |
+ *      |  OWN_BEGIN id, what ---------------->  |  before a call of its own
+ *      |  <--------------------- OWN_READY error |  now it may be made
+ *      |  OWN_END id, what ------------------>  |  and has been
+ *      |  ATTACH id, extent, shadow, page ---->  |
+ *      |  <---------------------- ATTACHED error |
+ *      |  DETACH id, extent ----------------->  |
  *      |  RELEASE id, a deadline ------------->  |
  *      |  <------------------ REPORT (..., FREE) |  the id is free again
  *      |  (closes the socket, or dies)           |  gives all back, ends
+ *
+ * Calls of the program's own on a leased file (enum keeper_own). An open breaks
+ * the lease whoever makes it: the file is handed back before, and not retaken
+ * until the program is through, though several threads may be at it. A change
+ * leaves the lease: what inotify tells between OWN_READY and OWN_END is not
+ * taken for somebody else's doing. Each OWN_BEGIN is answered once, OWN_READY
+ * in the order they were sent in; error: what could not be written (-ENOSPC,
+ * -ETIMEDOUT), the file is handed back all the same; -ESRCH there is no such
+ * lease. An OWN_END without its OWN_BEGIN (of a keeper that died) means
+ * nothing.
+ *
+ * An extent is a range of the file that the program has registered: its blocks
+ * are allocated again whenever others have had the file. With two descriptors,
+ * the shadow and its page (extent_page.h), what differs goes into the file
+ * before it is handed back. What was attached to a keeper that died has to be
+ * attached again.
  *
  * The keeper never waits for the program: of reports that find the socket full
  * each file's last one is sent when there is room; `generation` counts them
@@ -27,7 +49,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 1
+#define KEEPER_VERSION 2
 
 /* Descriptors that the keeper is started with. */
 enum keeper_fd {
@@ -46,13 +68,30 @@ enum keeper_kind {
 	KEEPER_ASK,
 	KEEPER_CONSENT,
 	KEEPER_RELEASE,
+	KEEPER_OWN_BEGIN,
+	KEEPER_OWN_READY,
+	KEEPER_OWN_END,
+	KEEPER_ATTACH,
+	KEEPER_ATTACHED,
+	KEEPER_DETACH,
 };
+
+/* What the program is about to do itself. */
+enum keeper_own {
+	KEEPER_OWN_OPEN,      /* open, for writing or with O_TRUNC */
+	KEEPER_OWN_OPEN_READ, /* open for reading: breaks no read lease */
+	KEEPER_OWN_CHANGE, /* change size or blocks through the description */
+	KEEPER_OWNS
+};
+
+/* Descriptors of a message, at most: ATTACH's shadow and page. */
+#define KEEPER_MESSAGE_FDS 2
 
 struct keeper_message {
 	uint32_t version;
 	uint32_t kind;
 	uint32_t id;
-	int32_t error; /* ACQUIRED, REPORT: -errno or 0 */
+	int32_t error; /* ACQUIRED, REPORT, OWN_READY, ATTACHED: -errno or 0 */
 	union {
 		int32_t pid;	     /* READY */
 		int64_t deadline_ns; /* ASK, RELEASE */
@@ -70,6 +109,12 @@ struct keeper_message {
 			uint32_t to;
 			uint32_t cause;
 		} report;
+		uint32_t own; /* OWN_BEGIN, OWN_READY, OWN_END */
+		struct {
+			uint64_t offset; /* both of whole pages */
+			uint64_t length;
+			uint32_t id; /* the program's number for it */
+		} extent;	     /* ATTACH, ATTACHED, DETACH: only its id */
 		char room[48];
 	};
 };
