@@ -21,7 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lease_table.h"
+#include "lease_take.h"
+#include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
 
@@ -141,8 +142,8 @@ static int acquire(struct lease_engine *engine, struct request *request)
 		want.type = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY
 				    ? F_RDLCK
 				    : F_WRLCK;
-	return table_acquire(&engine->table, engine, fd, want.type, want.offset,
-			     want.length, &request->lease);
+	return lease_take(&engine->table, engine, fd, want.type, want.offset,
+			  want.length, &request->lease);
 }
 
 /* False: it was the last. */
@@ -159,8 +160,8 @@ static bool serve(struct lease_engine *engine)
 			break;
 		case REQUEST_RELEASE:
 			reason_set(0, "not all could be written");
-			r = table_release(&engine->table, request->lease,
-					  request->deadline_ns);
+			r = lease_give_back(&engine->table, request->lease,
+					    request->deadline_ns);
 			break;
 		case REQUEST_STOP:
 			r = 0;
@@ -203,13 +204,13 @@ static void loop(struct lease_engine *engine)
 			{.fd = -1, .events = POLLIN},
 		};
 
-		if (engine->table.leases && !engine->table.is_keeper_dead)
+		if (engine->table.count && !engine->table.is_keeper_dead)
 			sources[1].fd = engine->table.keeper.socket;
-		raw_poll(sources, 2, table_timeout_ms(&engine->table));
+		raw_poll(sources, 2, talk_timeout_ms(&engine->table));
 		while (raw_read(engine->signals, &info, sizeof(info)) > 0)
 			;
-		table_hear(&engine->table);
-		table_send_consents(&engine->table);
+		talk_hear(&engine->table);
+		talk_send_consents(&engine->table);
 		goes_on = serve(engine);
 	}
 }
@@ -335,6 +336,6 @@ enum recall_state lease_state(const struct lease *lease)
 
 void lease_consent(struct lease *lease)
 {
-	atomic_store(&lease->has_consent, true);
+	talk_consent(lease->table, lease);
 	wake(lease->engine);
 }

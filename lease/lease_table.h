@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The leases of an engine, and what is said with the keeper about them. All of
- * it belongs to the engine thread, but what is marked atomic.
+ * The leases of an engine, found by file and by id in a time that does not
+ * grow with their number. All of it belongs to the engine thread, but what is
+ * marked atomic.
  */
 #ifndef DAXMR_LEASE_LEASE_TABLE_H
 #define DAXMR_LEASE_LEASE_TABLE_H
@@ -23,47 +24,44 @@ enum lease_phase {
 struct lease {
 	struct lease_engine *engine;
 	struct lease_table *table;
-	struct lease *next;
-	uint32_t id; /* the board's slot */
+	struct lease *next; /* of its bucket */
+	uint32_t id;	    /* the board's slot */
 	unsigned int refs;
 	enum lease_phase phase;
 	dev_t dev;
 	ino_t ino;
 	int type;
-	int fd;		     /* in the engine's descriptor table */
+	int fd;		     /* in the engine's descriptor table, or -1 */
 	int error;	     /* of the last phase */
 	bool is_waiting;     /* for the keeper to answer */
 	uint64_t generation; /* of the last report */
 	int64_t deadline_ns; /* RELEASING */
 	atomic_bool has_consent;
+	struct lease *next_consent;
 };
+
+#define TABLE_BUCKET_BITS 14
 
 struct lease_table {
 	const struct lease_config *config;
 	struct keeper keeper;
-	struct lease *leases;
+	unsigned int count;
 	struct lease *by_id[BOARD_SLOTS];
+	struct lease *by_file[1U << TABLE_BUCKET_BITS];
 	uint32_t next_id;
+	uint32_t ids_end;      /* one past the highest id ever used */
 	int64_t next_start_ns; /* of a keeper, after one died */
 	bool is_keeper_dead;
+	struct lease *_Atomic consents; /* given, not sent yet */
 };
 
-/* One lease more on this file, whose fd is the table's from then on. */
-int table_acquire(struct lease_table *table, struct lease_engine *engine,
-		  int fd, int type, uint64_t offset, uint64_t length,
-		  struct lease **ret);
+/* NULL: there is none. */
+struct lease *table_find(struct lease_table *table, dev_t dev, ino_t ino);
 
-/* The last count: gives it back, waits, frees it. */
-int table_release(struct lease_table *table, struct lease *lease,
-		  int64_t deadline_ns);
+/* NULL: no memory, or the board is full. */
+struct lease *table_add(struct lease_table *table, dev_t dev, ino_t ino);
 
-/* Messages that are there; starts another keeper if it is dead and time. */
-void table_hear(struct lease_table *table);
-
-/* Consents that were given meanwhile. */
-void table_send_consents(struct lease_table *table);
-
-/* poll(2)'s timeout until table_hear() has something to do by itself. */
-int table_timeout_ms(const struct lease_table *table);
+/* Closes its descriptor. No consent of it is waiting to be sent. */
+void table_remove(struct lease_table *table, struct lease *lease);
 
 #endif

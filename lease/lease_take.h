@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A lease is taken and given back, by the engine thread.
+ */
+#ifndef DAXMR_LEASE_LEASE_TAKE_H
+#define DAXMR_LEASE_LEASE_TAKE_H
+
+#include "lease_table.h"
+
+/* One lease more on this file, whose fd is the table's from then on. */
+int lease_take(struct lease_table *table, struct lease_engine *engine, int fd,
+	       int type, uint64_t offset, uint64_t length, struct lease **ret);
+
+/* One count less; the last gives it back, waits, frees it. */
+int lease_give_back(struct lease_table *table, struct lease *lease,
+		    int64_t deadline_ns);
+
+#endif

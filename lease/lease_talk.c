@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the engine and its keeper say to each other: lease_talk.h.
+ *
+ * The engine waits for the keeper's answers here, as long as they take; what
+ * else the keeper says meanwhile is heard in order. When it dies the answer
+ * comes from the next one: whatever was asked is asked again.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "lease_talk.h"
+#include "setlease.h"
+
+#define MS	 1000000LL
+#define START_NS (100 * MS) /* at least between two keepers */
+#define HEAR_MS	 200
+
+int64_t talk_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 * MS + ts.tv_nsec;
+}
+
+static struct keeper_request request_of(const struct lease_table *table,
+					const struct lease *lease)
+{
+	return (struct keeper_request){
+		.id = lease->id,
+		.fd = lease->fd,
+		.type = lease->type,
+		.consent_ns = table->config->consent_ns,
+		.pause_min_ns = table->config->pause_min_ns,
+		.pause_max_ns = table->config->pause_max_ns,
+	};
+}
+
+static void tell_keeper_died(struct lease_table *table, int error)
+{
+	const struct lease_observer *observer = &table->config->observer;
+
+	if (observer->keeper_died)
+		observer->keeper_died(observer->arg, error);
+}
+
+void talk_ask(struct lease_table *table, struct lease *lease)
+{
+	struct keeper_request request = request_of(table, lease);
+	bool is_new = lease->phase == LEASE_ACQUIRING &&
+		      keeper_state(&table->keeper, lease->id) == RECALL_FREE;
+
+	if (is_new)
+		keeper_acquire(&table->keeper, &request);
+	else
+		keeper_adopt(&table->keeper, &request);
+	if (lease->phase == LEASE_RELEASING)
+		keeper_release(&table->keeper, lease->id, lease->deadline_ns);
+}
+
+/* No keeper is to be had: who waits for one gets that for an answer. */
+static void give_up(struct lease *lease, int error)
+{
+	if (!lease->is_waiting || (lease->phase == LEASE_RELEASING &&
+				   talk_now() < lease->deadline_ns))
+		return;
+	/* Nobody is left to flush, and nobody is to wait for that. */
+	if (lease->phase == LEASE_RELEASING)
+		setlease_drop(lease->fd, lease->type);
+	lease->phase = LEASE_ENDED;
+	lease->error = error;
+	lease->is_waiting = false;
+}
+
+static void start_another(struct lease_table *table)
+{
+	int r;
+
+	if (talk_now() < table->next_start_ns)
+		return;
+	table->next_start_ns = talk_now() + START_NS;
+	r = keeper_start(&table->keeper, table->config->keeper_path);
+	table->is_keeper_dead = r < 0;
+	tell_keeper_died(table, r);
+	for (uint32_t id = 0; id < table->ids_end; id++) {
+		struct lease *lease = table->by_id[id];
+
+		if (!lease)
+			continue;
+		if (r)
+			give_up(lease, r);
+		else
+			talk_ask(table, lease);
+	}
+}
+
+static void hear_report(struct lease_table *table, struct lease *lease,
+			const struct keeper_message *message)
+{
+	const struct lease_observer *observer = &table->config->observer;
+	struct recall_report report = {
+		.from = message->report.from,
+		.to = message->report.to,
+		.cause = message->report.cause,
+		.error = message->error,
+		.at_ns = message->report.at_ns,
+		.spent_ns = message->report.spent_ns,
+	};
+	uint64_t missed = message->report.generation - lease->generation - 1;
+
+	lease->generation = message->report.generation;
+	if (report.to == RECALL_FREE && lease->phase == LEASE_RELEASING) {
+		lease->phase = LEASE_ENDED;
+		lease->error = report.error;
+		lease->is_waiting = false;
+	}
+	if (observer->changed)
+		observer->changed(observer->arg, lease, &report, missed);
+}
+
+static void hear_answer(struct lease *lease, int error)
+{
+	switch (lease->phase) {
+	case LEASE_ACQUIRING:
+		lease->phase = error ? LEASE_ENDED : LEASE_LIVE;
+		lease->error = error;
+		lease->is_waiting = false;
+		break;
+	case LEASE_RELEASING:
+		/* It had been given back, and the report was lost. */
+		if (error) {
+			lease->phase = LEASE_ENDED;
+			lease->error = 0;
+			lease->is_waiting = false;
+		}
+		break;
+	default:
+		break;
+	}
+}
+
+static void handle(struct lease_table *table,
+		   const struct keeper_message *message)
+{
+	const struct lease_observer *observer = &table->config->observer;
+	struct lease *lease =
+		message->id < BOARD_SLOTS ? table->by_id[message->id] : NULL;
+
+	if (!lease)
+		return;
+	switch (message->kind) {
+	case KEEPER_REPORT:
+		hear_report(table, lease, message);
+		break;
+	case KEEPER_ACQUIRED:
+		hear_answer(lease, message->error);
+		break;
+	case KEEPER_ASK:
+		if (observer->asked)
+			observer->asked(observer->arg, lease,
+					message->deadline_ns);
+		break;
+	default:
+		break;
+	}
+}
+
+/* One message, or a new keeper. False: nothing came in this time. */
+static bool hear(struct lease_table *table, int timeout_ms)
+{
+	struct keeper_message message;
+	int r;
+
+	if (table->is_keeper_dead) {
+		start_another(table);
+		return !table->is_keeper_dead;
+	}
+	r = keeper_receive(&table->keeper, timeout_ms, &message);
+	if (!r)
+		handle(table, &message);
+	else if (r != -ETIMEDOUT)
+		table->is_keeper_dead = true;
+	return r != -ETIMEDOUT;
+}
+
+void talk_hear(struct lease_table *table)
+{
+	while (table->count && hear(table, 0))
+		;
+}
+
+void talk_wait(struct lease_table *table, struct lease *lease)
+{
+	while (lease->is_waiting) {
+		if (!hear(table, HEAR_MS) && table->is_keeper_dead) {
+			struct timespec pause = {0, START_NS / 10};
+
+			nanosleep(&pause, NULL);
+		}
+		talk_send_consents(table);
+	}
+}
+
+int talk_timeout_ms(const struct lease_table *table)
+{
+	return table->count && table->is_keeper_dead ? (int)(START_NS / MS)
+						     : -1;
+}
+
+/*
+ * Each lease once, in the order they were given; one that is given again before
+ * it was sent is sent once.
+ */
+void talk_send_consents(struct lease_table *table)
+{
+	struct lease *lease = atomic_exchange(&table->consents, NULL), *next;
+
+	for (; lease; lease = next) {
+		next = lease->next_consent;
+		atomic_store(&lease->has_consent, false);
+		keeper_consent(&table->keeper, lease->id);
+	}
+}
+
+void talk_consent(struct lease_table *table, struct lease *lease)
+{
+	struct lease *first = atomic_load(&table->consents);
+
+	if (atomic_exchange(&lease->has_consent, true))
+		return;
+	do
+		lease->next_consent = first;
+	while (!atomic_compare_exchange_weak(&table->consents, &first, lease));
+}
+
+int talk_start_keeper(struct lease_table *table)
+{
+	int r = keeper_init(&table->keeper);
+
+	if (r)
+		return r;
+	r = keeper_start(&table->keeper, table->config->keeper_path);
+	if (r)
+		keeper_done(&table->keeper);
+	table->is_keeper_dead = false;
+	return r;
+}

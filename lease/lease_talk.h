@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the engine thread and its keeper say to each other about the leases, and
+ * what becomes of them when the keeper dies. The engine thread's alone, but
+ * talk_consent().
+ */
+#ifndef DAXMR_LEASE_LEASE_TALK_H
+#define DAXMR_LEASE_LEASE_TALK_H
+
+#include "lease_table.h"
+
+/* For the first lease. 0, or -errno with a sentence. */
+int talk_start_keeper(struct lease_table *table);
+
+/*
+ * Lays a lease before a keeper: for the first time, or what the last one made
+ * of it. An error here is the keeper's death, which is heard next.
+ */
+void talk_ask(struct lease_table *table, struct lease *lease);
+
+/* Until the keeper has answered; not so long that consents wait for it. */
+void talk_wait(struct lease_table *table, struct lease *lease);
+
+/* Messages that are there; starts another keeper if it is dead and time. */
+void talk_hear(struct lease_table *table);
+
+/* poll(2)'s timeout until talk_hear() has something to do by itself. */
+int talk_timeout_ms(const struct lease_table *table);
+
+/* Any thread: a consent, to be sent by the engine's. */
+void talk_consent(struct lease_table *table, struct lease *lease);
+
+/* Consents that were given meanwhile. */
+void talk_send_consents(struct lease_table *table);
+
+int64_t talk_now(void);
+
+#endif
