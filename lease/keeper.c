@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "keeper.h"
+#include "keeper_connect.h"
 #include "raw.h"
 #include "reason.h"
 #include "spawn.h"
@@ -52,14 +53,12 @@ static void forget(struct keeper *keeper)
 	keeper->pid = 0;
 }
 
-int keeper_start(struct keeper *keeper, const char *path)
+static int spawn(struct keeper *keeper, const char *path, int pidfd)
 {
-	int saved_errno = errno, pair[2] = {-1, -1}, pidfd, r;
 	struct keeper_message ready = {0};
+	int pair[2], r;
 
-	forget(keeper);
-	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	if (pidfd < 0 || raw_socketpair(SOCK_SEQPACKET, pair)) {
+	if (raw_socketpair(SOCK_SEQPACKET, pair)) {
 		r = -errno;
 	} else {
 		int fds[KEEPER_FDS_END - KEEPER_SOCKET_FD] = {
@@ -68,25 +67,52 @@ int keeper_start(struct keeper *keeper, const char *path)
 			keeper->board_fd,
 		};
 
-		r = spawn_detached(path, fds,
+		r = spawn_detached(path, KEEPER_NAME, fds,
 				   KEEPER_FDS_END - KEEPER_SOCKET_FD);
-	}
-	if (pidfd >= 0)
-		raw_close(pidfd);
-	if (pair[1] >= 0)
 		raw_close(pair[1]);
-	keeper->socket = pair[0];
+		keeper->socket = pair[0];
+	}
 	if (!r)
 		r = keeper_receive(keeper, READY_MS, &ready);
 	if (!r && ready.kind != KEEPER_READY)
 		r = -EPROTO;
-	if (r) {
-		forget(keeper);
+	keeper->pid = ready.pid;
+	if (r == -EPIPE)
+		reason_set(r,
+			   "%s ended before it was ready: a limit or a system "
+			   "call filter of the program may have ended it (one "
+			   "that is started outside has neither: "
+			   "DAXMR_KEEPER)",
+			   path);
+	else if (r)
 		reason_set(r, "%s cannot be started: %s", path,
 			   strerrordesc_np(-r));
+	return r;
+}
+
+int keeper_start(struct keeper *keeper, const char *path)
+{
+	int saved_errno = errno, pidfd, r;
+
+	forget(keeper);
+	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (pidfd < 0) {
+		r = reason_set(-errno, "no pidfd for daxmr-keeper: %s",
+			       strerrordesc_np(errno));
+	} else if (keeper->listener) {
+		r = keeper_connect(keeper->listener, pidfd, keeper->board_fd,
+				   READY_MS, &keeper->pid);
+		if (r >= 0) {
+			keeper->socket = r;
+			r = 0;
+		}
 	} else {
-		keeper->pid = ready.pid;
+		r = spawn(keeper, path, pidfd);
 	}
+	if (pidfd >= 0)
+		raw_close(pidfd);
+	if (r)
+		forget(keeper);
 	errno = saved_errno;
 	return r;
 }

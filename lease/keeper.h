@@ -20,15 +20,17 @@
 struct keeper {
 	int socket; /* -1: none is running */
 	int board_fd;
-	pid_t pid;
+	pid_t pid; /* 0: none, or one that cannot be seen from here */
 	struct board_slot *board;
+	const char *listener; /* keepers come from there; NULL: from here */
 };
 
 /* Makes the board; no keeper yet. 0, or -errno with a sentence. */
 int keeper_init(struct keeper *keeper);
 
 /*
- * Starts one (path: the executable) and waits until it is ready, 10 s at most.
+ * Starts one (path: the executable), or has one started by keeper->listener
+ * (keeper_connect.h), and waits until it is ready, 10 s at most.
  * Leases of one before are to be handed over by keeper_adopt(). 0, or -errno
  * with a sentence, and none is running.
  */

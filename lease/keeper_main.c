@@ -2,8 +2,9 @@
 /*
  * daxmr-keeper: holds the leases of one program, whatever becomes of it.
  *
- * Started by keeper.c with the descriptors of keeper_proto.h, every signal
- * blocked. One thread, one loop, that waits for
+ * Started by keeper.c, or by the one that listens (keeper_listen.h), with the
+ * descriptors of keeper_proto.h, every signal blocked. One thread, one loop,
+ * that waits for
  *   the socket    what the program wants; its end
  *   the pidfd     the program's death, though a child may keep the socket
  *   the signalfd  breaks
@@ -23,13 +24,14 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "board.h"
+#include "keeper_command.h"
 #include "keeper_proto.h"
+#include "keeper_settle.h"
 #include "leased.h"
 
 /* How long the program's end may wait for what cannot be written. */
@@ -336,22 +338,22 @@ static int loop(int signals)
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct keeper_message ready = {
 		.version = KEEPER_VERSION,
 		.kind = KEEPER_READY,
 		.pid = getpid(),
 	};
-	struct rlimit limit;
 	sigset_t set;
 	int signals;
 
-	/* What is blocked and ignored would not be queued. */
+	if (argc > 1 || !keeper_command_is_kept())
+		return keeper_command(argc, argv);
+	keeper_settle();
+
 	sigfillset(&set);
 	sigprocmask(SIG_SETMASK, &set, NULL);
-	signal(SIGIO, SIG_DFL);
-	signal(LEASED_SIGNAL, SIG_DFL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGIO);
 	sigaddset(&set, LEASED_SIGNAL);
@@ -364,10 +366,6 @@ int main(void)
 	shared.inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	shared.break_time =
 		open("/proc/sys/fs/lease-break-time", O_RDONLY | O_CLOEXEC);
-	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
 	if (send(shared.socket, &ready, sizeof(ready), MSG_NOSIGNAL) < 0)
 		return 1;
 	return loop(signals);

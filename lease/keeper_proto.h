@@ -5,7 +5,8 @@
  *
  *   program                                   keeper
  *      |  (starts it)                            |
- *      |  <------------------------------- READY |  with its pid
+ *      |  HELLO, pidfd, board ---------------->  |  only to one that listens
+ *      |  <------------------------- READY error |  with its pid, or refused
  *      |  ACQUIRE id, file ------------------->  |
  *      |  <--------------- REPORT (FREE to HELD) |
  *      |  <---------------------- ACQUIRED error |
@@ -51,6 +52,9 @@
 
 #define KEEPER_VERSION 2
 
+/* Of the process. */
+#define KEEPER_NAME "daxmr-keeper"
+
 /* Descriptors that the keeper is started with. */
 enum keeper_fd {
 	KEEPER_SOCKET_FD = 3,
@@ -61,6 +65,7 @@ enum keeper_fd {
 
 enum keeper_kind {
 	KEEPER_READY = 1,
+	KEEPER_HELLO,
 	KEEPER_ACQUIRE,
 	KEEPER_ADOPT,
 	KEEPER_ACQUIRED,
@@ -91,7 +96,8 @@ struct keeper_message {
 	uint32_t version;
 	uint32_t kind;
 	uint32_t id;
-	int32_t error; /* ACQUIRED, REPORT, OWN_READY, ATTACHED: -errno or 0 */
+	/* READY, ACQUIRED, REPORT, OWN_READY, ATTACHED: -errno or 0 */
+	int32_t error;
 	union {
 		int32_t pid;	     /* READY */
 		int64_t deadline_ns; /* ASK, RELEASE */

@@ -55,6 +55,7 @@ struct request {
 struct lease_engine {
 	struct lease_config config;
 	char keeper_path[PATH_MAX];
+	char keeper_socket[PATH_MAX];
 	pid_t pid; /* a forked child is another */
 	pthread_t thread;
 	_Atomic pid_t tid; /* 0: it isn't ready yet */
@@ -273,6 +274,11 @@ int lease_engine_start(const struct lease_config *config,
 	snprintf(engine->keeper_path, sizeof(engine->keeper_path), "%s",
 		 config->keeper_path);
 	engine->config.keeper_path = engine->keeper_path;
+	if (config->keeper_socket) {
+		snprintf(engine->keeper_socket, sizeof(engine->keeper_socket),
+			 "%s", config->keeper_socket);
+		engine->config.keeper_socket = engine->keeper_socket;
+	}
 	engine->table.config = &engine->config;
 	engine->pid = getpid();
 	pthread_mutex_init(&engine->lock, NULL);

@@ -51,11 +51,16 @@ struct lease_observer {
 	void (*asked)(void *arg, struct lease *lease, int64_t deadline_ns);
 	/* The keeper died; error 0: another has taken over, else why not. */
 	void (*keeper_died)(void *arg, int error);
+	/* What would end the keeper that has just been started together with
+	 * the program: a sentence (fate.h). */
+	void (*shared_fate)(void *arg, const char *text);
 	void *arg;
 };
 
 struct lease_config {
-	const char *keeper_path;	/* of daxmr-keeper; copied */
+	const char *keeper_path; /* of daxmr-keeper; copied */
+	const char
+		*keeper_socket; /* where one listens; copied; NULL: start one */
 	struct lease_observer observer; /* each may be NULL */
 	int64_t consent_ns; /* how long a consent is waited for, 0: not asked */
 	int64_t pause_min_ns; /* 0: as recall.h has them */

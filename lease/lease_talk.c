@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "fate.h"
 #include "lease_talk.h"
 #include "setlease.h"
 
@@ -73,6 +74,20 @@ static void give_up(struct lease *lease, int error)
 	lease->is_waiting = false;
 }
 
+static int launch_keeper(struct lease_table *table)
+{
+	const struct lease_observer *observer = &table->config->observer;
+	char fate[FATE_MAX];
+	int r;
+
+	table->keeper.listener = table->config->keeper_socket;
+	r = keeper_start(&table->keeper, table->config->keeper_path);
+	if (!r && observer->shared_fate &&
+	    fate_find(table->keeper.pid, fate, sizeof(fate)))
+		observer->shared_fate(observer->arg, fate);
+	return r;
+}
+
 static void start_another(struct lease_table *table)
 {
 	int r;
@@ -80,7 +95,7 @@ static void start_another(struct lease_table *table)
 	if (talk_now() < table->next_start_ns)
 		return;
 	table->next_start_ns = talk_now() + START_NS;
-	r = keeper_start(&table->keeper, table->config->keeper_path);
+	r = launch_keeper(table);
 	table->is_keeper_dead = r < 0;
 	tell_keeper_died(table, r);
 	for (uint32_t id = 0; id < table->ids_end; id++) {
@@ -240,7 +255,7 @@ int talk_start_keeper(struct lease_table *table)
 
 	if (r)
 		return r;
-	r = keeper_start(&table->keeper, table->config->keeper_path);
+	r = launch_keeper(table);
 	if (r)
 		keeper_done(&table->keeper);
 	table->is_keeper_dead = false;

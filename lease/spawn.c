@@ -10,10 +10,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,6 +30,7 @@
 
 struct spawn {
 	const char *path;
+	const char *name;
 	const int *fds;
 	int count;
 	char *stack; /* of the second child: its end */
@@ -56,12 +59,28 @@ NO_SANITIZE static int arrange_fds(const struct spawn *spawn)
 	return (int)syscall(SYS_close_range, end, UINT_MAX, 0);
 }
 
+/* Credentials are each child's own. Who hasn't got it goes on without. */
+NO_SANITIZE static void keep_cap_lease(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3,
+						  0};
+	struct __user_cap_data_struct data[2] = {{0}};
+
+	if (syscall(SYS_capget, &header, data))
+		return;
+	data[CAP_TO_INDEX(CAP_LEASE)].inheritable |= CAP_TO_MASK(CAP_LEASE);
+	if (!syscall(SYS_capset, &header, data))
+		syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE,
+			CAP_LEASE, 0, 0);
+}
+
 NO_SANITIZE static int second_child(void *arg)
 {
 	struct spawn *spawn = arg;
-	const char *const argv[] = {spawn->path, NULL};
+	const char *const argv[] = {spawn->name, NULL};
 	const char *const envp[] = {NULL};
 
+	keep_cap_lease();
 	if (syscall(SYS_setsid) >= 0 && !arrange_fds(spawn))
 		syscall(SYS_execve, spawn->path, argv, envp);
 	spawn->error = -errno;
@@ -86,9 +105,15 @@ NO_SANITIZE static int first_child(void *arg)
 	return 0;
 }
 
-int spawn_detached(const char *path, const int *fds, int count)
+int spawn_detached(const char *path, const char *name, const int *fds,
+		   int count)
 {
-	struct spawn spawn = {.path = path, .fds = fds, .count = count};
+	struct spawn spawn = {
+		.path = path,
+		.name = name,
+		.fds = fds,
+		.count = count,
+	};
 	sigset_t all, before;
 	int saved_errno = errno;
 	char *stacks;

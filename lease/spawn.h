@@ -14,10 +14,13 @@
 #define DAXMR_LEASE_SPAWN_H
 
 /*
- * Executes `path` in a session of its own, with no environment, all
- * signals blocked, stdin, stdout and stderr on /dev/null, fds[i] as descriptor
- * 3 + i, and no other. 0 once it is running, or -errno.
+ * Executes `path` under the name `name`, without arguments, in a session of its
+ * own, with no environment, all signals blocked, stdin, stdout and stderr on
+ * /dev/null, fds[i] as descriptor 3 + i, and no other. Of the caller's
+ * capabilities it keeps CAP_LEASE, which a program of another user than root
+ * would lose by executing. 0 once it is running, or -errno.
  */
-int spawn_detached(const char *path, const int *fds, int count);
+int spawn_detached(const char *path, const char *name, const int *fds,
+		   int count);
 
 #endif
