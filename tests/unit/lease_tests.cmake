@@ -18,3 +18,10 @@ endforeach()
 
 add_executable(lease_open ${PROJECT_SOURCE_DIR}/tests/bench/lease_open.c)
 target_link_libraries(lease_open PRIVATE daxmr-lease)
+
+# What a file does between two steps of the flush is done in its system calls.
+add_executable(unit-lease-flush ${CMAKE_CURRENT_LIST_DIR}/lease_flush_test.c)
+target_link_libraries(unit-lease-flush PRIVATE unit-lease-file daxmr-flush)
+target_link_options(unit-lease-flush PRIVATE -Wl,--wrap=fstat,--wrap=pwrite,--wrap=sync_file_range)
+add_test(NAME unit-lease-flush COMMAND unit-lease-flush)
+set_tests_properties(unit-lease-flush PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)

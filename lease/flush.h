@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Flushing a shadow: what it has that the file has not goes to the file.
+ * For the keeper alone, with the lease in hand.
+ *
+ *   shadow --compare--> file        block by block, the bytes themselves: while
+ *     | differs                     the file is ours nothing tells better
+ *     v
+ *   a private copy ---> file        a peer may write into the shadow meanwhile;
+ *     |                             of a copy the file and its digest are the
+ *     v                             same, whatever comes later is the next
+ *   its digest                      pass's
+ *
+ * One pass goes over the extent once, in pieces. A piece stores the blocks that
+ * the piece before found and prepared, then looks for more: between the page
+ * faults that may wait for a frozen file system or for room, and the stores,
+ * the caller looks whether the lease is still its own.
+ *
+ * A block's digest is taken away before the block is written and set after: a
+ * keeper that dies in between leaves none, and a block that has none gets one
+ * in the next pass, though it be equal. What digests are for: extent_page.h.
+ *
+ * Blocks that are not filled (extent_page.h) and what is beyond the end of the
+ * file are left out. A block that cannot be read or written is an error of the
+ * pass, and the others are flushed all the same. Where the kernel could not
+ * make it durable the next pass stores what this one did once more.
+ *
+ * Not thread-safe; one thread for all of a process.
+ */
+#ifndef DAXMR_LEASE_FLUSH_H
+#define DAXMR_LEASE_FLUSH_H
+
+#define FLUSH_PIECE   (64UL << 10) /* stored by one call, at most */
+#define FLUSH_COMPARE (1UL << 20)  /* compared by one call, at most */
+
+struct flush;
+
+/*
+ * file_fd: the leased file, open for reading and writing; it has to outlive the
+ * flush. shadow_fd: a memfd whose byte 0 is the extent's first. page_fd: of
+ * extent_page.h. Both are mapped and can be closed; both are sealed against
+ * shrinking. The shadow is mapped so that F_SEAL_WRITE is not kept from it.
+ * SIGBUS becomes ours (fault.h). Nothing is read of the shadow yet. 0, or
+ * -errno with a sentence (reason.h):
+ *   -EPROTO  the page makes no sense, or the shadow is shorter than it says
+ *   others   fcntl(2), mmap(2), open(2)
+ */
+int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret);
+
+/*
+ * One piece of a pass; the first after the end of one begins the next. > 0:
+ * there is more. 0: the pass is over, all of it is in the file and durable.
+ * -errno: the pass is over, not all of it is: the first error there was
+ * (-EIO, -ENOSPC, -EDQUOT).
+ */
+int flush_piece(struct flush *flush);
+
+/* The next piece begins a pass, wherever this one was. */
+void flush_restart(struct flush *flush);
+
+void flush_close(struct flush *flush);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A range of a file as the keeper writes it: flush_file.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <libpmem2.h>
+
+#include "flush_file.h"
+#include "reason.h"
+
+/* Between two looks at the lease; some milliseconds on most devices. */
+#define SYNC_PIECE (4UL << 20)
+
+static pmem2_memcpy_fn pmem_copy;
+static pmem2_drain_fn pmem_drain;
+
+static int map(struct flush_file *file)
+{
+	void *bytes = mmap(NULL, file->length, PROT_READ | PROT_WRITE,
+			   MAP_SHARED_VALIDATE | MAP_SYNC, file->fd,
+			   (off_t)file->offset);
+
+	file->is_durable_by_drain = bytes != MAP_FAILED;
+	if (bytes == MAP_FAILED)
+		bytes = mmap(NULL, file->length, PROT_READ | PROT_WRITE,
+			     MAP_SHARED, file->fd, (off_t)file->offset);
+	if (bytes == MAP_FAILED)
+		return -errno;
+	file->bytes = bytes;
+	return 0;
+}
+
+/*
+ * The same functions for all files, so one map is asked for them and kept:
+ * libpmem2 does not give back all of a map that it is handed.
+ */
+static int find_functions(const struct flush_file *file)
+{
+	static struct pmem2_source *source;
+	static struct pmem2_map *any;
+	int r = 0;
+
+	if (any)
+		return 0;
+	if (!source)
+		r = pmem2_source_from_fd(&source, file->fd);
+	if (!r)
+		r = pmem2_map_from_existing(&any, source, file->bytes,
+					    file->length,
+					    PMEM2_GRANULARITY_CACHE_LINE);
+	if (r)
+		/* Its own numbers are no errno. */
+		return r < 0 && r > -1000 ? r : -EINVAL;
+	pmem_copy = pmem2_get_memcpy_fn(any);
+	pmem_drain = pmem2_get_drain_fn(any);
+	return 0;
+}
+
+int flush_file_open(struct flush_file *file, int fd, uint64_t offset,
+		    uint64_t length)
+{
+	char path[REASON_FILE_MAX];
+	int r;
+
+	*file = (struct flush_file){
+		.fd = fd,
+		.offset = offset,
+		.length = length,
+		.unsynced_end = length,
+	};
+	r = flush_file_look(file);
+	if (!r)
+		r = map(file);
+	if (!r)
+		r = file->is_durable_by_drain ? find_functions(file) : 0;
+	if (!r)
+		return 0;
+	flush_file_close(file);
+	return reason_set(r, "%s cannot be mapped to write it back: %s.",
+			  reason_file(fd, path, sizeof(path)), strerror(-r));
+}
+
+void flush_file_close(struct flush_file *file)
+{
+	if (file->bytes)
+		munmap(file->bytes, file->length);
+	file->bytes = NULL;
+}
+
+int flush_file_look(struct flush_file *file)
+{
+	struct stat st;
+	uint64_t size;
+
+	if (fstat(file->fd, &st))
+		return -errno;
+	size = (uint64_t)st.st_size;
+	file->in_file = size > file->offset ? size - file->offset : 0;
+	return 0;
+}
+
+size_t flush_file_has(const struct flush_file *file, uint64_t at, size_t length)
+{
+	if (file->in_file <= at)
+		return 0;
+	return file->in_file - at < length ? (size_t)(file->in_file - at)
+					   : length;
+}
+
+void flush_file_prepare(struct flush_file *file, uint64_t at, size_t length)
+{
+	madvise(file->bytes + at, length, MADV_POPULATE_WRITE);
+}
+
+static void mark_unsynced(struct flush_file *file, uint64_t at, size_t length)
+{
+	if (file->unsynced == file->unsynced_end) {
+		file->unsynced = at;
+		file->unsynced_end = at + length;
+		return;
+	}
+	if (at < file->unsynced)
+		file->unsynced = at;
+	if (at + length > file->unsynced_end)
+		file->unsynced_end = at + length;
+}
+
+void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,
+		      size_t length)
+{
+	if (file->is_durable_by_drain) {
+		pmem_copy(file->bytes + at, bytes, length, PMEM2_F_MEM_NODRAIN);
+		return;
+	}
+	mark_unsynced(file, at, length);
+	memcpy(file->bytes + at, bytes, length);
+}
+
+int flush_file_write(struct flush_file *file, uint64_t at, const void *bytes,
+		     size_t length)
+{
+	ssize_t n = pwrite(file->fd, bytes, length, (off_t)(file->offset + at));
+
+	if (n < 0)
+		return -errno;
+	mark_unsynced(file, at, length);
+	return (size_t)n == length ? 0 : -EIO;
+}
+
+/* Whole pages: that is what the kernel writes. */
+static int sync_range(struct flush_file *file, uint64_t at, uint64_t end)
+{
+	return sync_file_range(
+		       file->fd, (off_t)(file->offset + at), (off_t)(end - at),
+		       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+			       SYNC_FILE_RANGE_WAIT_AFTER)
+		       ? -errno
+		       : 0;
+}
+
+int flush_file_sync(struct flush_file *file)
+{
+	uint64_t at = file->syncing, end = file->unsynced_end;
+	int r = 0;
+
+	if (file->is_durable_by_drain)
+		pmem_drain();
+	if (file->unsynced == end)
+		return 0;
+	if (at < file->unsynced)
+		at = file->unsynced;
+	if (end > at + SYNC_PIECE)
+		end = at + SYNC_PIECE;
+	r = sync_range(file, at, end);
+	file->syncing = end;
+	if (!r && end < file->unsynced_end)
+		return 1;
+	/* Little is left for it: the metadata. */
+	if (!r &&
+	    msync(file->bytes + file->unsynced / 4096 * 4096,
+		  file->unsynced_end - file->unsynced / 4096 * 4096, MS_SYNC))
+		r = -errno;
+	file->syncing = 0;
+	if (!r)
+		file->unsynced = file->unsynced_end = 0;
+	return r;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A range of a file as the keeper writes it: mapped, stores made durable.
+ *
+ * Mapped by ourselves: pmem2_map_new() maps nothing beyond the end of the file,
+ * and the last page of a range may be half beyond, a file may shrink and grow
+ * under us; it looks for eADR all over sysfs each time, too. Of libpmem2 come
+ * the copy and the drain for the granularity.
+ *
+ *   MAP_SYNC to be had (fs-dax)   copied past the caches, then one drain: that
+ *                                 is durable, the kernel sees to the metadata
+ *   else (page cache)             copied, then written back by range
+ */
+#ifndef DAXMR_LEASE_FLUSH_FILE_H
+#define DAXMR_LEASE_FLUSH_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct flush_file {
+	int fd; /* the caller's */
+	uint64_t offset;
+	uint64_t length;
+	uint64_t in_file; /* so much of it is before the end of the file */
+	uint8_t *bytes;
+	bool is_durable_by_drain;
+	/* Not durable yet, from the start of the range; none where equal. */
+	uint64_t unsynced;
+	uint64_t unsynced_end;
+	uint64_t syncing; /* how far it has been written back */
+};
+
+/*
+ * fd is open for reading and writing and stays so. All of the range counts as
+ * not durable: who wrote it before us may not have seen to that. 0, or -errno
+ * with a sentence (reason.h).
+ */
+int flush_file_open(struct flush_file *file, int fd, uint64_t offset,
+		    uint64_t length);
+void flush_file_close(struct flush_file *file);
+
+/* Sees where the file ends now. 0, or -errno. */
+int flush_file_look(struct flush_file *file);
+
+/* So many bytes of [at, at + length) are in the file. */
+size_t flush_file_has(const struct flush_file *file, uint64_t at,
+		      size_t length);
+
+/*
+ * Stores to [at, at + length) will follow: has its pages made writable now. On
+ * a file system that is frozen this is what waits, not a store after the lease
+ * is gone. Where it cannot be done the store will tell why.
+ */
+void flush_file_prepare(struct flush_file *file, uint64_t at, size_t length);
+
+/* By a store, which may be a SIGBUS (fault.h). */
+void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,
+		      size_t length);
+
+/*
+ * By a system call, where a store was a SIGBUS: it says why, and it mends a
+ * poisoned block. 0, or -errno.
+ */
+int flush_file_write(struct flush_file *file, uint64_t at, const void *bytes,
+		     size_t length);
+
+/*
+ * What was stored becomes durable, a piece at a time: > 0 there is more, 0 all
+ * is, -errno it is not, and what stands between `unsynced` and `unsynced_end`
+ * has to be stored again: the kernel takes a page that it could not write for
+ * written.
+ */
+int flush_file_sync(struct flush_file *file);
+
+#endif
