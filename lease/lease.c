@@ -71,7 +71,12 @@ struct lease_engine {
 	struct lease_table table;
 };
 
-static void wake(struct lease_engine *engine)
+struct own_desk *lease_engine_desk(struct lease_engine *engine)
+{
+	return &engine->table.own;
+}
+
+void lease_engine_wake(struct lease_engine *engine)
 {
 	syscall(SYS_tgkill, engine->pid, atomic_load(&engine->tid),
 		WAKE_SIGNAL);
@@ -91,7 +96,7 @@ static int ask(struct lease_engine *engine, struct request *request)
 	while (!request->is_done) {
 		struct timespec until;
 
-		wake(engine);
+		lease_engine_wake(engine);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += WAKE_AGAIN_NS;
 		if (until.tv_nsec >= 1000000000L) {
@@ -190,8 +195,18 @@ static int own_descriptors(struct lease_engine *engine)
 	sigemptyset(&set);
 	sigaddset(&set, WAKE_SIGNAL);
 	engine->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	engine->table.wake_fd = engine->signals;
 	engine->pidfd = (int)syscall(SYS_pidfd_open, engine->pid, 0);
 	return engine->signals < 0 || engine->pidfd < 0 ? -errno : 0;
+}
+
+/* -1 is for ever, the greatest of all when it is taken for unsigned. */
+static int timeout_ms(const struct lease_table *table)
+{
+	unsigned int keeper = (unsigned int)talk_timeout_ms(table);
+	unsigned int own = (unsigned int)own_desk_timeout_ms(&table->own);
+
+	return (int)(keeper < own ? keeper : own);
 }
 
 static void loop(struct lease_engine *engine)
@@ -207,11 +222,12 @@ static void loop(struct lease_engine *engine)
 
 		if (engine->table.count && !engine->table.is_keeper_dead)
 			sources[1].fd = engine->table.keeper.socket;
-		raw_poll(sources, 2, talk_timeout_ms(&engine->table));
+		raw_poll(sources, 2, timeout_ms(&engine->table));
 		while (raw_read(engine->signals, &info, sizeof(info)) > 0)
 			;
 		talk_hear(&engine->table);
 		talk_send_consents(&engine->table);
+		own_desk_serve(&engine->table);
 		goes_on = serve(engine);
 	}
 }
@@ -222,6 +238,7 @@ static void *run(void *arg)
 	int r = own_descriptors(engine);
 
 	pthread_setname_np(pthread_self(), "daxmr-lease");
+	own_desk_init(&engine->table.own);
 	pthread_mutex_lock(&engine->lock);
 	engine->start_error = r;
 	atomic_store(&engine->tid, gettid());
@@ -340,8 +357,14 @@ enum recall_state lease_state(const struct lease *lease)
 	return keeper_state(&lease->table->keeper, lease->id);
 }
 
+void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino)
+{
+	*ret_dev = lease->dev;
+	*ret_ino = lease->ino;
+}
+
 void lease_consent(struct lease *lease)
 {
 	talk_consent(lease->table, lease);
-	wake(lease->engine);
+	lease_engine_wake(lease->engine);
 }

@@ -28,6 +28,7 @@
 #define DAXMR_LEASE_LEASE_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "recall.h"
 
@@ -113,6 +114,9 @@ int lease_release(struct lease *lease, int64_t deadline_ns);
 
 /* What the keeper said last. Any thread, at any time; reads memory only. */
 enum recall_state lease_state(const struct lease *lease);
+
+/* Which file it is on. */
+void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino);
 
 /* Agrees that the file goes, in answer to `asked`. Any thread, never waits. */
 void lease_consent(struct lease *lease);

@@ -50,6 +50,7 @@ struct lease *table_add(struct lease_table *table, dev_t dev, ino_t ino)
 		table->ids_end = lease->id + 1;
 	table->next_id = (table->next_id + 1) % BOARD_SLOTS;
 	table->count++;
+	own_desk_add(table, lease);
 	return lease;
 }
 
@@ -60,6 +61,7 @@ void table_remove(struct lease_table *table, struct lease *lease)
 	while (*at != lease)
 		at = &(*at)->next;
 	*at = lease->next;
+	own_desk_remove(table, lease);
 	table->by_id[lease->id] = NULL;
 	table->count--;
 	if (lease->fd >= 0)

@@ -13,6 +13,7 @@
 
 #include "keeper.h"
 #include "lease.h"
+#include "own_desk.h"
 
 enum lease_phase {
 	LEASE_ACQUIRING,
@@ -36,6 +37,8 @@ struct lease {
 	bool is_waiting;     /* for the keeper to answer */
 	uint64_t generation; /* of the last report */
 	int64_t deadline_ns; /* RELEASING */
+	struct own *owns;    /* announced, in the order of the announcements */
+	bool has_closed;     /* a descriptor with locks: own_locks.c */
 	atomic_bool has_consent;
 	struct lease *next_consent;
 };
@@ -53,6 +56,8 @@ struct lease_table {
 	int64_t next_start_ns; /* of a keeper, after one died */
 	bool is_keeper_dead;
 	struct lease *_Atomic consents; /* given, not sent yet */
+	int wake_fd; /* readable when a caller has something new */
+	struct own_desk own;
 };
 
 /* NULL: there is none. */
@@ -63,5 +68,9 @@ struct lease *table_add(struct lease_table *table, dev_t dev, ino_t ino);
 
 /* Closes its descriptor. No consent of it is waiting to be sent. */
 void table_remove(struct lease_table *table, struct lease *lease);
+
+/* Of the engine (lease.c), for any thread; signal handlers, too. */
+struct own_desk *lease_engine_desk(struct lease_engine *engine);
+void lease_engine_wake(struct lease_engine *engine);
 
 #endif

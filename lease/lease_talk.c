@@ -7,10 +7,13 @@
  * comes from the next one: whatever was asked is asked again.
  */
 #include <errno.h>
+#include <poll.h>
+#include <sys/signalfd.h>
 #include <time.h>
 
 #include "fate.h"
 #include "lease_talk.h"
+#include "raw.h"
 #include "setlease.h"
 
 #define MS	 1000000LL
@@ -56,6 +59,7 @@ void talk_ask(struct lease_table *table, struct lease *lease)
 		keeper_acquire(&table->keeper, &request);
 	else
 		keeper_adopt(&table->keeper, &request);
+	own_desk_again(table, lease);
 	if (lease->phase == LEASE_RELEASING)
 		keeper_release(&table->keeper, lease->id, lease->deadline_ns);
 }
@@ -103,10 +107,12 @@ static void start_another(struct lease_table *table)
 
 		if (!lease)
 			continue;
-		if (r)
+		if (r) {
+			own_desk_give_up(lease);
 			give_up(lease, r);
-		else
+		} else {
 			talk_ask(table, lease);
+		}
 	}
 }
 
@@ -176,6 +182,9 @@ static void handle(struct lease_table *table,
 			observer->asked(observer->arg, lease,
 					message->deadline_ns);
 		break;
+	case KEEPER_OWN_READY:
+		own_desk_ready(lease, message->own);
+		break;
 	default:
 		break;
 	}
@@ -205,15 +214,32 @@ void talk_hear(struct lease_table *table)
 		;
 }
 
+/*
+ * What the keeper says, or what a caller asks for that does not wait until we
+ * are through here (all of that is looked at, so the wake-up counts no more).
+ */
+static void wait_for_news(const struct lease_table *table)
+{
+	struct pollfd sources[2] = {
+		{.fd = table->is_keeper_dead ? -1 : table->keeper.socket,
+		 .events = POLLIN},
+		{.fd = table->wake_fd, .events = POLLIN},
+	};
+	struct signalfd_siginfo info;
+
+	raw_poll(sources, 2,
+		 table->is_keeper_dead ? (int)(START_NS / MS / 10) : HEAR_MS);
+	while (raw_read(table->wake_fd, &info, sizeof(info)) > 0)
+		;
+}
+
 void talk_wait(struct lease_table *table, struct lease *lease)
 {
 	while (lease->is_waiting) {
-		if (!hear(table, HEAR_MS) && table->is_keeper_dead) {
-			struct timespec pause = {0, START_NS / 10};
-
-			nanosleep(&pause, NULL);
-		}
+		if (!hear(table, 0))
+			wait_for_news(table);
 		talk_send_consents(table);
+		own_desk_serve(table);
 	}
 }
 

@@ -119,6 +119,21 @@ static void *look_for(const char *name)
 	return NULL;
 }
 
+void *dl_real_next(const char *name)
+{
+	const struct link_map *library;
+	bool is_behind = false;
+	void *found = NULL;
+
+	for (library = _r_debug.r_map; library && !found;
+	     library = library->l_next) {
+		if (is_behind && library->l_ld)
+			found = look_in(library, name);
+		is_behind = is_behind || library->l_ld == _DYNAMIC;
+	}
+	return found;
+}
+
 dlsym_fn *dl_real_dlsym_get(void)
 {
 	static void *known;

@@ -18,6 +18,14 @@ dlsym_fn *dl_real_dlsym_get(void);
 dlvsym_fn *dl_real_dlvsym_get(void);
 
 /*
+ * What a call of ours would reach if we were not there: the function of the
+ * first library behind us, in its default version. As dlsym(RTLD_NEXT) in a
+ * process whose libraries are those it was started with, but without a lock,
+ * memory or the state of dlerror(). NULL: there is none.
+ */
+void *dl_real_next(const char *name);
+
+/*
  * String comparison for what runs before the C library's own may: a sanitizer
  * calls dlsym() to find strcmp().
  */

@@ -7,6 +7,17 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.reg = region_register,
 		.rereg = region_reregister,
 		.dereg = region_deregister,
+		.leased_files = &own_files,
+		.opening = guard_opening,
+		.changing = guard_changing,
+		.punching = guard_punching,
+		.truncate = guard_truncate,
+		.end = guard_end,
+		.closing = guard_closing,
+		.closed = guard_closed,
+		.lease_acquire = leases_acquire,
+		.lease_release = leases_release,
+		.lease_state = lease_state,
 	};
 
 	return version == DAXMR_ENGINE_VERSION ? &engine : NULL;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What libdaxmr.so does for libdaxmr-preload.so. The preload holds the hooks
- * alone; the regions live in the library, so that a daemon that links it and
- * runs under the preload as well has them once.
+ * alone; the regions and leases live in the library, so that a daemon that
+ * links it and runs under the preload as well has them once.
  */
 #ifndef DAXMR_ENGINE_H
 #define DAXMR_ENGINE_H
 
+#include "file_guard.h"
+#include "leases.h"
 #include "region.h"
 
 struct engine {
@@ -15,13 +17,30 @@ struct engine {
 		     int flags, struct ibv_pd *pd, void *addr, size_t length,
 		     int access);
 	int (*dereg)(const struct real_verbs *real, struct ibv_mr *mr);
+
+	/* Without leases hooks on files look at this alone. */
+	const _Atomic unsigned int *leased_files;
+	bool (*opening)(struct file_guard *guard, int dir, const char *path,
+			int flags);
+	bool (*changing)(struct file_guard *guard, int fd);
+	bool (*punching)(struct file_guard *guard, void *addr, size_t length);
+	int (*truncate)(struct file_guard *guard, const char *path,
+			int64_t length, int *ret_error);
+	void (*end)(struct file_guard *guard);
+	bool (*closing)(struct file_guard *guard, unsigned int first,
+			unsigned int last);
+	void (*closed)(const struct file_guard *guard);
+
+	int (*lease_acquire)(const struct lease_want *want, struct lease **ret);
+	int (*lease_release)(struct lease *lease, int64_t deadline_ns);
+	enum recall_state (*lease_state)(const struct lease *lease);
 };
 
 /*
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 1
+#define DAXMR_ENGINE_VERSION 2
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The engine thread's side of own.h. */
+#ifndef DAXMR_LEASE_OWN_DESK_H
+#define DAXMR_LEASE_OWN_DESK_H
+
+#include "own.h"
+
+struct lease;
+struct lease_table;
+
+struct own_desk {
+	pid_t pid; /* a forked child is another */
+	pid_t tid; /* the engine's thread, which never asks itself */
+	_Atomic(struct own *) asked; /* last first */
+	struct own_set set;
+	int64_t look_ns; /* when locks are looked at again, or RECALL_NEVER */
+};
+
+/* By the engine's thread. */
+void own_desk_init(struct own_desk *desk);
+
+/* What was asked meanwhile. */
+void own_desk_serve(struct lease_table *table);
+
+/* poll(2)'s timeout until own_desk_serve() has something to do by itself. */
+int own_desk_timeout_ms(const struct own_desk *desk);
+
+/* A lease comes, and goes: who waits for its keeper waits no longer. */
+void own_desk_add(struct lease_table *table, struct lease *lease);
+void own_desk_remove(struct lease_table *table, struct lease *lease);
+
+/* KEEPER_OWN_READY. */
+void own_desk_ready(struct lease *lease, enum keeper_own kind);
+
+/* Another keeper has the lease: it hears of all that is announced. */
+void own_desk_again(struct lease_table *table, struct lease *lease);
+
+/* There is no keeper to be had: nobody waits for one. */
+void own_desk_give_up(struct lease *lease);
+
+/*
+ * own_locks.c: drops flock and OFD locks of the leased description if the
+ * program has neither a descriptor nor a mapping of it any more, nor has any
+ * other process. False: it has; the locks are to be looked at again.
+ */
+bool own_locks_drop(const struct lease_table *table, const struct lease *lease);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Locks that the program expects to go with its last close.
+ *
+ * flock() and OFD locks belong to an open file description and go with its last
+ * descriptor and mapping. The keeper and the engine have dups of a leased one,
+ * so they would stay until the lease is released: whoever closes its lock file
+ * to let the next one in would wait for nothing. So when the program has closed
+ * one of its descriptors that had such a lock, and none of the description is
+ * left anywhere, they are dropped here, by the engine's own dup.
+ *
+ * Left, that is
+ *   a descriptor   in any descriptor table of the program (kcmp())
+ *   a mapping      of the file: of which description nobody tells
+ *   a process      other than the keeper that has the file open or mapped, such
+ *                  as a child that inherited it
+ * While something is left it is looked for again every second. Not seen:
+ * descriptors on their way through a socket, and processes we may not look at.
+ * Where kcmp() is not to be had (some containers), each descriptor of the file
+ * counts. POSIX locks (F_SETLK) belong to a process and are not touched by
+ * dups.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lease_table.h"
+#include "openers.h"
+#include "raw.h"
+#include "self_maps.h"
+
+static bool is_number(const char *name)
+{
+	return name[0] >= '0' && name[0] <= '9';
+}
+
+typedef bool number_fn(int number, void *arg);
+
+/* Is it so for one of the numbers that this folder of /proc lists? */
+static bool any_number(const char *path, number_fn *fn, void *arg)
+{
+	char room[4096] __attribute__((aligned(8)));
+	int dir = raw_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+	bool found = false;
+	long n;
+
+	if (dir < 0)
+		return errno != ENOENT; /* a thread that ended has nothing */
+	while (!found &&
+	       (n = syscall(SYS_getdents64, dir, room, sizeof(room))) > 0) {
+		for (char *at = room; at < room + n && !found;) {
+			const struct dirent64 *entry = (const void *)at;
+
+			if (is_number(entry->d_name))
+				found = fn(atoi(entry->d_name), arg);
+			at += entry->d_reclen;
+		}
+	}
+	raw_close(dir);
+	return found;
+}
+
+struct search {
+	const struct lease *lease;
+	pid_t self; /* the engine's thread */
+	pid_t tid;  /* whose table is looked at */
+	pid_t seen; /* another whose table has been */
+};
+
+static bool is_leased_description(int fd, void *arg)
+{
+	const struct search *search = arg;
+	const struct lease *lease = search->lease;
+	struct stat st;
+	char path[64];
+	long r;
+
+	r = syscall(SYS_kcmp, search->tid, search->self, KCMP_FILE, fd,
+		    lease->fd);
+	if (r >= 0 || errno == EBADF || errno == ESRCH)
+		return r == 0;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/fd/%d", search->tid,
+		 fd);
+	return syscall(SYS_newfstatat, AT_FDCWD, path, &st, 0) == 0 &&
+	       st.st_dev == lease->dev && st.st_ino == lease->ino;
+}
+
+static bool has_descriptor(int tid, void *arg)
+{
+	struct search *search = arg;
+	char path[64];
+
+	if (tid == search->self ||
+	    (search->seen &&
+	     syscall(SYS_kcmp, search->seen, tid, KCMP_FILES, 0, 0) == 0))
+		return false;
+	search->tid = search->seen = tid;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/fd", tid);
+	return any_number(path, is_leased_description, search);
+}
+
+static int is_of_lease(const struct self_map *map, void *arg)
+{
+	const struct lease *lease = arg;
+
+	return map->dev == lease->dev && map->ino == lease->ino;
+}
+
+static bool others_have_it(const struct lease_table *table,
+			   const struct lease *lease)
+{
+	struct openers openers;
+
+	if (openers_find(lease->fd, table->keeper.pid, &openers))
+		return true;
+	for (unsigned int i = 0; i < openers.found && i < OPENERS_MAX; i++)
+		if (openers.list[i].pid != table->own.pid)
+			return true;
+	return openers.found > OPENERS_MAX;
+}
+
+bool own_locks_drop(const struct lease_table *table, const struct lease *lease)
+{
+	struct search search = {.lease = lease, .self = gettid()};
+	struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	if (lease->fd < 0 ||
+	    any_number("/proc/self/task", has_descriptor, &search) ||
+	    self_maps_each(0, UINTPTR_MAX, is_of_lease, (void *)lease) ||
+	    others_have_it(table, lease))
+		return false;
+	syscall(SYS_flock, lease->fd, LOCK_UN);
+	syscall(SYS_fcntl, lease->fd, F_OFD_SETLK, &all);
+	return true;
+}

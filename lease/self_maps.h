@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The mappings of this process that belong to files, from the text of
+ * /proc/self/maps. Raw system calls and the stack alone: in hooks, in signal
+ * handlers, in the engine's thread.
+ */
+#ifndef DAXMR_LEASE_SELF_MAPS_H
+#define DAXMR_LEASE_SELF_MAPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct self_map {
+	uintptr_t start;
+	uintptr_t end;
+	dev_t dev;
+	ino_t ino;
+	bool is_shared;
+};
+
+/* More than 0 ends the walk and is its result. */
+typedef int self_map_fn(const struct self_map *map, void *arg);
+
+/*
+ * Each that has a byte in [start, end), in order: 0, what fn returned, or
+ * -errno where /proc cannot be read.
+ */
+int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a hook does around a call of the program's on a file, once there are
+ * leases in this process: finds out by a look at the file whether it is a
+ * leased one, and announces the call (own.h) if so.
+ *
+ * The look is one or two system calls, raw ones: no other interposer, no lock,
+ * no memory, errno as it was. Between look and call the name may come to stand
+ * for another file: a call that is announced for nothing costs some
+ * microseconds, one that is not announced is what any other process's would be.
+ *
+ * Each that returns true has to be ended, also when the thread is cancelled.
+ */
+#ifndef DAXMR_FILE_GUARD_H
+#define DAXMR_FILE_GUARD_H
+
+#include "own.h"
+
+#define FILE_GUARD_MAX 4
+
+struct file_guard {
+	unsigned int count;
+	union {
+		struct own own[FILE_GUARD_MAX];
+		struct {
+			dev_t dev;
+			ino_t ino;
+		} file[FILE_GUARD_MAX]; /* guard_closing() */
+	};
+};
+
+/* open(): only one that would break our lease is announced. */
+bool guard_opening(struct file_guard *guard, int dir, const char *path,
+		   int flags);
+
+/* A change of size or blocks, through a descriptor. */
+bool guard_changing(struct file_guard *guard, int fd);
+
+/* The same through mappings (MADV_REMOVE). */
+bool guard_punching(struct file_guard *guard, void *addr, size_t length);
+
+void guard_end(struct file_guard *guard);
+
+/*
+ * truncate() breaks a lease as an open does. 1: *ret_error is what it came to
+ * (0 or a positive errno), done through the leased description; 0: the call is
+ * to be made; -1: it is to be made and ended.
+ */
+int guard_truncate(struct file_guard *guard, const char *path, int64_t length,
+		   int *ret_error);
+
+/*
+ * Before descriptors [first, last] are closed: are there leased files with
+ * locks among them that go with the last of their descriptors? guard_closed()
+ * then.
+ */
+bool guard_closing(struct file_guard *guard, unsigned int first,
+		   unsigned int last);
+void guard_closed(const struct file_guard *guard);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the hooks on files share: file_hooks.c. */
+#ifndef DAXMR_FILE_HOOKS_H
+#define DAXMR_FILE_HOOKS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "engine.h"
+#include "file_real.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* Set before main(), or never. A hook that is called earlier passes on. */
+extern const struct engine *file_engine;
+extern const _Atomic unsigned int *file_leases;
+
+static inline bool has_leases(void)
+{
+	return atomic_load_explicit(file_leases, memory_order_relaxed) != 0;
+}
+
+/* For pthread_cleanup_push(). */
+void file_end_guard(void *guard);
+
+#endif

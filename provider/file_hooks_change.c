@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The exported calls that change the size or the blocks of a file, and those
+ * that close descriptors: as file_hooks.c. dup2(), close_range() and the like
+ * are safe in signal handlers and children of vfork(), and stay so.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+
+#include "file_hooks.h"
+
+typedef int truncate_fn(const char *path, off_t length);
+typedef int ftruncate_fn(int fd, off_t length);
+typedef int fallocate_fn(int fd, int mode, off_t offset, off_t length);
+typedef int posix_fallocate_fn(int fd, off_t offset, off_t length);
+typedef int madvise_fn(void *addr, size_t length, int advice);
+typedef int close_fn(int fd);
+typedef int close_range_fn(unsigned int first, unsigned int last, int flags);
+typedef void closefrom_fn(int first);
+typedef int dup2_fn(int old, int new);
+typedef int dup3_fn(int old, int new, int flags);
+
+static __attribute__((noinline)) int
+truncate_guarded(enum file_call call, const char *path, off_t length)
+{
+	truncate_fn *real = (truncate_fn *)file_real(call);
+	struct file_guard guard;
+	int error = 0, r;
+
+	r = file_engine->truncate(&guard, path, length, &error);
+	if (!r)
+		return real(path, length);
+	if (r > 0) {
+		if (error)
+			errno = error;
+		return error ? -1 : 0;
+	}
+	pthread_cleanup_push(file_end_guard, &guard);
+	r = real(path, length);
+	pthread_cleanup_pop(1);
+	return r;
+}
+
+static __attribute__((noinline)) int ftruncate_guarded(enum file_call call,
+						       int fd, off_t length)
+{
+	ftruncate_fn *real = (ftruncate_fn *)file_real(call);
+	struct file_guard guard;
+	int r;
+
+	if (!file_engine->changing(&guard, fd))
+		return real(fd, length);
+	pthread_cleanup_push(file_end_guard, &guard);
+	r = real(fd, length);
+	pthread_cleanup_pop(1);
+	return r;
+}
+
+static __attribute__((noinline)) int fallocate_guarded(enum file_call call,
+						       int fd, int mode,
+						       off_t offset,
+						       off_t length)
+{
+	fallocate_fn *real = (fallocate_fn *)file_real(call);
+	struct file_guard guard;
+	int r;
+
+	if (!file_engine->changing(&guard, fd))
+		return real(fd, mode, offset, length);
+	pthread_cleanup_push(file_end_guard, &guard);
+	r = real(fd, mode, offset, length);
+	pthread_cleanup_pop(1);
+	return r;
+}
+
+static __attribute__((noinline)) int
+posix_fallocate_guarded(enum file_call call, int fd, off_t offset, off_t length)
+{
+	posix_fallocate_fn *real = (posix_fallocate_fn *)file_real(call);
+	struct file_guard guard;
+	int r;
+
+	if (!file_engine->changing(&guard, fd))
+		return real(fd, offset, length);
+	pthread_cleanup_push(file_end_guard, &guard);
+	r = real(fd, offset, length);
+	pthread_cleanup_pop(1);
+	return r;
+}
+
+static __attribute__((noinline)) int
+madvise_guarded(enum file_call call, void *addr, size_t length, int advice)
+{
+	madvise_fn *real = (madvise_fn *)file_real(call);
+	struct file_guard guard;
+	int r;
+
+	if (!file_engine->punching(&guard, addr, length))
+		return real(addr, length, advice);
+	pthread_cleanup_push(file_end_guard, &guard);
+	r = real(addr, length, advice);
+	pthread_cleanup_pop(1);
+	return r;
+}
+
+EXPORT int hook_truncate(const char *path, off_t length) __asm__("truncate");
+
+int hook_truncate(const char *path, off_t length)
+{
+	if (!has_leases())
+		return ((truncate_fn *)file_real(FILE_truncate))(path, length);
+	return truncate_guarded(FILE_truncate, path, length);
+}
+
+EXPORT int hook_truncate64(const char *path,
+			   off_t length) __asm__("truncate64");
+
+int hook_truncate64(const char *path, off_t length)
+{
+	if (!has_leases())
+		return ((truncate_fn *)file_real(FILE_truncate64))(path,
+								   length);
+	return truncate_guarded(FILE_truncate64, path, length);
+}
+
+EXPORT int hook_ftruncate(int fd, off_t length) __asm__("ftruncate");
+
+int hook_ftruncate(int fd, off_t length)
+{
+	if (!has_leases())
+		return ((ftruncate_fn *)file_real(FILE_ftruncate))(fd, length);
+	return ftruncate_guarded(FILE_ftruncate, fd, length);
+}
+
+EXPORT int hook_ftruncate64(int fd, off_t length) __asm__("ftruncate64");
+
+int hook_ftruncate64(int fd, off_t length)
+{
+	if (!has_leases())
+		return ((ftruncate_fn *)file_real(FILE_ftruncate64))(fd,
+								     length);
+	return ftruncate_guarded(FILE_ftruncate64, fd, length);
+}
+
+EXPORT int hook_fallocate(int fd, int mode, off_t offset,
+			  off_t length) __asm__("fallocate");
+
+int hook_fallocate(int fd, int mode, off_t offset, off_t length)
+{
+	if (!has_leases())
+		return ((fallocate_fn *)file_real(FILE_fallocate))(
+			fd, mode, offset, length);
+	return fallocate_guarded(FILE_fallocate, fd, mode, offset, length);
+}
+
+EXPORT int hook_fallocate64(int fd, int mode, off_t offset,
+			    off_t length) __asm__("fallocate64");
+
+int hook_fallocate64(int fd, int mode, off_t offset, off_t length)
+{
+	if (!has_leases())
+		return ((fallocate_fn *)file_real(FILE_fallocate64))(
+			fd, mode, offset, length);
+	return fallocate_guarded(FILE_fallocate64, fd, mode, offset, length);
+}
+
+EXPORT int hook_posix_fallocate(int fd, off_t offset,
+				off_t length) __asm__("posix_fallocate");
+
+int hook_posix_fallocate(int fd, off_t offset, off_t length)
+{
+	if (!has_leases())
+		return ((posix_fallocate_fn *)file_real(FILE_posix_fallocate))(
+			fd, offset, length);
+	return posix_fallocate_guarded(FILE_posix_fallocate, fd, offset,
+				       length);
+}
+
+EXPORT int hook_posix_fallocate64(int fd, off_t offset,
+				  off_t length) __asm__("posix_fallocate64");
+
+int hook_posix_fallocate64(int fd, off_t offset, off_t length)
+{
+	if (!has_leases())
+		return ((posix_fallocate_fn *)file_real(
+			FILE_posix_fallocate64))(fd, offset, length);
+	return posix_fallocate_guarded(FILE_posix_fallocate64, fd, offset,
+				       length);
+}
+
+EXPORT int hook_madvise(void *addr, size_t length,
+			int advice) __asm__("madvise");
+
+int hook_madvise(void *addr, size_t length, int advice)
+{
+	if (advice != MADV_REMOVE || !has_leases())
+		return ((madvise_fn *)file_real(FILE_madvise))(addr, length,
+							       advice);
+	return madvise_guarded(FILE_madvise, addr, length, advice);
+}
+
+EXPORT int hook_posix_madvise(void *addr, size_t length,
+			      int advice) __asm__("posix_madvise");
+
+int hook_posix_madvise(void *addr, size_t length, int advice)
+{
+	if (advice != MADV_REMOVE || !has_leases())
+		return ((madvise_fn *)file_real(FILE_posix_madvise))(
+			addr, length, advice);
+	return madvise_guarded(FILE_posix_madvise, addr, length, advice);
+}
+
+/* Will locks have to go with what is closed? Not for a bad call. */
+static bool is_closing(struct file_guard *guard, unsigned int first,
+		       unsigned int last)
+{
+	return has_leases() && file_engine->closing(guard, first, last);
+}
+
+/*
+ * A close() that is cancelled, or interrupted, has closed: told by a cleanup
+ * handler, too.
+ */
+static void tell_closed(void *guard)
+{
+	file_engine->closed(guard);
+}
+
+EXPORT int hook_close(int fd) __asm__("close");
+
+static __attribute__((noinline)) int close_guarded(int fd)
+{
+	close_fn *real = (close_fn *)file_real(FILE_close);
+	struct file_guard guard;
+	int r;
+
+	if (!is_closing(&guard, (unsigned int)fd, (unsigned int)fd))
+		return real(fd);
+	pthread_cleanup_push(tell_closed, &guard);
+	r = real(fd);
+	pthread_cleanup_pop(1);
+	return r;
+}
+
+int hook_close(int fd)
+{
+	if (!has_leases())
+		return ((close_fn *)file_real(FILE_close))(fd);
+	return close_guarded(fd);
+}
+
+EXPORT int hook_close_range(unsigned int first, unsigned int last,
+			    int flags) __asm__("close_range");
+
+int hook_close_range(unsigned int first, unsigned int last, int flags)
+{
+	close_range_fn *real = (close_range_fn *)file_real(FILE_close_range);
+	struct file_guard guard;
+	int r;
+
+	if (!is_closing(&guard, first, last))
+		return real(first, last, flags);
+	r = real(first, last, flags);
+	if (!r)
+		file_engine->closed(&guard);
+	return r;
+}
+
+EXPORT void hook_closefrom(int first) __asm__("closefrom");
+
+void hook_closefrom(int first)
+{
+	closefrom_fn *real = (closefrom_fn *)file_real(FILE_closefrom);
+	unsigned int low = first < 0 ? 0 : (unsigned int)first;
+	struct file_guard guard;
+
+	if (!is_closing(&guard, low, UINT_MAX)) {
+		real(first);
+		return;
+	}
+	real(first);
+	file_engine->closed(&guard);
+}
+
+EXPORT int hook_dup2(int old, int new) __asm__("dup2");
+
+int hook_dup2(int old, int new)
+{
+	dup2_fn *real = (dup2_fn *)file_real(FILE_dup2);
+	struct file_guard guard;
+	int r;
+
+	if (old == new ||
+	    !is_closing(&guard, (unsigned int)new, (unsigned int)new))
+		return real(old, new);
+	r = real(old, new);
+	if (r >= 0)
+		file_engine->closed(&guard);
+	return r;
+}
+
+EXPORT int hook_dup3(int old, int new, int flags) __asm__("dup3");
+
+int hook_dup3(int old, int new, int flags)
+{
+	dup3_fn *real = (dup3_fn *)file_real(FILE_dup3);
+	struct file_guard guard;
+	int r;
+
+	if (!is_closing(&guard, (unsigned int)new, (unsigned int)new))
+		return real(old, new, flags);
+	r = real(old, new, flags);
+	if (r >= 0)
+		file_engine->closed(&guard);
+	return r;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "leases.h"
+#include "log.h"
+#include "own.h"
+#include "raw.h"
+#include "reason.h"
+
+#define KEEPER_NAME "daxmr-keeper"
+
+/* Only while the engine is started; no other lock is taken under it. */
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(struct lease_engine *) known;
+
+/* The engine's thread is the parent's; so are the files. */
+static void child_has_none(void)
+{
+	atomic_store(&known, NULL);
+	atomic_store(&own_files, 0);
+	pthread_mutex_init(&starting, NULL);
+}
+
+static void follow_forks(void)
+{
+	pthread_atfork(NULL, NULL, child_has_none);
+}
+
+static bool look_in(const char *folder, const char *below, char path[PATH_MAX])
+{
+	int n = snprintf(path, PATH_MAX, "%s/%s/" KEEPER_NAME, folder, below);
+
+	return n < PATH_MAX && access(path, X_OK) == 0;
+}
+
+/* As the preload is found (cli/run_preload.c), from this library's folder. */
+static int find_keeper(char path[PATH_MAX])
+{
+	char *folder = NULL;
+	Dl_info info;
+	bool found;
+
+	if (dladdr(&known, &info) && info.dli_fname)
+		folder = realpath(info.dli_fname, NULL);
+	if (folder)
+		*strrchr(folder, '/') = '\0';
+	found = folder && (look_in(folder, ".", path) ||
+			   look_in(folder, KEEPER_RELATIVE_DIR, path));
+	if (!found)
+		found = look_in("", KEEPER_DIR, path);
+	if (!found)
+		reason_set(-ENOENT,
+			   KEEPER_NAME " is missing: neither in %s nor in %s "
+				       "nor where it lies beside an installed "
+				       "library; build or install it",
+			   folder ? folder : "the library's folder",
+			   KEEPER_DIR);
+	free(folder);
+	return found ? 0 : -ENOENT;
+}
+
+static const char *const cause_names[RECALL_CAUSES] = {
+	[RECALL_GRANTED] = "granted",
+	[RECALL_BREAK_HEARD] = "another process wants the file",
+	[RECALL_RELEASE_ASKED] = "it is given back",
+	[RECALL_FLUSHED] = "all is flushed, the file is handed over",
+	[RECALL_OUT_OF_TIME] = "the file had to be handed over before all was "
+			       "flushed",
+	[RECALL_REVOKED] = "the kernel took it",
+	[RECALL_RETAKEN] = "taken again",
+	[RECALL_MERGED] = "merged",
+	[RECALL_RELEASED] = "released",
+	[RECALL_FLUSH_FAILED] = "flushing failed and is tried again",
+	[RECALL_MERGE_FAILED] = "merging failed and is tried again",
+	[RECALL_TAKE_FAILED] = "it cannot be taken and is tried again",
+};
+
+static enum log_level level_of(const struct recall_report *report)
+{
+	switch (report->cause) {
+	case RECALL_OUT_OF_TIME:
+	case RECALL_REVOKED:
+	case RECALL_FLUSH_FAILED:
+	case RECALL_MERGE_FAILED:
+	case RECALL_TAKE_FAILED:
+		return LOG_WARN;
+	default:
+		return report->error ? LOG_WARN : LOG_INFO;
+	}
+}
+
+/*
+ * The thread that observes has /dev/null for standard error: the program's is
+ * borrowed for a line. One that would make us wait gets none; the program may
+ * be waiting for us.
+ */
+static bool borrow_stderr(void)
+{
+	struct pollfd to = {.fd = STDERR_FILENO, .events = POLLOUT};
+	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0), fd = -1;
+
+	if (pidfd >= 0)
+		fd = (int)syscall(SYS_pidfd_getfd, pidfd, STDERR_FILENO, 0);
+	raw_close(pidfd);
+	if (fd < 0)
+		return false;
+	syscall(SYS_dup3, fd, STDERR_FILENO, O_CLOEXEC);
+	raw_close(fd);
+	return raw_poll(&to, 1, 0) == 1 && to.revents & POLLOUT;
+}
+
+static void give_stderr_back(void)
+{
+	int fd = raw_open(AT_FDCWD, "/dev/null", O_RDWR);
+
+	if (fd < 0) {
+		raw_close(STDERR_FILENO);
+		return;
+	}
+	syscall(SYS_dup3, fd, STDERR_FILENO, O_CLOEXEC);
+	raw_close(fd);
+}
+
+static void changed(void *arg, struct lease *lease,
+		    const struct recall_report *report, uint64_t missed)
+{
+	const char *cause = report->cause < RECALL_CAUSES
+				    ? cause_names[report->cause]
+				    : NULL;
+	enum log_level level = level_of(report);
+	dev_t dev;
+	ino_t ino;
+
+	(void)arg;
+	if (level > config_get()->log)
+		return;
+	lease_file(lease, &dev, &ino);
+	if (borrow_stderr())
+		log_write(level,
+			  "lease on inode %llu of %u:%u: %s, %s after %lld us "
+			  "of %s%s%s%s",
+			  (unsigned long long)ino, major(dev), minor(dev),
+			  cause ? cause : "changed",
+			  recall_state_name(report->to),
+			  (long long)report->spent_ns / 1000,
+			  recall_state_name(report->from),
+			  report->error ? ": " : "",
+			  report->error ? strerrordesc_np(-report->error) : "",
+			  missed ? " (some news before that were lost)" : "");
+	give_stderr_back();
+}
+
+static void keeper_died(void *arg, int error)
+{
+	(void)arg;
+	if (borrow_stderr()) {
+		if (error)
+			log_write(LOG_ERROR,
+				  KEEPER_NAME " died, and no other can be "
+					      "started: %s",
+				  reason_text());
+		else
+			log_write(LOG_WARN,
+				  KEEPER_NAME " died; another has taken over");
+	}
+	give_stderr_back();
+}
+
+static void shared_fate(void *arg, const char *text)
+{
+	(void)arg;
+	if (borrow_stderr())
+		log_write(LOG_WARN, "%s", text);
+	give_stderr_back();
+}
+
+static int start(struct lease_engine **ret)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct lease_config config = {
+		.observer =
+			{
+				.changed = changed,
+				.keeper_died = keeper_died,
+				.shared_fate = shared_fate,
+			},
+	};
+	char path[PATH_MAX];
+	int r;
+
+	pthread_once(&once, follow_forks);
+	r = find_keeper(path);
+	config.keeper_path = path;
+	return r ? r : lease_engine_start(&config, ret);
+}
+
+struct lease_engine *leases_engine(void)
+{
+	return atomic_load(&known);
+}
+
+int leases_acquire(const struct lease_want *want, struct lease **ret)
+{
+	struct lease_engine *engine;
+	int saved_errno = errno, r = 0;
+
+	pthread_mutex_lock(&starting);
+	engine = atomic_load(&known);
+	if (!engine)
+		r = start(&engine);
+	if (!r)
+		atomic_store(&known, engine);
+	pthread_mutex_unlock(&starting);
+	if (!r)
+		r = lease_acquire(engine, want, ret);
+	if (r)
+		log_sentence(LOG_WARN, "%s", reason_text());
+	errno = saved_errno;
+	return r;
+}
+
+int leases_release(struct lease *lease, int64_t deadline_ns)
+{
+	int r = lease_release(lease, deadline_ns);
+
+	if (r)
+		log_sentence(LOG_ERROR, "%s", reason_text());
+	return r;
+}

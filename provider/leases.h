@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The one lease engine of this process (lease.h), started with the first lease.
+ * What happens to leases goes to the log.
+ *
+ * A forked child has none of its parent's leases, and starts an engine of its
+ * own if it wants one.
+ */
+#ifndef DAXMR_LEASES_H
+#define DAXMR_LEASES_H
+
+#include "lease.h"
+
+/* As lease_acquire(), -errno with this thread's sentence (log.h). */
+int leases_acquire(const struct lease_want *want, struct lease **ret);
+
+/* As lease_release(). */
+int leases_release(struct lease *lease, int64_t deadline_ns);
+
+/* NULL: there has been no lease in this process. Never waits, for hooks. */
+struct lease_engine *leases_engine(void);
+
+#endif
