@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Writes the symbol map of the preload (MAP) from the list of hooks (HOOKS): one
-# node for each of rdma-core's versions. dlsym and dlvsym stay in the base
-# version, which every program's reference accepts.
+# node for each of rdma-core's versions. The hooks on files, dlsym and dlvsym stay
+# in the base version, which every program's reference accepts.
 file(STRINGS ${HOOKS} lines REGEX "^DAXMR_HOOK\\(")
 foreach(line IN LISTS lines)
     if(NOT line MATCHES "^DAXMR_HOOK\\(([a-z0-9_]+), (IBVERBS_[0-9.]+), ")
