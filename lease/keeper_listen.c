@@ -8,33 +8,30 @@
  * who has CAP_LEASE, are not for everybody.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "board.h"
 #include "keeper_listen.h"
 #include "keeper_proto.h"
+#include "keeper_socket.h"
 #include "spawn.h"
 
-#define HELLO_NS    (5 * 1000000000LL)
-#define PAUSE_NS    (100 * 1000000LL) /* after an accept() that found no room */
-#define PEERS_MAX   64
-#define FDS_MAX	    8
-#define HELLO_FDS   2
-#define MODE_CREATE 0600
+#define HELLO_NS  (5 * 1000000000LL)
+#define PAUSE_NS  (100 * 1000000LL) /* after an accept() that found no room */
+#define PEERS_MAX 64
+#define FDS_MAX	  8
+#define HELLO_FDS 2
 
 struct peer {
 	int fd;
@@ -43,7 +40,6 @@ struct peer {
 };
 
 struct listener {
-	const char *path;
 	int fd;
 	int signals;
 	int64_t accept_ns; /* not before */
@@ -51,111 +47,12 @@ struct listener {
 	struct peer peer[PEERS_MAX]; /* the oldest first */
 };
 
-static int say(const char *path, int error, const char *what)
-{
-	fprintf(stderr, KEEPER_NAME ": %s %s\n", path, what);
-	return error;
-}
-
-static int say_error(const char *path, const char *what)
-{
-	int error = errno;
-
-	fprintf(stderr, KEEPER_NAME ": %s %s: %s\n", path, what,
-		strerror(error));
-	return -error;
-}
-
 static int64_t now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
-/* Whoever starts at the same time waits; the file goes with who has it. */
-static int lock(const char *lock_path)
-{
-	struct stat ours, there;
-	int fd;
-
-	for (;;) {
-		fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-			  MODE_CREATE);
-		if (fd < 0 || flock(fd, LOCK_EX))
-			return say_error(lock_path, "cannot be locked");
-		if (!fstat(fd, &ours) && !stat(lock_path, &there) &&
-		    ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
-			return fd;
-		close(fd);
-	}
-}
-
-/* What lies there: removed if it is a socket that nobody listens on. */
-static int clear(const struct sockaddr_un *address)
-{
-	const char *path = address->sun_path;
-	struct stat st;
-	int fd, r;
-
-	if (lstat(path, &st))
-		return errno == ENOENT ? 0
-				       : say_error(path, "cannot be looked at");
-	if (!S_ISSOCK(st.st_mode))
-		return say(path, -EEXIST,
-			   "is there and no socket: name another path");
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return say_error(path, "cannot be tried");
-	r = connect(fd, (const struct sockaddr *)address, sizeof(*address))
-		    ? -errno
-		    : 0;
-	close(fd);
-	if (r != -ECONNREFUSED)
-		return say(path, -EADDRINUSE,
-			   "is in use: somebody listens there; end that one, "
-			   "or name another path");
-	return unlink(path) ? say_error(path, "cannot be removed") : 0;
-}
-
-static int make_socket(const struct sockaddr_un *address)
-{
-	const char *path = address->sun_path;
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			0),
-	    r = 0;
-
-	umask(0777 & ~MODE_CREATE);
-	if (fd < 0 ||
-	    bind(fd, (const struct sockaddr *)address, sizeof(*address)) ||
-	    listen(fd, SOMAXCONN))
-		r = say_error(path, "cannot be listened on");
-	if (r && fd >= 0)
-		close(fd);
-	return r ? r : fd;
-}
-
-static int open_socket(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	char lock_path[sizeof(address.sun_path) + sizeof(".lock")];
-	int locked, r;
-
-	if (!*path || strlen(path) >= sizeof(address.sun_path))
-		return say(path, -ENAMETOOLONG,
-			   "is no path of a socket: 1 to 107 bytes");
-	strcpy(address.sun_path, path);
-	snprintf(lock_path, sizeof(lock_path), "%s.lock", path);
-	locked = lock(lock_path);
-	if (locked < 0)
-		return locked;
-	r = clear(&address);
-	if (!r)
-		r = make_socket(&address);
-	unlink(lock_path);
-	close(locked);
-	return r;
 }
 
 static void drop(struct listener *listener, unsigned int n)
@@ -337,21 +234,10 @@ static void serve(struct listener *listener)
 	}
 }
 
-static void remove_socket(const struct listener *listener,
-			  const struct stat *ours)
-{
-	struct stat there;
-
-	if (!lstat(listener->path, &there) && there.st_dev == ours->st_dev &&
-	    there.st_ino == ours->st_ino)
-		unlink(listener->path);
-}
-
 int keeper_listen(const char *path)
 {
-	struct listener listener = {.path = path};
+	struct listener listener = {0};
 	struct rlimit limit;
-	struct stat st;
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -367,20 +253,21 @@ int keeper_listen(const char *path)
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	listener.signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (listener.signals < 0)
-		return say_error(path, "cannot be served");
-	listener.fd = open_socket(path);
+	if (listener.signals < 0) {
+		int error = errno;
+
+		fprintf(stderr, KEEPER_NAME ": no signalfd: %s\n",
+			strerror(error));
+		return -error;
+	}
+	listener.fd = keeper_socket_open(path);
 	if (listener.fd < 0)
 		return listener.fd;
-	if (lstat(path, &st)) {
-		close(listener.fd);
-		return say_error(path, "is not there any more");
-	}
 	serve(&listener);
-	remove_socket(&listener, &st);
+
 	while (listener.peers)
 		drop(&listener, 0);
-	close(listener.fd);
+	keeper_socket_close(listener.fd, path);
 	close(listener.signals);
 	return 0;
 }

@@ -351,7 +351,6 @@ int main(int argc, char **argv)
 	if (argc > 1 || !keeper_command_is_kept())
 		return keeper_command(argc, argv);
 	keeper_settle();
-
 	sigfillset(&set);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	sigemptyset(&set);

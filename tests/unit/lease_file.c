@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Real files and other processes for the tests of lease/: lease_file.h. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -138,6 +139,67 @@ void wait_for(condition_fn *condition, void *arg, const char *what)
 int lease_of(int fd)
 {
 	return fcntl(fd, F_GETLEASE);
+}
+
+static bool has_open(pid_t pid, ino_t memfd)
+{
+	char path[300], target[64];
+	struct dirent *entry;
+	bool found = false;
+	struct stat st;
+	ssize_t n;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid,
+			 entry->d_name);
+		n = readlink(path, target, sizeof(target) - 1);
+		target[n < 0 ? 0 : n] = '\0';
+		found |= !strncmp(target, "/memfd:", 7) && !stat(path, &st) &&
+			 st.st_ino == memfd;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static bool has_mapped(pid_t pid, ino_t memfd)
+{
+	char path[64], line[512];
+	bool found = false;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	while (maps && fgets(line, sizeof(line), maps)) {
+		unsigned long ino = 0;
+
+		sscanf(line, "%*s %*s %*s %*s %lu", &ino);
+		found |= strstr(line, "/memfd:") && ino == memfd;
+	}
+	if (maps)
+		fclose(maps);
+	return found;
+}
+
+bool memfd_is_held(ino_t memfd, pid_t may_map)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	bool found = false;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir))) {
+		pid_t pid = (pid_t)atoi(entry->d_name);
+
+		if (pid > 0)
+			found |= has_open(pid, memfd) ||
+				 (pid != may_map && has_mapped(pid, memfd));
+	}
+	closedir(dir);
+	return found;
 }
 
 void child_start(struct child *child, void (*fn)(void *arg), void *arg)

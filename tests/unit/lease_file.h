@@ -56,6 +56,12 @@ bool process_is_gone(void *arg);
 int lease_of(int fd);
 
 /*
+ * Whether any process has this memfd: as a descriptor, or mapped, if it is
+ * another than the one that may (a forked child; 0: none).
+ */
+bool memfd_is_held(ino_t memfd, pid_t may_map);
+
+/*
  * A child that runs fn(arg), tells when it has come back and then waits for
  * child_end(), with all that it opened.
  */
