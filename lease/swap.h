@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A shadow takes the place of a file's mappings, and the file takes it back,
+ * while the program's threads load and store all over the range. No store is
+ * lost, in or out.
+ *
+ * In:  the shadow is mapped elsewhere, trapped (trap.h), and moved over each of
+ *      the program's mappings. From the first move on whoever touches the range
+ *      there waits; when all are moved nobody can change the file's bytes any
+ *      more. Then the shadow is filled, piece by piece, those first that
+ *      somebody waits for, and each let go as it is ready.
+ *
+ *        file  ----------+---------.
+ *                        |  wait    \ filled
+ *        shadow          +-----------`------------------->
+ *
+ *      What another mapping of the file stores between the first move and its
+ *      own is in the file before the filling begins. A direct or asynchronous
+ *      read that is in flight writes to the file's page later: whoever owns the
+ *      shadow compares once more afterwards.
+ *
+ * Out: all mappings of the shadow are trapped and their entries dropped;
+ *      whoever owns the shadow flushes it; the file is mapped back; the waiting
+ *      go on.
+ *
+ * A move of a trapped range has to be told (mremap() waits until we have read
+ * it), so another thread of the process does that: who asked for the swap, with
+ * its signals blocked (a handler that touched the range would wait for itself).
+ * In a program with one thread nobody is there to be held up: no trap is
+ * needed, and none is asked for.
+ */
+#ifndef DAXMR_LEASE_SWAP_H
+#define DAXMR_LEASE_SWAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One mapping of the program, or the part of it that lies in the extent. */
+struct swap_view {
+	uintptr_t addr;
+	size_t length;
+	uint64_t offset; /* of addr, in the extent */
+	int prot;
+	bool is_dontfork; /* MADV_DONTFORK was given */
+	bool is_locked;	  /* mlock() */
+	uintptr_t from;	  /* swap.c's: where the shadow waits for its move */
+};
+
+struct swap_ops {
+	/* Has another thread mremap(from, to); does not wait. */
+	void (*move)(void *arg, uintptr_t from, uintptr_t to, size_t length);
+	/* -EINPROGRESS, or what became of it: 0, -errno. */
+	int (*moved)(void *arg);
+	/* Maps the file over the view again, with the flags it had. */
+	int (*map_file)(void *arg, const struct swap_view *view);
+	void *arg;
+};
+
+struct swap {
+	const struct swap_ops *ops;
+	int file_fd;
+	int shadow_fd;
+	uint64_t offset; /* of the extent in the file, whole pages */
+	size_t length;
+	struct swap_view *views;
+	unsigned int count;
+	bool is_alone; /* the program has one thread, and that waits for us */
+};
+
+/*
+ * 0: every view shows the shadow, which has the file's bytes. Or -errno with a
+ * sentence, every view shows the file, and what was stored is in it: those of
+ * trap_open(), -EBUSY (another userfaultfd has the range), -ENOMEM (also
+ * vm.max_map_count), -EIO (the file cannot be read).
+ */
+int swap_in(const struct swap *swap);
+
+/*
+ * flush() has all that is in the shadow written to the file. 0: every view
+ * shows the file. Or -errno, flush()'s or with a sentence: every view shows the
+ * shadow as before.
+ */
+int swap_out(const struct swap *swap, int (*flush)(void *arg), void *arg);
+
+#endif

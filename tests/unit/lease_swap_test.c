@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Shadow and file change places under threads that store all the time: not one
+ * store is lost, nobody sees a page that isn't filled.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lease_file.h"
+#include "reason.h"
+#include "swap.h"
+#include "trap.h"
+#include "unit.h"
+
+#define LENGTH	  (5UL << 20) /* not whole chunks */
+#define WORDS	  (LENGTH / sizeof(uint64_t))
+#define WRITERS	  3
+#define SWAPS	  12
+#define VIEWS_MAX 2
+
+/* What the engine's thread and the thread that asks it share. */
+struct stage {
+	struct file file;
+	int shadow;
+	char *map[VIEWS_MAX];
+	struct swap_view views[VIEWS_MAX];
+	struct swap swap;
+	atomic_uint moves_asked;
+	uintptr_t from, to;
+	size_t length;
+	atomic_int moved;
+	int refuse_move; /* the how-manieth fails; 0: none */
+};
+
+static void ask_move(void *arg, uintptr_t from, uintptr_t to, size_t length)
+{
+	struct stage *stage = arg;
+
+	stage->from = from;
+	stage->to = to;
+	stage->length = length;
+	atomic_store(&stage->moved, -EINPROGRESS);
+	atomic_fetch_add(&stage->moves_asked, 1);
+}
+
+static int what_of_move(void *arg)
+{
+	return atomic_load(&((struct stage *)arg)->moved);
+}
+
+static int map_file(void *arg, const struct swap_view *view)
+{
+	struct stage *stage = arg;
+	/* As the engine does: ThreadSanitizer takes mmap() for a write. */
+	long at = syscall(SYS_mmap, view->addr, view->length, view->prot,
+			  MAP_SHARED | MAP_FIXED, stage->file.fd, view->offset);
+
+	return at == -1 ? -errno : 0;
+}
+
+static const struct swap_ops ops_of_test = {
+	.move = ask_move,
+	.moved = what_of_move,
+	.map_file = map_file,
+};
+
+static void set_up(struct stage *stage, struct swap_ops *ops,
+		   unsigned int views)
+{
+	memset(stage, 0, sizeof(*stage));
+	file_make(&stage->file, LENGTH);
+	stage->shadow = memfd_create("shadow", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(stage->shadow, LENGTH), 0);
+	for (unsigned int i = 0; i < views; i++) {
+		stage->map[i] = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE,
+				     MAP_SHARED, stage->file.fd, 0);
+		assert_true(stage->map[i] != MAP_FAILED);
+		stage->views[i] = (struct swap_view){
+			.addr = (uintptr_t)stage->map[i],
+			.length = LENGTH,
+			.prot = PROT_READ | PROT_WRITE,
+		};
+	}
+	*ops = ops_of_test;
+	ops->arg = stage;
+	stage->swap = (struct swap){
+		.ops = ops,
+		.file_fd = stage->file.fd,
+		.shadow_fd = stage->shadow,
+		.length = LENGTH,
+		.views = stage->views,
+		.count = views,
+	};
+}
+
+static void tear_down(struct stage *stage)
+{
+	for (unsigned int i = 0; i < stage->swap.count; i++)
+		munmap(stage->map[i], LENGTH);
+	close(stage->shadow);
+	file_remove(&stage->file);
+}
+
+/* As the keeper will: all of it. */
+static int flush(void *arg)
+{
+	struct stage *stage = arg;
+	char *from =
+		mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage->shadow, 0);
+	ssize_t n = pwrite(stage->file.fd, from, LENGTH, 0);
+
+	munmap(from, LENGTH);
+	return n == (ssize_t)LENGTH ? 0 : -EIO;
+}
+
+static int fail_to_flush(void *arg)
+{
+	(void)arg;
+	return -ENOSPC;
+}
+
+struct job {
+	struct stage *stage;
+	int (*flush)(void *arg); /* NULL: in */
+	int result;
+	atomic_bool is_done;
+	char reason[REASON_MAX];
+};
+
+static void *engine(void *arg)
+{
+	struct job *job = arg;
+
+	/* As the engine: what the program closes is not ours. */
+	if (unshare(CLONE_FILES))
+		job->result = -errno;
+	else if (job->flush)
+		job->result =
+			swap_out(&job->stage->swap, job->flush, job->stage);
+	else
+		job->result = swap_in(&job->stage->swap);
+	snprintf(job->reason, sizeof(job->reason), "%s", reason_text());
+	atomic_store(&job->is_done, true);
+	return NULL;
+}
+
+static int run(struct stage *stage, int (*fn)(void *arg))
+{
+	struct job job = {.stage = stage, .flush = fn};
+	unsigned int done = atomic_load(&stage->moves_asked);
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, engine, &job), 0);
+	while (!atomic_load(&job.is_done)) {
+		void *at;
+
+		if (atomic_load(&stage->moves_asked) == done) {
+			sched_yield();
+			continue;
+		}
+		done++;
+		if (stage->refuse_move == (int)done) {
+			atomic_store(&stage->moved, -ENOMEM);
+			continue;
+		}
+		at = mremap((void *)stage->from, stage->length, stage->length,
+			    MREMAP_MAYMOVE | MREMAP_FIXED, (void *)stage->to);
+		atomic_store(&stage->moved, at == MAP_FAILED ? -errno : 0);
+	}
+	pthread_join(thread, NULL);
+	reason_set(0, "%s", job.reason);
+	return job.result;
+}
+
+static int swap_in_now(struct stage *stage)
+{
+	return run(stage, NULL);
+}
+
+static int swap_out_now(struct stage *stage)
+{
+	return run(stage, flush);
+}
+
+/*
+ * Each writer has every WRITERS-th word and stores 1, 2, 3... one word after
+ * the other; before each store the word must hold what it stored there last.
+ */
+struct writer {
+	pthread_t thread;
+	_Atomic uint64_t *words;
+	unsigned int first;
+	atomic_bool *stop;
+	uint64_t stores;
+	uint64_t wrong;
+};
+
+static size_t words_of(const struct writer *writer)
+{
+	return (WORDS - writer->first + WRITERS - 1) / WRITERS;
+}
+
+/* The last number that was stored in the i-th of `words`, of n in all. */
+static uint64_t expected(uint64_t i, uint64_t n, uint64_t words)
+{
+	return i >= n ? 0 : (n - 1 - i) / words * words + i + 1;
+}
+
+static void *write_all_the_time(void *arg)
+{
+	struct writer *writer = arg;
+	size_t words = words_of(writer);
+
+	while (!atomic_load_explicit(writer->stop, memory_order_relaxed)) {
+		uint64_t i = writer->stores % words;
+		_Atomic uint64_t *at =
+			&writer->words[i * WRITERS + writer->first];
+		uint64_t was = atomic_load_explicit(at, memory_order_relaxed);
+
+		writer->wrong += was != expected(i, writer->stores, words);
+		atomic_store_explicit(at, ++writer->stores,
+				      memory_order_relaxed);
+	}
+	return NULL;
+}
+
+static void start_writers(struct writer *writers, struct stage *stage,
+			  atomic_bool *stop)
+{
+	for (unsigned int i = 0; i < WRITERS; i++) {
+		writers[i] = (struct writer){
+			/* each alias has its writers */
+			.words = (void *)stage->map[i % stage->swap.count],
+			.first = i,
+			.stop = stop,
+		};
+		assert_int_equal(pthread_create(&writers[i].thread, NULL,
+						write_all_the_time,
+						&writers[i]),
+				 0);
+	}
+}
+
+static void check_bytes(struct writer *writers, const char *bytes)
+{
+	const uint64_t *words = (const void *)bytes;
+
+	for (unsigned int w = 0; w < WRITERS; w++) {
+		size_t count = words_of(&writers[w]);
+
+		assert_int_equal(writers[w].wrong, 0);
+		for (size_t i = 0; i < count; i++)
+			assert_int_equal(words[i * WRITERS + w],
+					 expected(i, writers[w].stores, count));
+	}
+}
+
+static void stop_writers(struct writer *writers, atomic_bool *stop)
+{
+	atomic_store(stop, true);
+	for (unsigned int i = 0; i < WRITERS; i++)
+		pthread_join(writers[i].thread, NULL);
+}
+
+static void swap_many_times(unsigned int views)
+{
+	struct writer writers[WRITERS];
+	atomic_bool stop = false;
+	struct stage stage;
+	struct swap_ops ops;
+	char *file;
+
+	set_up(&stage, &ops, views);
+	start_writers(writers, &stage, &stop);
+	for (int i = 0; i < SWAPS; i++) {
+		assert_int_equal(swap_in_now(&stage), 0);
+		usleep(1000);
+		assert_int_equal(swap_out_now(&stage), 0);
+		usleep(1000);
+	}
+	stop_writers(writers, &stop);
+	file = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.file.fd, 0);
+	check_bytes(writers, file);
+	munmap(file, LENGTH);
+	tear_down(&stage);
+}
+
+static void swap__threads_store_none_is_lost(void **state)
+{
+	(void)state;
+	swap_many_times(1);
+}
+
+static void swap__two_mappings_stay_one_memory(void **state)
+{
+	(void)state;
+	swap_many_times(2);
+}
+
+static void swap__everything_is_locked_none_is_lost(void **state)
+{
+	(void)state;
+	if (mlockall(MCL_FUTURE))
+		fail_msg("mlockall: %s", strerror(errno));
+	swap_many_times(2);
+	munlockall();
+}
+
+/* Swaps in and out until it is told to stop. */
+struct swapper {
+	struct stage *stage;
+	atomic_bool stop;
+	int error;
+	unsigned int swaps;
+};
+
+static void *swap_all_the_time(void *arg)
+{
+	struct swapper *swapper = arg;
+
+	while (!atomic_load(&swapper->stop) && !swapper->error) {
+		swapper->error = swap_in_now(swapper->stage);
+		if (!swapper->error)
+			swapper->error = swap_out_now(swapper->stage);
+		swapper->swaps++;
+	}
+	return NULL;
+}
+
+static void *pump(void *arg)
+{
+	int fd = *(int *)arg;
+
+	for (uint64_t n = 1; write(fd, &n, sizeof(n)) == sizeof(n); n++)
+		;
+	return NULL;
+}
+
+/* A read() whose buffer is swapped under it waits, and loses no byte. */
+static void swap__system_calls_into_the_range_lose_nothing(void **state)
+{
+	struct swapper swapper = {0};
+	pthread_t pumping, swapping;
+	struct stage stage;
+	struct swap_ops ops;
+	int ends[2];
+	uint64_t n = 0;
+	sigset_t pipe;
+
+	(void)state;
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
+	set_up(&stage, &ops, 1);
+	swapper.stage = &stage;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pthread_create(&pumping, NULL, pump, &ends[1]);
+	pthread_create(&swapping, NULL, swap_all_the_time, &swapper);
+	while (atomic_load(&stage.moves_asked) < SWAPS || n < 4 * WORDS) {
+		volatile uint64_t *at =
+			(void *)(stage.map[0] + n % WORDS * sizeof(*at));
+
+		assert_int_equal(read(ends[0], (void *)at, sizeof(*at)),
+				 sizeof(*at));
+		n++;
+		assert_int_equal(*at, n);
+	}
+	atomic_store(&swapper.stop, true);
+	pthread_join(swapping, NULL);
+	assert_int_equal(swapper.error, 0);
+	close(ends[0]);
+	pthread_join(pumping, NULL);
+	close(ends[1]);
+	tear_down(&stage);
+}
+
+/* close_range(3, ~0) in the program: nothing of a swap is in its table. */
+static void swap__closing_everything_meanwhile_harms_nothing(void **state)
+{
+	struct swapper swapper = {0};
+	struct stage stage;
+	struct swap_ops ops;
+	pid_t child;
+	int status;
+
+	(void)state;
+	set_up(&stage, &ops, 1);
+	child = fork();
+	if (!child) {
+		pthread_t swapping;
+		int fd = stage.file.fd;
+
+		/* The stage's own descriptors are the caller's to keep. */
+		if (dup2(fd, 3) != 3 || dup2(stage.shadow, 4) != 4)
+			_exit(2);
+		stage.file.fd = stage.swap.file_fd = 3;
+		stage.shadow = stage.swap.shadow_fd = 4;
+		swapper.stage = &stage;
+		if (pthread_create(&swapping, NULL, swap_all_the_time,
+				   &swapper))
+			_exit(3);
+		while (atomic_load(&stage.moves_asked) < SWAPS)
+			if (close_range(5, ~0U, 0))
+				_exit(4);
+		atomic_store(&swapper.stop, true);
+		pthread_join(swapping, NULL);
+		_exit(swapper.error ? 5 : 0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	tear_down(&stage);
+}
+
+#define NOT_THERE 2
+
+static void end_child(int signal)
+{
+	(void)signal;
+	_exit(NOT_THERE);
+}
+
+/* A child that is forked meanwhile has all the bytes or none of the range. */
+static void swap__a_child_forked_meanwhile_sees_no_empty_page(void **state)
+{
+	struct swapper swapper = {0};
+	pthread_t swapping;
+	struct stage stage;
+	struct swap_ops ops;
+
+	(void)state;
+	set_up(&stage, &ops, 1);
+	memset(stage.map[0], 0x5a, LENGTH);
+	swapper.stage = &stage;
+	pthread_create(&swapping, NULL, swap_all_the_time, &swapper);
+	while (atomic_load(&stage.moves_asked) < 2 * SWAPS) {
+		pid_t child = fork();
+		int status;
+
+		if (!child) {
+			/* There, and then right; or a fault: not there. */
+			signal(SIGSEGV, end_child);
+			for (size_t i = 0; i < LENGTH; i += PAGE)
+				if (stage.map[0][i] != 0x5a)
+					_exit(1);
+			_exit(0);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status));
+		assert_true(WEXITSTATUS(status) == 0 ||
+			    WEXITSTATUS(status) == NOT_THERE);
+	}
+	atomic_store(&swapper.stop, true);
+	pthread_join(swapping, NULL);
+	assert_int_equal(swapper.error, 0);
+	tear_down(&stage);
+}
+
+static void swap__a_move_is_refused_everything_is_as_before(void **state)
+{
+	struct writer writers[WRITERS];
+	atomic_bool stop = false;
+	struct stage stage;
+	struct swap_ops ops;
+	char *file;
+
+	(void)state;
+	set_up(&stage, &ops, 2);
+	start_writers(writers, &stage, &stop);
+	for (int i = 0; i < SWAPS; i++) {
+		stage.refuse_move =
+			(int)atomic_load(&stage.moves_asked) + 1 + i % 2;
+		assert_int_equal(swap_in_now(&stage), -ENOMEM);
+		assert_non_null(strstr(reason_text(), "max_map_count"));
+	}
+	stop_writers(writers, &stop);
+	file = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.file.fd, 0);
+	check_bytes(writers, file);
+	munmap(file, LENGTH);
+	tear_down(&stage);
+}
+
+static void swap__the_file_cannot_be_read_everything_is_as_before(void **state)
+{
+	struct writer writers[WRITERS];
+	atomic_bool stop = false;
+	struct stage stage;
+	struct swap_ops ops;
+	char *file;
+
+	(void)state;
+	set_up(&stage, &ops, 1);
+	stage.swap.file_fd = open(stage.file.path, O_WRONLY | O_CLOEXEC);
+	start_writers(writers, &stage, &stop);
+	for (int i = 0; i < SWAPS; i++)
+		assert_int_equal(swap_in_now(&stage), -EBADF);
+	stop_writers(writers, &stop);
+	file = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.file.fd, 0);
+	check_bytes(writers, file);
+	munmap(file, LENGTH);
+	close(stage.swap.file_fd);
+	tear_down(&stage);
+}
+
+static void swap__a_flush_fails_the_shadow_stays(void **state)
+{
+	struct writer writers[WRITERS];
+	atomic_bool stop = false;
+	struct stage stage;
+	struct swap_ops ops;
+	char *shadow;
+
+	(void)state;
+	set_up(&stage, &ops, 2);
+	start_writers(writers, &stage, &stop);
+	assert_int_equal(swap_in_now(&stage), 0);
+	for (int i = 0; i < SWAPS; i++)
+		assert_int_equal(run(&stage, fail_to_flush), -ENOSPC);
+	stop_writers(writers, &stop);
+	shadow = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.shadow, 0);
+	check_bytes(writers, shadow);
+	munmap(shadow, LENGTH);
+	tear_down(&stage);
+}
+
+/* No trap where nobody is there who could fall into it. */
+static void swap__one_thread_needs_no_trap(void **state)
+{
+	struct stage stage;
+	struct swap_ops ops;
+
+	(void)state;
+	set_up(&stage, &ops, 2);
+	stage.swap.is_alone = true;
+	strcpy(stage.map[0] + LENGTH - 8, "before");
+	assert_int_equal(swap_in_now(&stage), 0);
+	assert_int_equal(atomic_load(&stage.moves_asked), 0);
+	assert_string_equal(stage.map[1] + LENGTH - 8, "before");
+	strcpy(stage.map[1] + LENGTH - 8, "after");
+	assert_int_equal(swap_out_now(&stage), 0);
+	assert_string_equal(stage.map[0] + LENGTH - 8, "after");
+	tear_down(&stage);
+}
+
+/* A file that ends in the range: what is behind it is there, as zeroes. */
+static void swap__the_file_ends_in_the_range(void **state)
+{
+	struct stage stage;
+	struct swap_ops ops;
+
+	(void)state;
+	set_up(&stage, &ops, 1);
+	memset(stage.map[0], 0x33, LENGTH);
+	assert_int_equal(ftruncate(stage.file.fd, 3 * PAGE + 100), 0);
+	assert_int_equal(swap_in_now(&stage), 0);
+	assert_int_equal(stage.map[0][3 * PAGE + 99], 0x33);
+	assert_int_equal(stage.map[0][3 * PAGE + 100], 0);
+	assert_int_equal(stage.map[0][LENGTH - 1], 0);
+	assert_int_equal(swap_out_now(&stage), 0);
+	tear_down(&stage);
+}
+
+static int cannot_trap(void)
+{
+	struct trap trap;
+
+	if (trap_open(&trap)) {
+		printf("%s\n", reason_text());
+		return 77;
+	}
+	trap_close(&trap);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(swap__threads_store_none_is_lost),
+		cmocka_unit_test(swap__two_mappings_stay_one_memory),
+		cmocka_unit_test(swap__everything_is_locked_none_is_lost),
+		cmocka_unit_test(
+			swap__system_calls_into_the_range_lose_nothing),
+		cmocka_unit_test(
+			swap__closing_everything_meanwhile_harms_nothing),
+		cmocka_unit_test(
+			swap__a_child_forked_meanwhile_sees_no_empty_page),
+		cmocka_unit_test(
+			swap__a_move_is_refused_everything_is_as_before),
+		cmocka_unit_test(
+			swap__the_file_cannot_be_read_everything_is_as_before),
+		cmocka_unit_test(swap__a_flush_fails_the_shadow_stays),
+		cmocka_unit_test(swap__one_thread_needs_no_trap),
+		cmocka_unit_test(swap__the_file_ends_in_the_range),
+	};
+
+	if (cannot_trap())
+		return 77;
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
