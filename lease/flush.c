@@ -19,6 +19,7 @@
 
 #define BLOCK	     EXTENT_BLOCK
 #define PIECE_BLOCKS (FLUSH_PIECE / BLOCK)
+#define AHEAD	     32 /* lanes of is_same() */
 
 enum phase {
 	AT_REST,
@@ -40,6 +41,7 @@ struct flush {
 	uint64_t compared;
 	uint64_t found[PIECE_BLOCKS];
 	unsigned int founds;
+	unsigned int prepared;
 	unsigned int stored;
 	bool is_taken; /* `copy` is whole */
 
@@ -172,6 +174,11 @@ static bool is_same(const uint8_t *a, const uint8_t *b)
 	for (size_t i = 0; i < BLOCK / sizeof(lane); i += 8) {
 		lane differ = x[i] ^ y[i];
 
+		/* Two streams of whole pages: hardware stops at each end. */
+		for (size_t j = AHEAD; j < AHEAD + 8; j += 4) {
+			__builtin_prefetch(&x[i + j]);
+			__builtin_prefetch(&y[i + j]);
+		}
 		for (size_t j = 1; j < 8; j++)
 			differ |= x[i + j] ^ y[i + j];
 		if (differ[0] | differ[1])
@@ -240,17 +247,15 @@ static void look(void *arg)
 	set_place();
 }
 
-/* Runs of blocks in one call each. */
-static void prepare(struct flush *flush)
+static void prepare(void *arg)
 {
-	unsigned int i = 0, end;
+	struct flush *flush = arg;
 
-	for (; i < flush->founds; i = end) {
-		for (end = i + 1; end < flush->founds; end++)
-			if (flush->found[end] != flush->found[end - 1] + 1)
-				break;
-		flush_file_prepare(&flush->file, flush->found[i] * BLOCK,
-				   (size_t)(end - i) * BLOCK);
+	while (flush->prepared < flush->founds) {
+		uint64_t block = flush->found[flush->prepared++];
+
+		set_place();
+		flush_file_prepare(&flush->file, block * BLOCK);
 	}
 }
 
@@ -259,13 +264,15 @@ static void look_for_more(struct flush *flush)
 	flush->look_end = blocks_in_file(flush);
 	if (flush->look_end > flush->next + FLUSH_COMPARE / BLOCK)
 		flush->look_end = flush->next + FLUSH_COMPARE / BLOCK;
+	flush->founds = flush->prepared = flush->stored = 0;
 	flush->compared = 0;
-	flush->founds = flush->stored = 0;
 	/* One that cannot be read is for the store to say why. */
 	while (!fault_try(look, flush))
 		flush->found[flush->founds++] = flush->next++;
 	count(&flush->extent.page->compared, flush->compared);
-	prepare(flush);
+	/* Where that fails the store will tell why. */
+	while (!fault_try(prepare, flush))
+		;
 }
 
 static void store(void *arg)

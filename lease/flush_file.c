@@ -111,9 +111,14 @@ size_t flush_file_has(const struct flush_file *file, uint64_t at, size_t length)
 					   : length;
 }
 
-void flush_file_prepare(struct flush_file *file, uint64_t at, size_t length)
+/* An exchange with itself; not "or 0", of which a compiler may make a load. */
+void flush_file_prepare(struct flush_file *file, uint64_t at)
 {
-	madvise(file->bytes + at, length, MADV_POPULATE_WRITE);
+	uint64_t *word = (uint64_t *)(file->bytes + at), value;
+
+	value = __atomic_load_n(word, __ATOMIC_RELAXED);
+	__atomic_compare_exchange_n(word, &value, value, false,
+				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 static void mark_unsynced(struct flush_file *file, uint64_t at, size_t length)

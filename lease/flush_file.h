@@ -48,11 +48,11 @@ size_t flush_file_has(const struct flush_file *file, uint64_t at,
 		      size_t length);
 
 /*
- * Stores to [at, at + length) will follow: has its pages made writable now. On
- * a file system that is frozen this is what waits, not a store after the lease
- * is gone. Where it cannot be done the store will tell why.
+ * A store to the page at `at` will follow: has it made writable now, by a store
+ * that changes nothing. On a file system that is frozen this is what waits, not
+ * a store after the lease is gone. It may be a SIGBUS as well.
  */
-void flush_file_prepare(struct flush_file *file, uint64_t at, size_t length);
+void flush_file_prepare(struct flush_file *file, uint64_t at);
 
 /* By a store, which may be a SIGBUS (fault.h). */
 void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,

@@ -27,9 +27,18 @@ endforeach()
 add_executable(lease_open ${PROJECT_SOURCE_DIR}/tests/bench/lease_open.c)
 target_link_libraries(lease_open PRIVATE daxmr-lease)
 
-# What a file does between two steps of the flush is done in its system calls.
-add_executable(unit-lease-flush ${CMAKE_CURRENT_LIST_DIR}/lease_flush_test.c)
-target_link_libraries(unit-lease-flush PRIVATE unit-lease-file daxmr-flush)
-target_link_options(unit-lease-flush PRIVATE -Wl,--wrap=fstat,--wrap=pwrite,--wrap=sync_file_range)
-add_test(NAME unit-lease-flush COMMAND unit-lease-flush)
-set_tests_properties(unit-lease-flush PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)
+# The trouble that a file makes between two steps of the flush is made in its
+# system calls.
+add_library(unit-lease-flush-file STATIC ${CMAKE_CURRENT_LIST_DIR}/lease_flush.c)
+target_link_libraries(unit-lease-flush-file PUBLIC unit-lease-file daxmr-flush)
+foreach(name flush flush_trouble)
+    string(REPLACE "_" "-" target unit-lease-${name})
+    add_executable(${target} ${CMAKE_CURRENT_LIST_DIR}/lease_${name}_test.c)
+    target_link_libraries(${target} PRIVATE unit-lease-flush-file)
+    add_test(NAME ${target} COMMAND ${target})
+    set_tests_properties(${target} PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)
+endforeach()
+target_link_options(unit-lease-flush-trouble PRIVATE -Wl,--wrap=fstat,--wrap=pwrite,--wrap=sync_file_range)
+
+add_executable(flush_bench ${PROJECT_SOURCE_DIR}/tests/bench/flush.c)
+target_link_libraries(flush_bench PRIVATE daxmr-flush)

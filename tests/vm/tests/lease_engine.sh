@@ -8,7 +8,7 @@
 
 # All that is tested on the build machine's page cache, on DAX.
 export DAXMR_TEST_DAX_DIR=$DAX
-for name in grant keeper engine flush; do
+for name in grant keeper engine flush flush-trouble; do
 	out=$("$BUILD/unit-lease-$name" 2>&1) || fail "$out"
 	has_not "$out" 'SKIPPED|neither on ext4 nor on xfs'
 done

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Flushing a shadow into a file that makes trouble between two steps of it: it
+ * shrinks, its disk is full, its blocks cannot be written. That is brought
+ * about in the system calls that the flush makes there: linked with --wrap.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lease_flush.h"
+#include "unit.h"
+
+/* What the wrapped calls do: a countdown each; 0: as ever. */
+static int shrink_after_look;
+static off_t shrink_to;
+static bool is_short;
+static bool grows_again; /* at the next look */
+static int fail_write;
+static int fail_sync;
+static int syncs;
+
+int __real_fstat(int fd, struct stat *st);
+int __wrap_fstat(int fd, struct stat *st);
+ssize_t __real_pwrite(int fd, const void *from, size_t size, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *from, size_t size, off_t at);
+int __real_sync_file_range(int fd, off_t at, off_t size, unsigned int flags);
+int __wrap_sync_file_range(int fd, off_t at, off_t size, unsigned int flags);
+
+int __wrap_fstat(int fd, struct stat *st)
+{
+	int r;
+
+	if (fd == file.fd && is_short && grows_again) {
+		assert_int_equal(ftruncate(fd, (off_t)(OFFSET + SIZE)), 0);
+		is_short = false;
+	}
+	r = __real_fstat(fd, st);
+	if (fd == file.fd && shrink_after_look && !--shrink_after_look) {
+		assert_int_equal(ftruncate(fd, shrink_to), 0);
+		is_short = true;
+	}
+	return r;
+}
+
+ssize_t __wrap_pwrite(int fd, const void *from, size_t size, off_t at)
+{
+	if (fail_write && !--fail_write) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return __real_pwrite(fd, from, size, at);
+}
+
+/* Whatever is made durable stands in the file already. */
+int __wrap_sync_file_range(int fd, off_t at, off_t size, unsigned int flags)
+{
+	syncs++;
+	assert_true(atomic_load(&extent.page->complete) <
+		    atomic_load(&extent.page->generation));
+	if (fail_sync && !--fail_sync) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_sync_file_range(fd, at, size, flags);
+}
+
+static int tear_down(void **state)
+{
+	shrink_after_look = fail_write = fail_sync = 0;
+	is_short = grows_again = false;
+	return flush_tear_down(state);
+}
+
+static void flush__file_shrinks_before_the_store_rest_is_flushed(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	fill(0, BLOCKS);
+	shrink_after_look = 3;
+	shrink_to = OFFSET + 20 * PAGE;
+	assert_int_equal(pass(), 0);
+	assert_int_equal(shrink_after_look, 0);
+	check_same(0, 20);
+	assert_int_equal(__real_fstat(file.fd, &st), 0);
+	assert_int_equal(st.st_size, shrink_to);
+	assert_int_equal(atomic_load(&extent.page->failed), 0);
+}
+
+/* The store is a SIGBUS, though the block is within the file. */
+static void make_store_fail(void)
+{
+	shrink_after_look = 3;
+	shrink_to = OFFSET + 20 * PAGE;
+	grows_again = true;
+}
+
+static void flush__store_that_fails_is_written_otherwise(void **state)
+{
+	(void)state;
+	fill(0, BLOCKS);
+	make_store_fail();
+	assert_int_equal(pass(), 0);
+	check_same(20, BLOCKS);
+	assert_int_equal(atomic_load(&extent.page->failed), 0);
+	assert_true(atomic_load(&extent.page->copied) == BLOCKS);
+}
+
+static void flush__disk_full_other_blocks_are_flushed(void **state)
+{
+	(void)state;
+	fill(0, BLOCKS);
+	make_store_fail();
+	fail_write = 1;
+	assert_int_equal(pass(), -ENOSPC);
+	assert_int_equal(fail_write, 0);
+	assert_int_equal(atomic_load(&extent.page->failed), 1);
+	assert_int_equal(atomic_load(&extent.page->state), EXTENT_FAILED);
+	assert_int_equal(atomic_load(&extent.page->passes), 0);
+	assert_int_equal(bytes[20 * PAGE], 0);
+	assert_true(extent.digests[20] == 0);
+	check_same(0, 20);
+	check_same(21, BLOCKS);
+	/* Once there is room. */
+	assert_int_equal(pass(), 0);
+	check_same(0, BLOCKS);
+	assert_int_equal(atomic_load(&extent.page->state), EXTENT_IDLE);
+}
+
+static void flush__not_durable_is_stored_once_more(void **state)
+{
+	(void)state;
+	fill(0, BLOCKS);
+	fail_sync = 1;
+	assert_int_equal(pass(), -EIO);
+	assert_int_equal(fail_sync, 0);
+	assert_int_equal(copied(), BLOCKS);
+	assert_int_equal(pass(), 0);
+	assert_int_equal(copied(), 2 * BLOCKS);
+	check_same(0, BLOCKS);
+	assert_int_equal(pass(), 0);
+	assert_int_equal(copied(), 2 * BLOCKS);
+}
+
+static void flush__nothing_differs_nothing_is_synced_twice(void **state)
+{
+	(void)state;
+	fill(0, BLOCKS);
+	syncs = 0;
+	/* What others have left is seen to once. */
+	assert_int_equal(pass(), 0);
+	assert_true(syncs > 0);
+	syncs = 0;
+	assert_int_equal(pass(), 0);
+	assert_int_equal(syncs, 0);
+}
+
+#define TEST(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, flush_set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(flush__file_shrinks_before_the_store_rest_is_flushed),
+		TEST(flush__store_that_fails_is_written_otherwise),
+		TEST(flush__disk_full_other_blocks_are_flushed),
+		TEST(flush__not_durable_is_stored_once_more),
+		TEST(flush__nothing_differs_nothing_is_synced_twice),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
