@@ -4,10 +4,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/capability.h>
 #include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #include "grant.h"
+#include "mapping.h"
 #include "raw.h"
 #include "reason.h"
 
@@ -114,32 +117,88 @@ int grant_check(int fd, int type)
 	return r;
 }
 
+/*
+ * Mappings keep a description open without a descriptor: a private one, which
+ * cannot be made anew without its changes, or for a read lease one that writes.
+ */
+static uintptr_t find_mapping(int fd, int type)
+{
+	struct mapping_state *states = NULL;
+	uintptr_t found = 0;
+	size_t count = 0;
+	struct stat st;
+
+	if (raw_stat(fd, &st) ||
+	    mapping_all(st.st_dev, st.st_ino, &states, &count))
+		return 0;
+	for (size_t i = 0; !found && i < count; i++)
+		if (type == F_RDLCK ? mapping_has(&states[i], "mw")
+				    : !states[i].mapping.is_shared)
+			found = states[i].mapping.start;
+	free(states);
+	return found;
+}
+
+static int name_openers(const struct openers *openers, const char *name)
+{
+	char names[400], unseen[96] = "";
+
+	if (openers->unseen)
+		snprintf(unseen, sizeof(unseen),
+			 "; %u processes may not be looked at",
+			 openers->unseen);
+	return reason_set(-EBUSY, "%s has to be closed first by %s%s", name,
+			  openers_names(openers, names, sizeof(names)), unseen);
+}
+
+static int refuse_unseen(int error, const char *name)
+{
+	return reason_set(error,
+			  "%s: who else has it open cannot be seen (/proc: %s)",
+			  name, strerrordesc_np(-error));
+}
+
+int grant_check_openers(int fd, pid_t except)
+{
+	char name[REASON_FILE_MAX];
+	struct openers openers;
+	int r = openers_find(fd, except, OPENERS_ALL, &openers);
+
+	reason_file(fd, name, sizeof(name));
+	if (r)
+		return refuse_unseen(r, name);
+	return openers.found ? name_openers(&openers, name) : 0;
+}
+
 static int explain_busy(int fd, int type, pid_t except, const char *name)
 {
 	const char *others =
 		type == F_RDLCK ? "is open for writing" : "is open";
 	struct openers openers;
-	char names[400], unseen[96] = "";
-	int r = openers_find(fd, except, &openers);
+	int r = openers_find(fd, except, OPENERS_ALL, &openers);
+	uintptr_t addr;
 
-	if (r)
-		return reason_set(-EBUSY,
-				  "%s %s elsewhere, and by whom cannot be seen "
-				  "(/proc: %s)",
-				  name, others, strerrordesc_np(-r));
-	if (openers.unseen)
-		snprintf(unseen, sizeof(unseen),
-			 "; %u processes may not be looked at", openers.unseen);
+	if (r) {
+		refuse_unseen(r, name);
+		return -EBUSY;
+	}
 	if (openers.found)
-		return reason_set(
-			-EBUSY, "%s has to be closed first by %s%s", name,
-			openers_names(&openers, names, sizeof(names)), unseen);
+		return name_openers(&openers, name);
+	addr = find_mapping(fd, type);
+	if (addr)
+		return reason_set(-EBUSY,
+				  "%s is mapped by this program at 0x%" PRIxPTR
+				  " (%s), from a descriptor that is closed by "
+				  "now: unmap it first",
+				  name, addr,
+				  type == F_RDLCK ? "open for writing"
+						  : "MAP_PRIVATE");
 	return reason_set(-EBUSY,
 			  "%s %s elsewhere, not in a process that /proc shows "
-			  "here%s: it may be one of another PID namespace, a "
-			  "loop device, an NFS server, or it was closed "
-			  "meanwhile",
-			  name, others, unseen);
+			  "here (%u may not be looked at): it may be one of "
+			  "another PID namespace, a loop device, an NFS "
+			  "server, or it was closed meanwhile",
+			  name, others, openers.unseen);
 }
 
 int grant_explain(int fd, int type, int error, pid_t except)
@@ -174,12 +233,9 @@ int grant_check_shared(int fd, pid_t except)
 	int r;
 
 	reason_file(fd, name, sizeof(name));
-	r = openers_find(fd, except, &openers);
+	r = openers_find(fd, except, OPENERS_OTHERS, &openers);
 	if (r)
-		return reason_set(r,
-				  "%s: whether children have it mapped cannot "
-				  "be seen (/proc: %s)",
-				  name, strerrordesc_np(-r));
+		return refuse_unseen(r, name);
 	if (!openers.found)
 		return 0;
 	return reason_set(-EBUSY,

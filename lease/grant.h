@@ -35,9 +35,18 @@ int grant_check(int fd, int type);
 int grant_explain(int fd, int type, int error, pid_t except);
 
 /*
+ * Before mappings are made anew from this description, so that it becomes the
+ * only one: 0 where nobody has the file by another, or -EBUSY with a sentence.
+ * Mappings of this process are not counted.
+ */
+int grant_check_openers(int fd, pid_t except);
+
+/*
  * After the lease was granted: what the kernel does not see as another opener,
  * a process with the same open file description or a mapping of it (a child
- * forked earlier). 0, or -EBUSY with a sentence that names them.
+ * forked earlier). This process is not looked at: with a write lease there is
+ * one description, which is the one that is leased. 0, or -EBUSY with a
+ * sentence that names them.
  */
 int grant_check_shared(int fd, pid_t except);
 

@@ -67,7 +67,6 @@ struct lease_engine {
 
 	/* The thread's. */
 	int signals;
-	int pidfd;
 	struct lease_table table;
 };
 
@@ -134,24 +133,6 @@ static void finish(struct lease_engine *engine, struct request *request,
 	pthread_mutex_unlock(&engine->lock);
 }
 
-static int acquire(struct lease_engine *engine, struct request *request)
-{
-	struct lease_want want = request->want;
-	int fd = (int)syscall(SYS_pidfd_getfd, engine->pidfd, want.fd, 0);
-
-	if (fd < 0)
-		return reason_set(-errno,
-				  "descriptor %d of the program cannot be "
-				  "had: %s",
-				  want.fd, strerrordesc_np(errno));
-	if (want.type == LEASE_TYPE_AUTO)
-		want.type = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY
-				    ? F_RDLCK
-				    : F_WRLCK;
-	return lease_take(&engine->table, engine, fd, want.type, want.offset,
-			  want.length, &request->lease);
-}
-
 /* False: it was the last. */
 static bool serve(struct lease_engine *engine)
 {
@@ -162,7 +143,8 @@ static bool serve(struct lease_engine *engine)
 	while (goes_on && (request = next_request(engine))) {
 		switch (request->kind) {
 		case REQUEST_ACQUIRE:
-			r = acquire(engine, request);
+			r = lease_take(&engine->table, engine, &request->want,
+				       &request->lease);
 			break;
 		case REQUEST_RELEASE:
 			reason_set(0, "not all could be written");
@@ -196,8 +178,8 @@ static int own_descriptors(struct lease_engine *engine)
 	sigaddset(&set, WAKE_SIGNAL);
 	engine->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	engine->table.wake_fd = engine->signals;
-	engine->pidfd = (int)syscall(SYS_pidfd_open, engine->pid, 0);
-	return engine->signals < 0 || engine->pidfd < 0 ? -errno : 0;
+	engine->table.pidfd = (int)syscall(SYS_pidfd_open, engine->pid, 0);
+	return engine->signals < 0 || engine->table.pidfd < 0 ? -errno : 0;
 }
 
 /* -1 is for ever, the greatest of all when it is taken for unsigned. */

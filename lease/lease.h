@@ -91,15 +91,39 @@ struct lease_want {
 };
 
 /*
- * A lease on the file: F_WRLCK, or F_RDLCK for a descriptor that is open for
- * reading only. [offset, offset + length) gets written blocks of its own
- * (allocate.h), also where the file is leased already; for F_RDLCK nothing is
- * allocated. Returns 0; the lease is HELD, or it was another region's before
- * and is in any state. Or -errno with a sentence, and nothing has changed:
- *   -EBUSY       others have it open or mapped, each is named as far as /proc
- *                shows them; or it has a lease of the other type
- *   -EMFILE      no descriptor left for the engine
- *   those of grant_check(), allocate_range(), keeper_start()
+ * A lease on the file, on the program's own open file description where it has
+ * a descriptor of it, else on one that is opened here and that all shared
+ * mappings of the file are then made anew from (description.h, remap.h).
+ * [offset, offset + length) gets written blocks of its own (allocate.h), also
+ * where the file is leased already; for a read lease nothing is allocated.
+ * Returns 0; the lease is HELD, or it was another region's before and is in any
+ * state. Or -errno with a sentence, and nothing has changed, but that mappings
+ * may have been made anew:
+ *   -EBUSY       others have it open or mapped, or this program has by another
+ *                description, each is named as far as /proc shows them; it has
+ *                a lease of the other type, or of another program; a lock would
+ *                be lost with the descriptor's file that only a mapping keeps
+ *                open
+ *   -EBADF       fd is no descriptor of the program; F_WRLCK: it is not open
+ *                for reading and writing; F_RDLCK: it is open for writing, or
+ *                the mapping's was
+ *   -EFAULT      nothing is mapped at addr
+ *   -EINVAL      at addr there is no file, or a private mapping of one; not a
+ *                regular file; leases are switched off on this machine
+ *   -ENOENT      the mapped file has been deleted, renamed or replaced, and no
+ *                descriptor is open on it; the keeper's executable is not there
+ *   -EOPNOTSUPP  neither ext4 nor xfs; a mapping that cannot be made anew
+ *                (userfaultfd, mseal, guard pages); blocks shared with another
+ *                file that cannot be unshared
+ *   -EACCES      neither the file's owner nor CAP_LEASE; it must not be opened
+ *                again
+ *   -EPERM, -ENOSYS  the program's descriptor cannot be had (seccomp)
+ *   -EMFILE      no descriptor left for the engine, or for the keeper
+ *   -ENOSPC, -EDQUOT  no blocks for the range
+ *   -ERANGE      the range goes beyond the end of the file
+ *   -ENOMEM      no memory
+ *   -ESRCH       in a forked child
+ *   others of    keeper_start(), mmap(2), open(2)
  * Blocks: some milliseconds, and as long as blocks are allocated.
  */
 int lease_acquire(struct lease_engine *engine, const struct lease_want *want,

@@ -47,6 +47,7 @@ struct lease {
 
 struct lease_table {
 	const struct lease_config *config;
+	int pidfd; /* of the program, in the engine's descriptor table */
 	struct keeper keeper;
 	unsigned int count;
 	struct lease *by_id[BOARD_SLOTS];

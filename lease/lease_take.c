@@ -4,16 +4,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "allocate.h"
+#include "description.h"
 #include "grant.h"
 #include "lease_take.h"
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
+#include "sole.h"
 
 static void remove_lease(struct lease_table *table, struct lease *lease)
 {
@@ -40,81 +39,150 @@ int lease_give_back(struct lease_table *table, struct lease *lease,
 	return r;
 }
 
-static int acquire_again(struct lease *lease, int fd, int type, uint64_t offset,
-			 uint64_t length)
+static int refuse_type(const struct description *description, int fd)
 {
+	char name[REASON_FILE_MAX];
+
+	return reason_set(-EBUSY,
+			  "%s has a lease for %s already: release that first",
+			  fd >= 0 ? reason_file(fd, name, sizeof(name))
+				  : description->name,
+			  description->type == F_RDLCK ? "writing" : "reading");
+}
+
+/* A write lease serves who would do with a read lease. */
+static bool is_served(const struct lease *lease, const struct lease_want *want,
+		      const struct description *description)
+{
+	return lease->type == description->type ||
+	       (want->type == LEASE_TYPE_AUTO && lease->type == F_WRLCK);
+}
+
+/*
+ * Another region of a leased file. Where the program itself has it yielded by
+ * a second description that only a mapping keeps alive, the keeper could not
+ * take it again: that is healed here, as far as it can be.
+ */
+static int take_again(struct lease_table *table, struct lease *lease,
+		      const struct lease_want *want,
+		      const struct description *description)
+{
+	enum recall_state state = keeper_state(&table->keeper, lease->id);
 	int r = 0;
 
-	if (lease->type != type) {
-		char name[REASON_FILE_MAX];
-
-		r = reason_set(-EBUSY,
-			       "%s has a lease for %s already: release that "
-			       "first",
-			       reason_file(fd, name, sizeof(name)),
-			       type == F_RDLCK ? "writing" : "reading");
-	} else if (type == F_WRLCK) {
-		r = allocate_range(lease->fd, offset, length);
+	if (description->fd >= 0)
+		r = grant_check(description->fd, description->type);
+	if (!r && !is_served(lease, want, description))
+		r = refuse_type(description, description->fd);
+	if (r)
+		return r;
+	if (lease->type == F_WRLCK) {
+		if (state == RECALL_YIELDED || state == RECALL_LOST)
+			sole_make(lease->fd, table->keeper.pid);
+		r = allocate_range(lease->fd, want->offset, want->length);
 	}
-	raw_close(fd);
 	if (!r)
 		lease->refs++;
 	return r;
 }
 
-int lease_take(struct lease_table *table, struct lease_engine *engine, int fd,
-	       int type, uint64_t offset, uint64_t length, struct lease **ret)
+static int ask(struct lease_table *table, struct lease *lease)
 {
-	struct lease *lease = NULL;
-	struct stat st;
+	lease->phase = LEASE_ACQUIRING;
+	lease->is_waiting = true;
+	lease->error = 0;
+	talk_ask(table, lease);
+	talk_wait(table, lease);
+	return lease->error;
+}
+
+/*
+ * Asks the keeper for it; a description of the program's own is made the only
+ * one when the kernel says that there are others, one that was opened here
+ * before. Who else has it is looked for once.
+ */
+static int ask_as_sole(struct lease_table *table, struct lease *lease,
+		       bool is_fresh)
+{
+	bool is_sole = lease->type == F_WRLCK && is_fresh;
+	int r = 0;
+
+	if (is_sole)
+		r = sole_make(lease->fd, table->keeper.pid);
+	if (r)
+		return r;
+	r = ask(table, lease);
+	if (r == -EAGAIN && lease->type == F_WRLCK && !is_sole) {
+		r = sole_make(lease->fd, table->keeper.pid);
+		if (r)
+			return r;
+		is_sole = true;
+		r = ask(table, lease);
+	}
+	if (r)
+		return grant_explain(lease->fd, lease->type, r,
+				     table->keeper.pid);
+	/* Others may read what only reads. */
+	if (lease->type == F_WRLCK && !is_sole)
+		r = grant_check_shared(lease->fd, table->keeper.pid);
+	return r;
+}
+
+static int take_first(struct lease_table *table, struct lease_engine *engine,
+		      const struct lease_want *want,
+		      struct description *description, struct lease **ret)
+{
+	struct lease *lease;
 	int r;
 
-	r = grant_check(fd, type);
-	if (!r && raw_stat(fd, &st))
-		r = reason_set(-errno, "the file cannot be looked at");
+	r = description_open(table->pidfd, description);
 	if (!r)
-		lease = table_find(table, st.st_dev, st.st_ino);
-	if (lease) {
-		r = acquire_again(lease, fd, type, offset, length);
-		if (!r)
-			*ret = lease;
-		return r;
-	}
+		r = grant_check(description->fd, description->type);
 	if (!r && !table->count)
 		r = talk_start_keeper(table);
-	if (r) {
-		raw_close(fd);
+	if (r)
 		return r;
-	}
-	lease = table_add(table, st.st_dev, st.st_ino);
+	lease = table_add(table, description->dev, description->ino);
 	if (!lease) {
-		raw_close(fd);
 		if (!table->count)
 			keeper_done(&table->keeper);
 		return reason_set(-ENOMEM, "no memory for one lease more");
 	}
 	lease->engine = engine;
-	lease->fd = fd;
-	lease->type = type;
+	lease->type = description->type;
 	lease->refs = 1;
-	lease->is_waiting = true;
-	talk_ask(table, lease);
-	talk_wait(table, lease);
-	r = lease->error;
-	if (r) {
-		r = grant_explain(fd, type, r, table->keeper.pid);
-		remove_lease(table, lease);
-		return r;
-	}
-	/* Others may read what only reads. */
-	if (type == F_WRLCK)
-		r = grant_check_shared(fd, table->keeper.pid);
-	if (!r && type == F_WRLCK)
-		r = allocate_range(fd, offset, length);
-	if (r) {
+	lease->fd = description->fd;
+	description->fd = -1;
+	r = ask_as_sole(table, lease, description->is_fresh);
+	if (!r && lease->type == F_WRLCK)
+		r = allocate_range(lease->fd, want->offset, want->length);
+	if (r && lease->phase == LEASE_LIVE)
 		lease_give_back(table, lease, talk_now());
+	else if (r)
+		remove_lease(table, lease);
+	else
+		*ret = lease;
+	return r;
+}
+
+int lease_take(struct lease_table *table, struct lease_engine *engine,
+	       const struct lease_want *want, struct lease **ret)
+{
+	struct description description;
+	struct lease *lease;
+	int r = description_look(table->pidfd, want, &description);
+
+	if (r)
 		return r;
+	lease = table_find(table, description.dev, description.ino);
+	if (!lease) {
+		r = take_first(table, engine, want, &description, ret);
+	} else {
+		r = take_again(table, lease, want, &description);
+		if (!r)
+			*ret = lease;
 	}
-	*ret = lease;
-	return 0;
+	if (description.fd >= 0)
+		raw_close(description.fd);
+	return r;
 }

@@ -7,9 +7,9 @@
 
 #include "lease_table.h"
 
-/* One lease more on this file, whose fd is the table's from then on. */
-int lease_take(struct lease_table *table, struct lease_engine *engine, int fd,
-	       int type, uint64_t offset, uint64_t length, struct lease **ret);
+/* One count more: lease_acquire(). */
+int lease_take(struct lease_table *table, struct lease_engine *engine,
+	       const struct lease_want *want, struct lease **ret);
 
 /* One count less; the last gives it back, waits, frees it. */
 int lease_give_back(struct lease_table *table, struct lease *lease,

@@ -249,10 +249,7 @@ int talk_timeout_ms(const struct lease_table *table)
 						     : -1;
 }
 
-/*
- * Each lease once, in the order they were given; one that is given again before
- * it was sent is sent once.
- */
+/* One that is given again before it was sent is sent once. */
 void talk_send_consents(struct lease_table *table)
 {
 	struct lease *lease = atomic_exchange(&table->consents, NULL), *next;

@@ -23,6 +23,8 @@ struct search {
 	int own_fd;
 	dev_t dev;
 	ino_t ino;
+	char text[64]; /* as maps shows the two */
+	int same;
 };
 
 /* A folder of /proc below another, or NULL. */
@@ -51,8 +53,8 @@ static bool is_own(const struct search *search, const char *name)
 		       (unsigned long)search->own_fd, fd) == 0;
 }
 
-/* -1: may not be looked at. */
-static int count_fds(int proc, const struct search *search, bool is_self)
+/* -1: may not be looked at. `self`: this process's entry, or NULL. */
+static int count_fds(int proc, struct search *search, struct opener *self)
 {
 	DIR *dir = open_dir(proc, "fd");
 	struct dirent *entry;
@@ -66,20 +68,30 @@ static int count_fds(int proc, const struct search *search, bool is_self)
 		    fstatat(dirfd(dir), entry->d_name, &st, 0) ||
 		    st.st_dev != search->dev || st.st_ino != search->ino)
 			continue;
-		if (!is_self || !is_own(search, entry->d_name))
-			found++;
+		if (self && is_own(search, entry->d_name)) {
+			search->same = (int)strtol(entry->d_name, NULL, 10);
+			continue;
+		}
+		if (self && found < OPENERS_NUMBERS)
+			self->numbers[found] =
+				(unsigned int)strtoul(entry->d_name, NULL, 10);
+		found++;
 	}
 	closedir(dir);
 	return found;
 }
 
-/* Device and inode of a mapping stand in fields 4 and 5 of its line. */
+/*
+ * Device and inode of a mapping stand in fields 4 and 5 of its line; only where
+ * their text is somewhere in it are the fields looked at.
+ */
 static bool is_mapping_of(const char *line, const struct search *search)
 {
 	unsigned int major, minor;
 	unsigned long ino;
 
-	return sscanf(line, "%*x-%*x %*4s %*x %x:%x %lu", &major, &minor,
+	return strstr(line, search->text) &&
+	       sscanf(line, "%*x-%*x %*4s %*x %x:%x %lu", &major, &minor,
 		      &ino) == 3 &&
 	       makedev(major, minor) == search->dev && ino == search->ino;
 }
@@ -120,11 +132,12 @@ static void read_command(int proc, struct opener *opener)
 			*c = '?';
 }
 
-static void look_at(int proc, pid_t pid, const struct search *search,
+static void look_at(int proc, pid_t pid, struct search *search,
 		    struct openers *openers)
 {
 	bool is_self = pid == getpid();
-	int fds = count_fds(proc, search, is_self);
+	struct opener found = {.pid = pid};
+	int fds = count_fds(proc, search, is_self ? &found : NULL);
 	int maps = is_self ? 0 : count_maps(proc, search);
 
 	if (fds < 0 || maps < 0)
@@ -132,19 +145,19 @@ static void look_at(int proc, pid_t pid, const struct search *search,
 	if (fds <= 0 && maps <= 0)
 		return;
 	if (openers->found < OPENERS_MAX) {
-		struct opener *opener = &openers->list[openers->found];
-
-		opener->pid = pid;
-		opener->fds = fds > 0 ? (unsigned int)fds : 0;
-		opener->maps = maps > 0 ? (unsigned int)maps : 0;
-		read_command(proc, opener);
+		found.fds = fds > 0 ? (unsigned int)fds : 0;
+		found.maps = maps > 0 ? (unsigned int)maps : 0;
+		read_command(proc, &found);
+		openers->list[openers->found] = found;
 	}
 	openers->found++;
 }
 
-int openers_find(int fd, pid_t except, struct openers *ret)
+int openers_find(int fd, pid_t except, enum openers_whom whom,
+		 struct openers *ret)
 {
-	struct search search = {.own_fd = fd};
+	struct search search = {.own_fd = fd, .same = -1};
+	pid_t skipped = whom == OPENERS_OTHERS ? getpid() : 0;
 	struct openers openers = {0};
 	int saved_errno = errno;
 	struct dirent *entry;
@@ -159,6 +172,8 @@ int openers_find(int fd, pid_t except, struct openers *ret)
 	}
 	search.dev = st.st_dev;
 	search.ino = st.st_ino;
+	snprintf(search.text, sizeof(search.text), " %02x:%02x %lu ",
+		 major(st.st_dev), minor(st.st_dev), (unsigned long)st.st_ino);
 	while ((entry = readdir(dir))) {
 		pid_t pid;
 		int proc;
@@ -166,7 +181,7 @@ int openers_find(int fd, pid_t except, struct openers *ret)
 		if (!is_number(entry->d_name))
 			continue;
 		pid = (pid_t)strtol(entry->d_name, NULL, 10);
-		if (pid == except)
+		if (pid == except || pid == skipped)
 			continue;
 		proc = raw_open(dirfd(dir), entry->d_name,
 				O_PATH | O_DIRECTORY);
@@ -176,28 +191,49 @@ int openers_find(int fd, pid_t except, struct openers *ret)
 		raw_close(proc);
 	}
 	closedir(dir);
+	openers.same = search.same;
 	*ret = openers;
 	errno = saved_errno;
 	return 0;
+}
+
+static void write_self(const struct openers *openers, const struct opener *self,
+		       FILE *out)
+{
+	unsigned int listed =
+		self->fds < OPENERS_NUMBERS ? self->fds : OPENERS_NUMBERS;
+
+	fprintf(out, "this program (descriptor%s ", self->fds > 1 ? "s" : "");
+	for (unsigned int i = 0; i < listed; i++)
+		fprintf(out, "%s%u", i ? ", " : "", self->numbers[i]);
+	fputs(self->fds > listed ? ", ..." : "", out);
+	if (openers->same >= 0)
+		fprintf(out, " beside %d", openers->same);
+	fputs(")", out);
 }
 
 char *openers_names(const struct openers *openers, char *text, size_t size)
 {
 	unsigned int listed =
 		openers->found < OPENERS_MAX ? openers->found : OPENERS_MAX;
-	size_t used = 0;
+	FILE *out = fmemopen(text, size, "w");
 
 	text[0] = '\0';
-	for (unsigned int i = 0; i < listed && used < size; i++) {
+	if (!out)
+		return text;
+	for (unsigned int i = 0; i < listed; i++) {
 		const struct opener *opener = &openers->list[i];
 
-		used += (size_t)snprintf(text + used, size - used,
-					 "%s%d (%s%s)", i ? ", " : "",
-					 opener->pid, opener->command,
-					 opener->maps ? ", mapped" : "");
+		fputs(i ? ", " : "", out);
+		if (opener->pid == getpid())
+			write_self(openers, opener, out);
+		else
+			fprintf(out, "%d (%s%s)", opener->pid, opener->command,
+				opener->maps ? ", mapped" : "");
 	}
-	if (openers->found > listed && used < size)
-		snprintf(text + used, size - used, " and %u more",
-			 openers->found - listed);
+	if (openers->found > listed)
+		fprintf(out, " and %u more", openers->found - listed);
+	fclose(out);
+	text[size - 1] = '\0';
 	return text;
 }

@@ -117,12 +117,9 @@ static bool others_have_it(const struct lease_table *table,
 {
 	struct openers openers;
 
-	if (openers_find(lease->fd, table->keeper.pid, &openers))
-		return true;
-	for (unsigned int i = 0; i < openers.found && i < OPENERS_MAX; i++)
-		if (openers.list[i].pid != table->own.pid)
-			return true;
-	return openers.found > OPENERS_MAX;
+	return openers_find(lease->fd, table->keeper.pid, OPENERS_OTHERS,
+			    &openers) ||
+	       openers.found;
 }
 
 bool own_locks_drop(const struct lease_table *table, const struct lease *lease)

@@ -34,6 +34,12 @@ static inline int raw_stat(int fd, struct stat *ret)
 	return (int)syscall(SYS_fstat, fd, ret);
 }
 
+static inline int raw_stat_at(int dir, const char *path, struct stat *ret,
+			      int flags)
+{
+	return (int)syscall(SYS_newfstatat, dir, path, ret, flags);
+}
+
 static inline ssize_t raw_read(int fd, void *buffer, size_t size)
 {
 	return syscall(SYS_read, fd, buffer, size);

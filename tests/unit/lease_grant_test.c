@@ -152,7 +152,7 @@ static void explain__names_ourselves(void **state)
 	same = dup(file.fd);
 	other = open(file.path, O_RDONLY | O_CLOEXEC);
 	assert_int_equal(grant_explain(file.fd, F_WRLCK, -EAGAIN, 0), -EBUSY);
-	snprintf(name, sizeof(name), "%d (", getpid());
+	snprintf(name, sizeof(name), "descriptor %d beside ", other);
 	check_says(name);
 	close(other);
 	/* a dup of it is no other opener */

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Mappings are made anew from another description: what each had stays, no
+ * store of a running thread is lost, what cannot be carried over is refused.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lease_file.h"
+#include "mapping.h"
+#include "reason.h"
+#include "remap.h"
+#include "unit.h"
+
+#define PAGES	      16UL
+#define THREADS	      3
+#define ROUNDS	      60
+#define GUARD_INSTALL 102 /* Linux 6.15: MADV_GUARD_INSTALL */
+#define SYS_MSEAL     462 /* Linux 6.10 */
+
+static struct file file;
+
+static int setup(void **state)
+{
+	(void)state;
+	file_make(&file, PAGES * PAGE);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	file_remove(&file);
+	return 0;
+}
+
+/* From a descriptor that is closed then. */
+static char *map_closed(size_t pages, int protection, int flags, off_t page)
+{
+	int mode = flags & MAP_PRIVATE ? O_RDONLY : O_RDWR;
+	int fd = open(file.path, mode | O_CLOEXEC);
+	void *addr = mmap(NULL, pages * PAGE, protection, flags, fd,
+			  page * (off_t)PAGE);
+
+	assert_true(fd >= 0);
+	assert_ptr_not_equal(addr, MAP_FAILED);
+	close(fd);
+	return addr;
+}
+
+static void remap(int fd)
+{
+	int r = remap_file(fd);
+
+	if (r)
+		fail_msg("%d: %s", r, reason_text());
+}
+
+/* The kernel's own word for it: a write lease is granted. */
+static bool is_sole(int fd)
+{
+	if (fcntl(fd, F_SETLEASE, F_WRLCK))
+		return false;
+	fcntl(fd, F_SETLEASE, F_UNLCK);
+	return true;
+}
+
+static void remap__leaves_one_description(void **state)
+{
+	char *first = map_closed(4, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *second = map_closed(2, PROT_READ, MAP_SHARED, 3);
+
+	(void)state;
+	strcpy(first + 3 * PAGE, "both see it");
+	assert_false(is_sole(file.fd));
+	remap(file.fd);
+	assert_true(is_sole(file.fd));
+	assert_string_equal(second, "both see it");
+	strcpy(first + 3 * PAGE, "still");
+	assert_string_equal(second, "still");
+	munmap(first, 4 * PAGE);
+	munmap(second, 2 * PAGE);
+}
+
+static void remap__leaves_private_mappings_alone(void **state)
+{
+	char *addr = map_closed(1, PROT_READ | PROT_WRITE, MAP_PRIVATE, 0);
+
+	(void)state;
+	strcpy(addr, "mine");
+	remap(file.fd);
+	assert_string_equal(addr, "mine");
+	assert_false(is_sole(file.fd));
+	munmap(addr, PAGE);
+	assert_true(is_sole(file.fd));
+}
+
+struct seen {
+	struct mapping_state *states;
+	size_t count;
+};
+
+static struct seen see(void)
+{
+	struct seen seen;
+	struct stat st;
+
+	assert_int_equal(fstat(file.fd, &st), 0);
+	assert_int_equal(
+		mapping_all(st.st_dev, st.st_ino, &seen.states, &seen.count),
+		0);
+	return seen;
+}
+
+/* "sd" says that a mapping is new. */
+static void forget_dirty(struct mapping_state *state)
+{
+	char *at = strstr(state->flags, "sd ");
+
+	if (at)
+		memmove(at, at + 3, strlen(at + 3) + 1);
+}
+
+static void check_same(const struct seen *before, const struct seen *after)
+{
+	assert_int_equal(before->count, after->count);
+	for (size_t i = 0; i < before->count; i++) {
+		struct mapping_state *a = &before->states[i],
+				     *b = &after->states[i];
+
+		assert_int_equal(a->mapping.start, b->mapping.start);
+		assert_int_equal(a->mapping.end, b->mapping.end);
+		assert_int_equal(a->mapping.offset, b->mapping.offset);
+		assert_int_equal(a->mapping.protection, b->mapping.protection);
+		assert_int_equal(a->key, b->key);
+		forget_dirty(a);
+		forget_dirty(b);
+		assert_string_equal(a->flags, b->flags);
+	}
+}
+
+/* Each beside a page of another kind, so that none of them merge. */
+static void remap__keeps_what_each_mapping_had(void **state)
+{
+	static const int advices[] = {MADV_DONTFORK,   MADV_DONTDUMP,
+				      MADV_SEQUENTIAL, MADV_RANDOM,
+				      MADV_HUGEPAGE,   MADV_NOHUGEPAGE};
+	int key = (int)syscall(SYS_pkey_alloc, 0, 0);
+	struct seen before, after;
+	char *addr;
+
+	(void)state;
+	addr = map_closed(PAGES, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_NORESERVE, 0);
+	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
+		madvise(addr + i * PAGE, PAGE, advices[i]);
+	assert_int_equal(mprotect(addr + 7 * PAGE, PAGE, PROT_NONE), 0);
+	assert_int_equal(mprotect(addr + 8 * PAGE, PAGE, PROT_READ), 0);
+	assert_int_equal(mprotect(addr + 9 * PAGE, PAGE, PROT_READ | PROT_EXEC),
+			 0);
+	assert_int_equal(mlock(addr + 10 * PAGE, PAGE), 0);
+	assert_int_equal(mlock2(addr + 11 * PAGE, PAGE, MLOCK_ONFAULT), 0);
+	if (key > 0)
+		assert_int_equal(syscall(SYS_pkey_mprotect, addr + 12 * PAGE,
+					 PAGE, PROT_READ, key),
+				 0);
+	before = see();
+	assert_true(before.count >= 11);
+	remap(file.fd);
+	after = see();
+	check_same(&before, &after);
+	assert_true(is_sole(file.fd));
+	free(before.states);
+	free(after.states);
+	munmap(addr, PAGES * PAGE);
+	if (key > 0)
+		syscall(SYS_pkey_free, key);
+}
+
+/* DAX knows it; on a page cache there are no such mappings. */
+static void remap__keeps_map_sync(void **state)
+{
+	int flags = MAP_SHARED_VALIDATE | MAP_SYNC;
+	struct seen before, after;
+	void *addr;
+	int fd;
+
+	(void)state;
+	fd = open(file.path, O_RDWR | O_CLOEXEC);
+	addr = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, flags, fd, 0);
+	close(fd);
+	if (!getenv("DAXMR_TEST_DAX_DIR")) {
+		assert_ptr_equal(addr, MAP_FAILED);
+		return;
+	}
+	assert_ptr_not_equal(addr, MAP_FAILED);
+	before = see();
+	assert_int_equal(before.count, 1);
+	assert_true(mapping_has(before.states, "sf"));
+	remap(file.fd);
+	after = see();
+	check_same(&before, &after);
+	assert_true(is_sole(file.fd));
+	free(before.states);
+	free(after.states);
+	munmap(addr, PAGE);
+}
+
+static char *arena;
+static atomic_bool is_over;
+static uint64_t stored[THREADS];
+
+/* Each word is this thread's alone: who finds another value lost a store. */
+static void *store(void *arg)
+{
+	size_t which = (size_t)(uintptr_t)arg;
+	uint64_t value = 0;
+
+	while (!atomic_load(&is_over)) {
+		value++;
+		for (size_t page = 0; page < PAGES; page++) {
+			volatile uint64_t *word =
+				(uint64_t *)(arena + page * PAGE) + which;
+
+			if (*word != value - 1)
+				return (void *)1;
+			*word = value;
+		}
+	}
+	stored[which] = value;
+	return NULL;
+}
+
+static void remap__threads_lose_no_store(void **state)
+{
+	int other = open(file.path, O_RDWR | O_CLOEXEC);
+	pthread_t threads[THREADS];
+	uint64_t *bytes = malloc(PAGES * PAGE);
+
+	(void)state;
+	arena = map_closed(PAGES, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	atomic_store(&is_over, false);
+	for (uintptr_t i = 0; i < THREADS; i++)
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, store, (void *)i), 0);
+	for (int i = 0; i < ROUNDS; i++)
+		remap(i % 2 ? other : file.fd);
+	atomic_store(&is_over, true);
+	for (int i = 0; i < THREADS; i++) {
+		void *lost;
+
+		pthread_join(threads[i], &lost);
+		assert_null(lost);
+		assert_true(stored[i] > 0);
+	}
+	assert_int_equal(pread(file.fd, bytes, PAGES * PAGE, 0), PAGES * PAGE);
+	for (size_t page = 0; page < PAGES; page++)
+		for (size_t i = 0; i < THREADS; i++)
+			assert_int_equal(bytes[page * PAGE / 8 + i], stored[i]);
+	close(other);
+	free(bytes);
+	munmap(arena, PAGES * PAGE);
+}
+
+/* One mapping that comes and goes, always at a place that is its own. */
+static void *come_and_go(void *arg)
+{
+	int nothing = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+
+	while (!atomic_load(&is_over)) {
+		int fd = open(file.path, O_RDWR | O_CLOEXEC);
+
+		if (mmap(arg, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) !=
+			    arg ||
+		    mmap(arg, PAGE, PROT_NONE, nothing, -1, 0) != arg)
+			return arg;
+		close(fd);
+	}
+	return NULL;
+}
+
+static void remap__others_come_and_go(void **state)
+{
+	char *addr = map_closed(PAGES, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *slot = map_closed(1, PROT_READ, MAP_SHARED, 0);
+	pthread_t thread;
+	void *failed;
+
+	(void)state;
+	atomic_store(&is_over, false);
+	assert_int_equal(pthread_create(&thread, NULL, come_and_go, slot), 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		int r = remap_file(file.fd);
+
+		if (r && r != -EBUSY)
+			fail_msg("%d: %s", r, reason_text());
+		addr[i % 16 * (int)PAGE] = (char)i;
+	}
+	atomic_store(&is_over, true);
+	pthread_join(thread, &failed);
+	assert_null(failed);
+	munmap(slot, PAGE);
+	remap(file.fd);
+	assert_true(is_sole(file.fd));
+	munmap(addr, PAGES * PAGE);
+}
+
+static void check_refused(int fd, int error, const char *text)
+{
+	struct seen before = see(), after;
+
+	assert_int_equal(remap_file(fd), error);
+	assert_non_null(strstr(reason_text(), text));
+	after = see();
+	check_same(&before, &after);
+	free(before.states);
+	free(after.states);
+}
+
+/* A second mapping that would do stays on its description too. */
+static void remap__refusal_changes_nothing(void **state)
+{
+	char *first = map_closed(1, PROT_READ, MAP_SHARED, 0);
+	char *second = map_closed(1, PROT_READ | PROT_WRITE, MAP_SHARED, 1);
+	int fd = open(file.path, O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	check_refused(fd, -EACCES, "cannot be made anew");
+	close(file.fd);
+	assert_false(is_sole(fd));
+	munmap(second, PAGE);
+	close(fd);
+	file.fd = open(file.path, O_RDWR | O_CLOEXEC);
+	assert_false(is_sole(file.fd));
+	munmap(first, PAGE);
+	assert_true(is_sole(file.fd));
+}
+
+static void remap__sealed_is_refused(void **state)
+{
+	char *addr = map_closed(1, PROT_READ, MAP_SHARED, 0);
+	bool is_sealed = !syscall(SYS_MSEAL, addr, PAGE, 0UL);
+
+	(void)state;
+	/* stays for the life of the process; the file is its own */
+	if (is_sealed)
+		check_refused(file.fd, -EOPNOTSUPP, "mseal");
+	else
+		assert_int_equal(errno, ENOSYS);
+}
+
+static void remap__guard_pages_are_refused(void **state)
+{
+	char *addr = map_closed(2, PROT_READ, MAP_SHARED, 0);
+
+	(void)state;
+	if (!madvise(addr + PAGE, PAGE, GUARD_INSTALL))
+		check_refused(file.fd, -EOPNOTSUPP, "guard");
+	else
+		assert_int_equal(errno, EINVAL);
+	munmap(addr, 2 * PAGE);
+}
+
+/* Only memory of tmpfs can be registered, not files of ext4 and xfs. */
+static void remap__userfaultfd_is_refused(void **state)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register range = {
+		.range.len = PAGE,
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int uffd =
+		(int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	int fd = memfd_create("lease-test", MFD_CLOEXEC), before = file.fd;
+	void *addr;
+
+	(void)state;
+	assert_true(uffd >= 0 && fd >= 0);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	addr = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	range.range.start = (uintptr_t)addr;
+	assert_int_equal(ioctl(uffd, UFFDIO_API, &api), 0);
+	assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &range), 0);
+	file.fd = fd;
+	check_refused(fd, -EOPNOTSUPP, "userfaultfd");
+	file.fd = before;
+	close(uffd);
+	remap(fd);
+	munmap(addr, PAGE);
+	close(fd);
+}
+
+static void mapping__is_found_by_address(void **state)
+{
+	char *addr = map_closed(2, PROT_READ, MAP_SHARED, 3);
+	char name[MAPPING_NAME_MAX], *full = realpath(file.path, NULL);
+	struct mapping mapping;
+
+	(void)state;
+	assert_int_equal(mapping_at((uintptr_t)addr + PAGE, &mapping, name), 0);
+	assert_int_equal(mapping.start, (uintptr_t)addr);
+	assert_int_equal(mapping.end, (uintptr_t)addr + 2 * PAGE);
+	assert_int_equal(mapping.offset, 3 * PAGE);
+	assert_int_equal(mapping.protection, PROT_READ);
+	assert_true(mapping.is_shared);
+	assert_string_equal(name, full);
+	munmap(addr, 2 * PAGE);
+	assert_int_equal(mapping_at((uintptr_t)addr, &mapping, name), -EFAULT);
+	free(full);
+}
+
+/* One after the other at the same address, which /proc remembers. */
+static void mapping__may_write_as_its_description(void **state)
+{
+	static const int modes[] = {O_RDWR, O_RDONLY, O_RDWR};
+	char *addr = map_closed(1, PROT_READ, MAP_SHARED, 0);
+	struct seen seen;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		int fd = open(file.path, modes[i] | O_CLOEXEC);
+
+		assert_ptr_equal(mmap(addr, PAGE, PROT_READ,
+				      MAP_SHARED | MAP_FIXED, fd, 0),
+				 addr);
+		close(fd);
+		assert_int_equal(mapping_may_write((uintptr_t)addr),
+				 modes[i] == O_RDWR);
+		seen = see();
+		assert_int_equal(seen.count, 1);
+		assert_int_equal(mapping_has(seen.states, "mw"),
+				 modes[i] == O_RDWR);
+		free(seen.states);
+	}
+	munmap(addr, PAGE);
+}
+
+#define remap_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		remap_test(remap__leaves_one_description),
+		remap_test(remap__leaves_private_mappings_alone),
+		remap_test(remap__keeps_what_each_mapping_had),
+		remap_test(remap__keeps_map_sync),
+		remap_test(remap__threads_lose_no_store),
+		remap_test(remap__others_come_and_go),
+		remap_test(remap__refusal_changes_nothing),
+		remap_test(remap__sealed_is_refused),
+		remap_test(remap__guard_pages_are_refused),
+		remap_test(remap__userfaultfd_is_refused),
+		remap_test(mapping__is_found_by_address),
+		remap_test(mapping__may_write_as_its_description),
+	};
+
+	if (file_cannot_lease())
+		return 77;
+	return cmocka_run_group_tests_name("lease remap", tests, NULL, NULL);
+}
