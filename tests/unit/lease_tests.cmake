@@ -42,3 +42,8 @@ target_link_options(unit-lease-flush-trouble PRIVATE -Wl,--wrap=fstat,--wrap=pwr
 
 add_executable(flush_bench ${PROJECT_SOURCE_DIR}/tests/bench/flush.c)
 target_link_libraries(flush_bench PRIVATE daxmr-flush)
+
+add_executable(unit-lease-merge ${CMAKE_CURRENT_LIST_DIR}/lease_merge_test.c)
+target_link_libraries(unit-lease-merge PRIVATE unit-lease-file daxmr-flush)
+add_test(NAME unit-lease-merge COMMAND unit-lease-merge)
+set_tests_properties(unit-lease-merge PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Merging a file and its shadow: merge.h. */
+#include <errno.h>
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "extent_page.h"
+#include "fault.h"
+#include "flush_file.h"
+#include "merge.h"
+#include "reason.h"
+
+#define BLOCK EXTENT_BLOCK
+#define WORDS (BLOCK / sizeof(uint64_t))
+
+struct merge {
+	struct flush_file file;
+	struct extent extent;
+	_Atomic uint64_t *shadow;
+	enum merge_policy policy;
+	struct merge_counts counts;
+	/* In memory before each access that may fail: fault.h. */
+	uint64_t next;
+	uint64_t end;
+	alignas(64) uint64_t theirs[WORDS];
+	uint64_t ours[WORDS];
+};
+
+static int map_shadow(struct merge *merge, int fd)
+{
+	void *shadow;
+	struct stat st;
+	int r = extent_seal(fd);
+
+	if (!r && fstat(fd, &st))
+		r = -errno;
+	if (!r && (uint64_t)st.st_size < merge->extent.length)
+		r = -EPROTO;
+	if (r)
+		return r;
+	shadow = mmap(NULL, merge->extent.length, PROT_READ | PROT_WRITE,
+		      MAP_SHARED, fd, 0);
+	if (shadow == MAP_FAILED)
+		return -errno;
+	merge->shadow = shadow;
+	return 0;
+}
+
+int merge_open(int file_fd, int shadow_fd, int page_fd,
+	       enum merge_policy policy, struct merge **ret)
+{
+	struct merge *merge = aligned_alloc(64, sizeof(*merge));
+	int r;
+
+	if (!merge)
+		return reason_set(-ENOMEM, "no memory to merge a region");
+	memset(merge, 0, sizeof(*merge));
+	merge->policy = policy;
+	r = fault_init();
+	if (r)
+		reason_set(r, "SIGBUS cannot be handled: %s",
+			   strerrordesc_np(-r));
+	if (!r)
+		r = extent_map(page_fd, &merge->extent);
+	if (!r) {
+		r = map_shadow(merge, shadow_fd);
+		if (r)
+			reason_set(r,
+				   "a region's shadow cannot be mapped to "
+				   "merge it: %s",
+				   strerrordesc_np(-r));
+	}
+	if (!r)
+		r = flush_file_open(&merge->file, file_fd, merge->extent.offset,
+				    merge->extent.length);
+	if (r) {
+		merge_close(merge);
+		return r;
+	}
+	*ret = merge;
+	return 0;
+}
+
+void merge_close(struct merge *merge)
+{
+	flush_file_close(&merge->file);
+	if (merge->shadow)
+		munmap((void *)merge->shadow, merge->extent.length);
+	if (merge->extent.page)
+		extent_unmap(&merge->extent);
+	free(merge);
+}
+
+struct merge_counts merge_counts(const struct merge *merge)
+{
+	return merge->counts;
+}
+
+/* Two copies, which stand still. */
+static void take_both(struct merge *merge)
+{
+	uint64_t at = merge->next * BLOCK;
+	size_t length = flush_file_has(&merge->file, at, BLOCK);
+	const _Atomic uint64_t *shadow = merge->shadow + merge->next * WORDS;
+
+	memcpy(merge->theirs, merge->file.bytes + at, length);
+	memset((char *)merge->theirs + length, 0, BLOCK - length);
+	for (unsigned int i = 0; i < WORDS; i++)
+		merge->ours[i] =
+			atomic_load_explicit(&shadow[i], memory_order_relaxed);
+}
+
+static void put_theirs(struct merge *merge)
+{
+	_Atomic uint64_t *shadow = merge->shadow + merge->next * WORDS;
+
+	for (unsigned int i = 0; i < WORDS; i++) {
+		uint64_t word = merge->ours[i];
+
+		if (word != merge->theirs[i])
+			atomic_compare_exchange_strong(&shadow[i], &word,
+						       merge->theirs[i]);
+	}
+}
+
+static void merge_block(struct merge *merge)
+{
+	_Atomic uint64_t *digest = &merge->extent.digests[merge->next];
+	uint64_t base = atomic_load_explicit(digest, memory_order_relaxed);
+	uint64_t theirs;
+
+	take_both(merge);
+	theirs = extent_digest(&merge->extent, merge->theirs);
+	if (base == theirs)
+		return;
+	if (memcmp(merge->ours, merge->theirs, BLOCK) != 0) {
+		bool is_ours = !base || extent_digest(&merge->extent,
+						      merge->ours) != base;
+
+		merge->counts.theirs += !is_ours;
+		merge->counts.conflicts += is_ours;
+		if (!is_ours || merge->policy == MERGE_THEIRS)
+			put_theirs(merge);
+	}
+	atomic_store_explicit(digest, theirs, memory_order_relaxed);
+}
+
+static void merge_blocks(void *arg)
+{
+	struct merge *merge = arg;
+
+	for (; merge->next < merge->end; merge->next++) {
+		atomic_signal_fence(memory_order_seq_cst);
+		if (extent_is_filled(&merge->extent, merge->next))
+			merge_block(merge);
+	}
+}
+
+int merge_piece(struct merge *merge)
+{
+	int r;
+
+	if (merge->next == merge->extent.blocks)
+		merge->next = 0;
+	if (merge->next == 0)
+		merge->counts = (struct merge_counts){0};
+	r = flush_file_look(&merge->file);
+	if (r)
+		return r;
+	merge->end = merge->next + MERGE_PIECE / BLOCK;
+	if (merge->end > merge->extent.blocks)
+		merge->end = merge->extent.blocks;
+	while (!fault_try(merge_blocks, merge)) {
+		merge->counts.failed++;
+		merge->next++;
+	}
+	if (merge->next < merge->extent.blocks)
+		return 1;
+	return merge->counts.failed ? -EIO : 0;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What others did to a file and what happened in its shadow meanwhile become
+ * one, block by block. For the keeper alone, after it took the lease back.
+ *
+ * The digest of a block (extent_page.h) is that of the bytes both sides had
+ * last in common, their base:
+ *
+ *   file     shadow    what is done
+ *   = base   any       nothing: what we changed is the next flush's
+ *   changed  = base    theirs go into the shadow
+ *   changed  changed   the same on both sides: nothing. Else a conflict:
+ *                      `ours`: the shadow stays, and the next flush writes it
+ *                      over theirs; `theirs`: they go into the shadow
+ *
+ * Into the shadow means word by word (8 bytes), each by a compare-and-swap
+ * against the word that we read: a store or an RDMA write that comes meanwhile
+ * wins, and is not lost. Words that are equal are not written.
+ *
+ * Afterwards the base is what stands in the file. A block without a digest (a
+ * keeper died while it wrote it) counts as changed on both sides. What is
+ * beyond the end of the file counts as zeroes.
+ *
+ * The shadow is mapped for writing from open to close: the caller does not look
+ * for its seal (F_SEAL_WRITE) meanwhile. Not thread-safe.
+ */
+#ifndef DAXMR_LEASE_MERGE_H
+#define DAXMR_LEASE_MERGE_H
+
+#include <stdint.h>
+
+#define MERGE_PIECE (1UL << 20) /* looked at by one call, at most */
+
+enum merge_policy {
+	MERGE_OURS,
+	MERGE_THEIRS
+};
+
+struct merge_counts {
+	uint64_t theirs;    /* blocks that only others changed */
+	uint64_t conflicts; /* that both did, not alike */
+	uint64_t failed;    /* that could not be read: tried in the next pass */
+};
+
+struct merge;
+
+/* As flush_open(). */
+int merge_open(int file_fd, int shadow_fd, int page_fd,
+	       enum merge_policy policy, struct merge **ret);
+
+/*
+ * One piece. > 0: there is more. 0: all blocks are merged. -EIO: all but those
+ * that could not be read. The next call begins from the start.
+ */
+int merge_piece(struct merge *merge);
+
+/* Of the pass that ended last, or is under way. */
+struct merge_counts merge_counts(const struct merge *merge);
+
+void merge_close(struct merge *merge);
+
+#endif
