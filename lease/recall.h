@@ -4,17 +4,19 @@
  * actions that the caller supplies. No descriptor, no thread, no system call
  * in here.
  *
- *            granted                    break heard, release asked
+ *            granted            break heard, own open, release asked
  *   FREE ------------> HELD ------------------------------------> BREAKING
- *    ^                 ^  |                                       ^ |  |  |
- *    |                 |  | revoked unheard                       | |  |  |
- *    |          merged |  +------------------> LOST <-------------|-+  |  |
- *    |                 |                       |  ^     unlocked:   |  |  |
- *    |                 |               retaken |  | revoked EAGAIN  |  |  |
- *    |                 |                       v  |                 |  |  |
+ *    ^                 ^ ||                                       ^ |  |  |
+ *    |                 | || revoked unheard                       | |  |  |
+ *    |                 | |+------------------> LOST <-------------|-+  |  |
+ *    |          merged | |                     |  ^     unlocked:   |  |  |
+ *    |                 | | changed             |  |     revoked     |  |  |
+ *    |                 | | unannounced retaken |  | revoked         |  |  |
+ *    |                 | v                     v  |                 |  |  |
  *    |                 +-------------------- MERGING ---------------+  |  |
  *    |                                         ^      break heard,     |  |
- *    |                                 retaken |     release asked     |  |
+ *    |                                 retaken |      own open,        |  |
+ *    |                                         |      release asked    |  |
  *    |                                         |                       |  |
  *    |                                      YIELDED <------------------+  |
  *    |                                         |       unlocked: 0        |
@@ -26,16 +28,18 @@
  * What each state owns:
  *   FREE      nothing.
  *   HELD      the lease. Nobody else has the file open. Reading and writing it
- *             is ours.
+ *             is ours. What the owner changed himself is settled and what
+ *             differs is flushed on demand, both without leaving the state.
  *   BREAKING  the lease, until the kernel's time is up: somebody waits, or the
  *             owner wants it back. The consent is asked for, the merge that was
  *             interrupted ended, what differs flushed, the lease unlocked; all
- *             within break_ns of hearing the break. What isn't written by then
+ *             within break_ns of hearing the break, and where writing fails
+ *             within retry_ns of the first error. What isn't written by then
  *             stays unwritten: the lease is given back before the kernel takes
- *             it.
+ *             it, and nobody waits for a disk that is full.
  *   YIELDED   no lease, but it was ours until we gave it back: what was written
  *             was seen by whoever opened. Tried again with growing pauses.
- *   MERGING   the lease, and a file that others have had.
+ *   MERGING   the lease, and a file that others have had or changed.
  *   LOST      no lease: the kernel took it. Tried again as in YIELDED; nothing
  *             may be written to the file before.
  *
@@ -45,6 +49,12 @@
  * is broken. Each attempt that fails doubles the pause to the next; the news
  * that an opener went brings the next one forward, to pause_min_ns after the
  * last.
+ *
+ * Own opens: an open by the program itself breaks the lease as anybody's does.
+ * It is announced, and the lease handed back before it: without a consent, and
+ * without a pause after it. The lease is left alone until the last of those
+ * that are at it at the same time is through. A real break meanwhile is served
+ * as ever: who comes first opens BREAKING, the other finds it open.
  *
  * Not thread-safe: a recall belongs to one thread. Actions are called from
  * recall_run() and the events below, and must not call back into the recall.
@@ -70,8 +80,11 @@ enum recall_cause {
 	RECALL_GRANTED,
 	RECALL_BREAK_HEARD,
 	RECALL_RELEASE_ASKED,
+	RECALL_OWN_OPEN,    /* the program opens the file once more */
+	RECALL_CHANGED,	    /* not by the program, as far as it said */
 	RECALL_FLUSHED,	    /* all of it, and unlocked */
-	RECALL_OUT_OF_TIME, /* unlocked, not all of it flushed */
+	RECALL_OUT_OF_TIME, /* unlocked, not all of it flushed: error */
+	RECALL_WRITTEN,	    /* all of it, HELD goes on */
 	RECALL_REVOKED,	    /* the kernel took the lease */
 	RECALL_RETAKEN,
 	RECALL_MERGED,
@@ -79,6 +92,7 @@ enum recall_cause {
 	RECALL_FLUSH_FAILED, /* the state stays, it is tried again */
 	RECALL_MERGE_FAILED, /* the same */
 	RECALL_TAKE_FAILED,  /* the same; never for -EAGAIN: others have it */
+	RECALL_UNWATCHED,    /* changes that are not announced go unseen */
 	RECALL_CAUSES
 };
 
@@ -109,6 +123,9 @@ struct recall_actions {
 	int (*flush)(void *arg);
 	/* What others did and what we have become one. (NULL) */
 	int (*merge)(void *arg);
+	/* The next piece is a pass's first: what was looked at has changed. */
+	void (*restart_flush)(void *arg); /* (NULL) */
+	void (*restart_merge)(void *arg); /* (NULL) */
 	/* Would anything be lost if it were dropped now? (NULL: no) */
 	bool (*has_unwritten)(void *arg);
 	/* Asks for the consent; recall_consent() or the deadline. (NULL) */
@@ -119,6 +136,7 @@ struct recall_actions {
 struct recall_policy {
 	int64_t consent_ns; /* how long a consent is waited for; 0: not asked */
 	int64_t break_ns;   /* from the break to the unlock, at most */
+	int64_t retry_ns;   /* of that after the first error, at most */
 	int64_t pause_min_ns;
 	int64_t pause_max_ns;
 };
@@ -126,9 +144,10 @@ struct recall_policy {
 #define RECALL_NEVER	 INT64_MAX
 #define RECALL_PAUSE_MIN (10 * 1000000LL)
 #define RECALL_PAUSE_MAX (1000 * 1000000LL)
+#define RECALL_RETRY	 (1000 * 1000000LL)
 
 struct recall {
-	const struct recall_actions *actions;
+	const struct recall_actions *actions; /* may be exchanged */
 	void *arg;
 	struct recall_policy policy;
 
@@ -137,16 +156,23 @@ struct recall {
 	uint64_t breaks;
 	uint64_t refused; /* transitions that the table does not have */
 
-	bool must_merge; /* others had the file since the last merge */
+	bool must_merge;	/* others had the file since the last merge */
+	bool must_settle;	/* HELD: the owner changed it */
+	bool must_flush;	/* HELD: on demand */
+	bool is_broken;		/* by others, since it was last held */
+	unsigned int own_opens; /* that the program is at */
 	bool has_consent;
 	bool is_releasing;
 	int64_t consent_deadline_ns;
-	int64_t break_deadline_ns;
+	int64_t break_deadline_ns; /* RECALL_NEVER: nobody waits */
+	int64_t give_up_ns;	   /* a retry_ns after the first error */
 	int64_t release_deadline_ns;
 
+	int64_t taken_ns; /* when it was last granted or retaken */
 	int64_t pause_ns; /* after a yield */
 	int64_t retry_pause_ns;
 	int64_t retry_ns; /* when to take or to try a piece again */
+	int64_t leave_ns; /* until then it is not taken again */
 	int64_t tried_ns; /* when it was last tried to take it */
 	int last_error;	  /* of the last piece or attempt */
 };
@@ -172,6 +198,15 @@ void recall_consent(struct recall *recall);
 void recall_opener_gone(struct recall *recall);
 /* A break may have gone unheard: looks by check(). */
 void recall_look(struct recall *recall);
+/* The program is about to open the file; has been through with that. */
+void recall_own_begin(struct recall *recall);
+void recall_own_end(struct recall *recall);
+/* Somebody else changed it under the lease. */
+void recall_changed(struct recall *recall);
+/* The owner changed it, or a part of it is to be looked after from now on. */
+void recall_settle(struct recall *recall);
+/* What differs goes to the file as soon as it is ours, which it stays. */
+void recall_flush_now(struct recall *recall);
 /* The owner wants it back, at the deadline whatever is unwritten. */
 void recall_release(struct recall *recall, int64_t deadline_ns);
 

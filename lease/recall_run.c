@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What is due in each state: recall_run() of recall.h.
+ */
+#include <errno.h>
+#include <stddef.h>
+
+#include "recall_steps.h"
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The next attempt comes later than the last one did. */
+static void back_off(struct recall *recall)
+{
+	recall->retry_ns = recall_now(recall) + recall->retry_pause_ns;
+	recall->retry_pause_ns = earlier(2 * recall->retry_pause_ns,
+					 recall->policy.pause_max_ns);
+}
+
+/* Each error is told once, not at each attempt. */
+static void failed(struct recall *recall, enum recall_cause cause, int error)
+{
+	if (error != recall->last_error)
+		recall_tell(recall, recall->state, cause, error,
+			    recall_now(recall));
+	recall->last_error = error;
+	if (recall->state == RECALL_BREAKING)
+		recall->give_up_ns =
+			earlier(recall->give_up_ns,
+				recall_now(recall) + recall->policy.retry_ns);
+	back_off(recall);
+}
+
+/*
+ * Of a merge or a flush, which may be left out. As the actions, 0: nothing is
+ * left to do.
+ */
+static int piece(struct recall *recall, int (*action)(void *arg),
+		 enum recall_cause failure)
+{
+	int r = action ? action(recall->arg) : 0;
+
+	if (r < 0)
+		failed(recall, failure, r);
+	return r;
+}
+
+/* The merge that was interrupted, then, before the lease goes, the flush. */
+static int write_piece(struct recall *recall)
+{
+	int r;
+
+	if (recall->must_merge) {
+		r = piece(recall, recall->actions->merge, RECALL_MERGE_FAILED);
+		if (r)
+			return r;
+		recall->must_merge = false;
+	}
+	if (recall->state != RECALL_BREAKING)
+		return 0;
+	return piece(recall, recall->actions->flush, RECALL_FLUSH_FAILED);
+}
+
+/* Is there anything that a piece would write? */
+static bool writes(const struct recall *recall)
+{
+	return recall->actions->flush ||
+	       (recall->actions->merge && recall->must_merge);
+}
+
+static void hand_back(struct recall *recall, enum recall_cause cause)
+{
+	/* What the last piece said is why not all is written. */
+	int error = cause == RECALL_FLUSHED ? 0 : recall->last_error;
+	int r = recall->actions->unlock(recall->arg);
+
+	if (cause == RECALL_OUT_OF_TIME && !error)
+		error = -ETIMEDOUT;
+	if (r) {
+		recall_lost(recall, r);
+		return;
+	}
+	if (cause == RECALL_FLUSHED)
+		recall->must_flush = false;
+	if (recall->is_releasing &&
+	    (cause == RECALL_FLUSHED ||
+	     recall_now(recall) >= recall->release_deadline_ns)) {
+		recall_set_state(recall, RECALL_FREE, RECALL_RELEASED, error);
+		return;
+	}
+	recall_leave(recall, RECALL_YIELDED, cause, error);
+}
+
+/* In HELD only what was asked for. */
+static int64_t run_held(struct recall *recall)
+{
+	const struct recall_actions *actions = recall->actions;
+	int64_t at_ns = recall_now(recall);
+	int r;
+
+	if (!recall->must_settle && !recall->must_flush)
+		return RECALL_NEVER;
+	if (at_ns < recall->retry_ns)
+		return recall->retry_ns;
+	if (!recall_is_ours(recall) || recall->state != RECALL_HELD)
+		return recall->retry_ns;
+	if (recall->must_settle) {
+		r = piece(recall, actions->merge, RECALL_MERGE_FAILED);
+		if (!r)
+			recall->must_settle = false;
+	} else {
+		r = piece(recall, actions->flush, RECALL_FLUSH_FAILED);
+		if (!r) {
+			recall->must_flush = false;
+			recall_tell(recall, RECALL_HELD, RECALL_WRITTEN, 0,
+				    recall_now(recall));
+		}
+	}
+	if (!r)
+		recall->last_error = 0;
+	return recall->must_settle || recall->must_flush ? recall->retry_ns
+							 : RECALL_NEVER;
+}
+
+static int64_t run_breaking(struct recall *recall)
+{
+	int64_t deadline_ns, at_ns;
+
+	/* With nothing to write the unlock tells as well, and sooner. */
+	if (writes(recall) && !recall_is_ours(recall))
+		return recall->retry_ns;
+	at_ns = recall_now(recall);
+	deadline_ns =
+		earlier(recall->break_deadline_ns, recall->release_deadline_ns);
+	if (recall->break_deadline_ns != RECALL_NEVER)
+		deadline_ns = earlier(deadline_ns, recall->give_up_ns);
+	if (at_ns >= deadline_ns) {
+		hand_back(recall, RECALL_OUT_OF_TIME);
+		return at_ns;
+	}
+	if (!recall->has_consent && at_ns < recall->consent_deadline_ns)
+		return recall->consent_deadline_ns;
+	if (at_ns >= recall->retry_ns && !write_piece(recall)) {
+		hand_back(recall, RECALL_FLUSHED);
+		return at_ns;
+	}
+	return earlier(deadline_ns, recall->retry_ns);
+}
+
+static int64_t run_merging(struct recall *recall)
+{
+	int64_t at_ns;
+
+	if (!recall_is_ours(recall))
+		return recall->retry_ns;
+	at_ns = recall_now(recall);
+	if (recall->state == RECALL_MERGING && at_ns >= recall->retry_ns &&
+	    !write_piece(recall)) {
+		recall_set_state(recall, RECALL_HELD, RECALL_MERGED, 0);
+		return recall->must_flush ? at_ns : RECALL_NEVER;
+	}
+	return recall->retry_ns;
+}
+
+/* YIELDED and LOST. */
+static int64_t run_without(struct recall *recall)
+{
+	const struct recall_actions *actions = recall->actions;
+	int64_t at_ns = recall_now(recall);
+	int r;
+
+	if (recall->is_releasing) {
+		bool unwritten = actions->has_unwritten &&
+				 actions->has_unwritten(recall->arg);
+
+		if (!unwritten || at_ns >= recall->release_deadline_ns) {
+			recall_set_state(recall, RECALL_FREE, RECALL_RELEASED,
+					 unwritten ? -EBUSY : 0);
+			return RECALL_NEVER;
+		}
+	}
+	if (recall->own_opens)
+		return recall->release_deadline_ns;
+	if (at_ns >= recall->retry_ns) {
+		recall->tried_ns = at_ns;
+		r = actions->take(recall->arg);
+		if (!r) {
+			recall->taken_ns = at_ns;
+			recall->retry_ns = at_ns;
+			recall->retry_pause_ns = recall->policy.pause_min_ns;
+			recall_set_state(recall, RECALL_MERGING, RECALL_RETAKEN,
+					 0);
+			if (recall->is_releasing)
+				recall_release(recall,
+					       recall->release_deadline_ns);
+			return at_ns;
+		}
+		if (r == -EAGAIN)
+			back_off(recall);
+		else
+			failed(recall, RECALL_TAKE_FAILED, r);
+	}
+	return earlier(recall->retry_ns, recall->release_deadline_ns);
+}
+
+int64_t recall_run(struct recall *recall)
+{
+	switch (recall->state) {
+	case RECALL_HELD:
+		return run_held(recall);
+	case RECALL_BREAKING:
+		return run_breaking(recall);
+	case RECALL_MERGING:
+		return run_merging(recall);
+	case RECALL_YIELDED:
+	case RECALL_LOST:
+		return run_without(recall);
+	default:
+		return RECALL_NEVER;
+	}
+}

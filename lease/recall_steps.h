@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What recall.c and recall_run.c share, and nobody else uses.
+ */
+#ifndef DAXMR_LEASE_RECALL_STEPS_H
+#define DAXMR_LEASE_RECALL_STEPS_H
+
+#include "recall.h"
+
+static inline int64_t recall_now(struct recall *recall)
+{
+	return recall->actions->now(recall->arg);
+}
+
+void recall_tell(struct recall *recall, enum recall_state from,
+		 enum recall_cause cause, int error, int64_t at_ns);
+
+/* The only place where a state changes. -EINVAL: not in the table. */
+int recall_set_state(struct recall *recall, enum recall_state to,
+		     enum recall_cause cause, int error);
+
+/*
+ * To YIELDED or LOST. Others get their turn before it is taken again; the
+ * program itself says when it is through.
+ */
+void recall_leave(struct recall *recall, enum recall_state to,
+		  enum recall_cause cause, int error);
+
+/* The kernel took it; whoever opened may not have seen all that was written. */
+void recall_lost(struct recall *recall, int error);
+
+/*
+ * Before each piece: nothing is written once it isn't ours. False: it is LOST.
+ * A break that was not heard is.
+ */
+bool recall_is_ours(struct recall *recall);
+
+#endif
