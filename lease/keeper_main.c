@@ -7,10 +7,10 @@
  * that waits for
  *   the socket    what the program wants; its end
  *   the pidfd     the program's death, though a child may keep the socket
- *   the signalfd  breaks
- *   inotify       openers that went
- *   the time      that the first of the active files has something due
- * Files that are HELD are not looked at in the loop: a break costs the same
+ *   the signalfd  breaks; SIGTERM: everything is flushed, and that is all
+ *   inotify       openers that went, changes that nobody announced
+ *   the time      that the first of all files has something due
+ * No file is looked at that nothing has happened to: a break costs the same
  * among ten files and ten thousand.
  *
  * When the program is gone, or has closed the socket, everything is given back
@@ -22,7 +22,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -46,8 +45,7 @@ enum source {
 };
 
 static struct leased_shared shared = {
-	.socket = KEEPER_SOCKET_FD,
-	.inotify = -1,
+	.outbox = {.socket = KEEPER_SOCKET_FD},
 	.break_time = -1,
 };
 static struct leased *by_id[BOARD_SLOTS];
@@ -89,7 +87,7 @@ static void run(struct leased *leased)
 	if (leased->recall.state != RECALL_FREE)
 		return;
 	/* Its last report has to get through while there is somebody. */
-	if (leased->unsent && !is_orphan)
+	if (leased->slot.is_waiting && !is_orphan)
 		return;
 	by_id[leased->id] = NULL;
 	by_fd[leased->fd].leased = NULL;
@@ -110,8 +108,15 @@ static void look_and_run(struct leased *leased)
 	run(leased);
 }
 
-static void release_and_run(struct leased *leased)
+static void flush_and_run(struct leased *leased)
 {
+	leased_flush_now(leased);
+	run(leased);
+}
+
+static void orphan_and_run(struct leased *leased)
+{
+	leased_owner_gone(leased);
 	leased_release(leased, leased_now() + ORPHAN_NS);
 	run(leased);
 }
@@ -121,13 +126,12 @@ static void orphaned(void)
 	if (is_orphan)
 		return;
 	is_orphan = true;
-	each(release_and_run);
+	each(orphan_and_run);
 }
 
-static void send_waiting_and_run(struct leased *leased)
+static void report_sent(struct outbox_slot *slot)
 {
-	if (leased->unsent && leased_send_waiting(leased))
-		run(leased);
+	run(leased_of_slot(slot));
 }
 
 /* A new file: by_fd first, so that a break that comes at once is found. */
@@ -136,7 +140,7 @@ static void acquire(const struct keeper_message *message, int fd)
 	struct leased *leased;
 
 	if (message->id >= BOARD_SLOTS || by_id[message->id] ||
-	    !set_by_fd(fd, NULL)) {
+	    !set_by_fd(fd, NULL) || due_reserve(&shared.due, files + 1)) {
 		close(fd);
 		orphaned(); /* it does not speak as agreed */
 		return;
@@ -152,13 +156,44 @@ static void acquire(const struct keeper_message *message, int fd)
 	run(leased);
 }
 
-static void answer(const struct keeper_message *message, enum keeper_kind kind)
+/* inotify's news is there when the call returns: it is read before its end. */
+static void own(const struct keeper_message *message, struct leased *leased)
+{
+	struct keeper_message reply = *message;
+	bool is_begin = message->kind == KEEPER_OWN_BEGIN;
+
+	if (message->own >= KEEPER_OWNS) {
+		orphaned();
+		return;
+	}
+	if (leased) {
+		if (message->own >= KEEPER_OWN_CHANGE)
+			watches_read(&shared.watches, leased_watch_told);
+		if (is_begin)
+			leased_own_begin(leased, message->own);
+		else
+			leased_own_end(leased, message->own);
+		run(leased);
+	} else if (is_begin) {
+		reply.kind = KEEPER_OWN_READY;
+		reply.error = -ESRCH;
+		outbox_answer(&shared.outbox, &reply);
+	}
+}
+
+static void attach(const struct keeper_message *message, struct leased *leased,
+		   const int *fds)
 {
 	struct keeper_message reply = *message;
 
-	reply.kind = kind;
-	reply.error = find(message->id) ? 0 : -ESRCH;
-	send(shared.socket, &reply, sizeof(reply), MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (leased) {
+		leased_attach(leased, message, fds);
+		run(leased);
+		return;
+	}
+	reply.kind = KEEPER_ATTACHED;
+	reply.error = -ESRCH;
+	outbox_answer(&shared.outbox, &reply);
 }
 
 /* Descriptors that nobody has taken (they are -1 then) are closed. */
@@ -186,13 +221,15 @@ static void handle(const struct keeper_message *message, int *fds)
 		}
 		break;
 	case KEEPER_OWN_BEGIN:
-		answer(message, KEEPER_OWN_READY);
+	case KEEPER_OWN_END:
+		own(message, leased);
 		break;
 	case KEEPER_ATTACH:
-		answer(message, KEEPER_ATTACHED);
+		attach(message, leased, fds);
 		break;
-	case KEEPER_OWN_END:
 	case KEEPER_DETACH:
+		if (leased)
+			leased_detach(leased, message->extent.id);
 		break;
 	default:
 		orphaned();
@@ -219,7 +256,8 @@ static bool receive(void)
 	bool is_good;
 	ssize_t n;
 
-	n = recvmsg(shared.socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	n = recvmsg(shared.outbox.socket, &msg,
+		    MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	header = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
@@ -237,87 +275,73 @@ static bool receive(void)
 }
 
 /*
- * A signal's descriptor number may be one of the keeper before this, and a full
- * queue sends SIGIO without one: where the file it names is not being broken
- * all are looked at.
+ * Some of them; the loop comes back for the rest. A full queue sends SIGIO,
+ * which names no file: all are looked at.
  */
 static void read_signals(int signals)
 {
 	struct signalfd_siginfo info[16];
-	bool look_at_all = false;
-	ssize_t n;
+	bool look_at_all = false, flush_all = false;
+	ssize_t n = read(signals, info, sizeof(info));
 
-	while ((n = read(signals, info, sizeof(info))) > 0) {
-		for (size_t i = 0; i < (size_t)n / sizeof(info[0]); i++) {
-			int fd = info[i].ssi_fd;
-			struct leased *leased = NULL;
+	for (ssize_t i = 0; i < n / (ssize_t)sizeof(info[0]); i++) {
+		int fd = info[i].ssi_fd;
 
-			if ((int)info[i].ssi_signo == LEASED_SIGNAL &&
-			    fd >= 0 && fd < fds_end)
-				leased = by_fd[fd].leased;
-			if (leased && leased_break_heard(leased))
-				run(leased);
-			else
-				look_at_all = true;
+		if (info[i].ssi_signo == SIGTERM) {
+			flush_all = true;
+		} else if ((int)info[i].ssi_signo == LEASED_SIGNAL && fd >= 0 &&
+			   fd < fds_end && by_fd[fd].leased) {
+			leased_break_heard(by_fd[fd].leased);
+			run(by_fd[fd].leased);
+		} else {
+			look_at_all = true;
 		}
 	}
 	if (look_at_all)
 		each(look_and_run);
+	if (flush_all)
+		each(flush_and_run);
 }
 
-static void read_inotify(void)
+static void read_news(void)
 {
-	char room[4096]
-		__attribute__((aligned(__alignof__(struct inotify_event))));
-	ssize_t n = read(shared.inotify, room, sizeof(room));
-
-	for (char *at = room; n > 0 && at < room + n;) {
-		const struct inotify_event *event = (const void *)at;
-
-		for (struct leased *leased = shared.active; leased;
-		     leased = leased->next)
-			if (leased->watch == event->wd ||
-			    event->mask & IN_Q_OVERFLOW)
-				leased_opener_gone(leased);
-		at += sizeof(*event) + event->len;
-	}
+	watches_read(&shared.watches, leased_watch_told);
+	if (shared.watches.is_news_lost)
+		each(leased_news_lost);
+	shared.watches.is_news_lost = false;
 }
 
-/* Each active file once, so that a long flush of one holds up no other. */
-static int run_active(void)
+/* Each file once, so that a long flush of one holds up no other. */
+static int run_due(void)
 {
-	int64_t now_ns = leased_now(), first_ns = RECALL_NEVER;
-	struct leased *leased = shared.active, *next;
+	int64_t now_ns = leased_now(), ns;
+	struct due_entry *first;
 
-	for (; leased; leased = next) {
-		next = leased->next;
-		if (leased->due_ns <= now_ns)
-			run(leased);
-	}
-	for (leased = shared.active; leased; leased = leased->next)
-		if (leased->due_ns < first_ns)
-			first_ns = leased->due_ns;
-	if (first_ns == RECALL_NEVER)
+	while ((first = due_first(&shared.due)) && first->at_ns < now_ns)
+		run(leased_of_due(first));
+	if (!first)
 		return -1;
-	first_ns = (first_ns - leased_now() + 999999) / 1000000;
-	return first_ns < 0 ? 0 : first_ns > 60000 ? 60000 : (int)first_ns;
+	ns = (first->at_ns - leased_now() + 999999) / 1000000;
+	return ns < 0 ? 0 : ns > 60000 ? 60000 : (int)ns;
 }
 
 static int loop(int signals)
 {
 	struct pollfd sources[SOURCES] = {
-		[SOCKET] = {.fd = shared.socket},
+		[SOCKET] = {.fd = shared.outbox.socket},
 		[PIDFD] = {.fd = KEEPER_PIDFD_FD, .events = POLLIN},
 		[SIGNALS] = {.fd = signals, .events = POLLIN},
-		[INOTIFY] = {.fd = shared.inotify, .events = POLLIN},
+		[INOTIFY] = {.fd = shared.watches.inotify, .events = POLLIN},
 	};
 
 	while (!is_orphan || files) {
-		int timeout_ms = run_active();
+		int timeout_ms = run_due();
 
 		if (is_orphan && !files)
 			break;
-		sources[SOCKET].events = POLLIN | (shared.unsent ? POLLOUT : 0);
+		sources[SOCKET].events =
+			POLLIN |
+			(outbox_is_waiting(&shared.outbox) ? POLLOUT : 0);
 		if (is_orphan)
 			sources[SOCKET].fd = sources[PIDFD].fd = -1;
 		if (poll(sources, SOURCES, timeout_ms) < 0)
@@ -326,13 +350,13 @@ static int loop(int signals)
 		if (sources[SIGNALS].revents)
 			read_signals(signals);
 		if (sources[INOTIFY].revents)
-			read_inotify();
+			read_news();
 		if (sources[SOCKET].revents & POLLOUT)
-			each(send_waiting_and_run);
+			outbox_send(&shared.outbox, report_sent);
 		if (sources[SOCKET].revents & (POLLIN | POLLHUP | POLLERR))
 			while (receive())
 				;
-		if (sources[PIDFD].revents)
+		if (sources[PIDFD].revents || shared.is_broken)
 			orphaned();
 	}
 	return 0;
@@ -355,6 +379,7 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGIO);
+	sigaddset(&set, SIGTERM);
 	sigaddset(&set, LEASED_SIGNAL);
 	signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	shared.board = mmap(NULL, BOARD_SIZE, PROT_READ | PROT_WRITE,
@@ -362,10 +387,10 @@ int main(int argc, char **argv)
 	/* No file system stays mounted for our sake. */
 	if (signals < 0 || shared.board == MAP_FAILED || chdir("/"))
 		return 1;
-	shared.inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	watches_init(&shared.watches);
 	shared.break_time =
 		open("/proc/sys/fs/lease-break-time", O_RDONLY | O_CLOEXEC);
-	if (send(shared.socket, &ready, sizeof(ready), MSG_NOSIGNAL) < 0)
+	if (send(shared.outbox.socket, &ready, sizeof(ready), MSG_NOSIGNAL) < 0)
 		return 1;
 	return loop(signals);
 }

@@ -29,11 +29,14 @@
  * the lease whoever makes it: the file is handed back before, and not retaken
  * until the program is through, though several threads may be at it. A change
  * leaves the lease: what inotify tells between OWN_READY and OWN_END is not
- * taken for somebody else's doing. Each OWN_BEGIN is answered once, OWN_READY
- * in the order they were sent in; error: what could not be written (-ENOSPC,
+ * taken for somebody else's doing. Each OWN_BEGIN is answered once, by
+ * OWN_READY of the same id and kind; error: what could not be written (-ENOSPC,
  * -ETIMEDOUT), the file is handed back all the same; -ESRCH there is no such
  * lease. An OWN_END without its OWN_BEGIN (of a keeper that died) means
  * nothing.
+ *
+ * The engine allocates ranges itself, which inotify tells too: that is an own
+ * change that ACQUIRE has begun.
  *
  * An extent is a range of the file that the program has registered: its blocks
  * are allocated again whenever others have had the file. With two descriptors,
@@ -86,6 +89,7 @@ enum keeper_own {
 	KEEPER_OWN_OPEN,      /* open, for writing or with O_TRUNC */
 	KEEPER_OWN_OPEN_READ, /* open for reading: breaks no read lease */
 	KEEPER_OWN_CHANGE, /* change size or blocks through the description */
+	KEEPER_OWN_ALLOCATE,  /* the engine\'s; ACQUIRE has begun one */
 	KEEPER_OWNS
 };
 

@@ -58,6 +58,27 @@ static bool is_served(const struct lease *lease, const struct lease_want *want,
 	       (want->type == LEASE_TYPE_AUTO && lease->type == F_WRLCK);
 }
 
+/* The keeper must not take it for somebody else's doing. */
+static int allocate_first(struct lease_table *table, struct lease *lease,
+			  const struct lease_want *want)
+{
+	int r = 0;
+
+	if (lease->type == F_WRLCK)
+		r = allocate_range(lease->fd, want->offset, want->length);
+	keeper_own_end(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	return r;
+}
+
+static int allocate_again(struct lease_table *table, struct lease *lease,
+			  const struct lease_want *want)
+{
+	lease->is_waiting = true;
+	keeper_own_begin(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	talk_wait(table, lease);
+	return allocate_first(table, lease, want);
+}
+
 /*
  * Another region of a leased file. Where the program itself has it yielded by
  * a second description that only a mapping keeps alive, the keeper could not
@@ -79,7 +100,7 @@ static int take_again(struct lease_table *table, struct lease *lease,
 	if (lease->type == F_WRLCK) {
 		if (state == RECALL_YIELDED || state == RECALL_LOST)
 			sole_make(lease->fd, table->keeper.pid);
-		r = allocate_range(lease->fd, want->offset, want->length);
+		r = allocate_again(table, lease, want);
 	}
 	if (!r)
 		lease->refs++;
@@ -154,8 +175,8 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 	lease->fd = description->fd;
 	description->fd = -1;
 	r = ask_as_sole(table, lease, description->is_fresh);
-	if (!r && lease->type == F_WRLCK)
-		r = allocate_range(lease->fd, want->offset, want->length);
+	if (!r)
+		r = allocate_first(table, lease, want);
 	if (r && lease->phase == LEASE_LIVE)
 		lease_give_back(table, lease, talk_now());
 	else if (r)

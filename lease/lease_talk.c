@@ -70,12 +70,14 @@ static void give_up(struct lease *lease, int error)
 	if (!lease->is_waiting || (lease->phase == LEASE_RELEASING &&
 				   talk_now() < lease->deadline_ns))
 		return;
+	lease->is_waiting = false;
+	if (lease->phase == LEASE_LIVE)
+		return;
 	/* Nobody is left to flush, and nobody is to wait for that. */
 	if (lease->phase == LEASE_RELEASING)
 		setlease_drop(lease->fd, lease->type);
 	lease->phase = LEASE_ENDED;
 	lease->error = error;
-	lease->is_waiting = false;
 }
 
 static int launch_keeper(struct lease_table *table)
@@ -157,6 +159,8 @@ static void hear_answer(struct lease *lease, int error)
 		}
 		break;
 	default:
+		/* Of a keeper that has heard of nothing else. */
+		lease->is_waiting = false;
 		break;
 	}
 }
@@ -183,7 +187,10 @@ static void handle(struct lease_table *table,
 					message->deadline_ns);
 		break;
 	case KEEPER_OWN_READY:
-		own_desk_ready(lease, message->own);
+		if (message->own == KEEPER_OWN_ALLOCATE)
+			lease->is_waiting = false;
+		else
+			own_desk_ready(lease, message->own);
 		break;
 	default:
 		break;

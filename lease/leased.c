@@ -1,218 +1,42 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A leased file in the keeper: leased.h.
+ * The life of a leased file in the keeper, and what it is told: leased.h.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "leased.h"
+#include "leased_parts.h"
 #include "setlease.h"
-
-#define SEC 1000000000LL
-
-int64_t leased_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * SEC + ts.tv_nsec;
-}
-
-/* False where there is no room; a program that is gone has all the room. */
-static bool send_message(int socket, const struct keeper_message *message)
-{
-	return send(socket, message, sizeof(*message),
-		    MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
-	       errno != EAGAIN;
-}
-
-static void send_or_keep(struct leased *leased, enum leased_unsent kind,
-			 const struct keeper_message *message)
-{
-	if (!leased->unsent && send_message(leased->shared->socket, message))
-		return;
-	leased->shared->unsent += !leased->unsent;
-	leased->unsent |= 1U << kind;
-	leased->waiting[kind] = *message;
-}
-
-/* What act_tell() held back. */
-static void send_report(struct leased *leased)
-{
-	if (leased->has_report)
-		send_or_keep(leased, UNSENT_REPORT, &leased->report);
-	leased->has_report = false;
-}
-
-bool leased_send_waiting(struct leased *leased)
-{
-	if (!leased->unsent)
-		return true;
-	for (unsigned int kind = 0; kind < UNSENT_KINDS; kind++) {
-		if (!(leased->unsent & 1U << kind))
-			continue;
-		if (!send_message(leased->shared->socket,
-				  &leased->waiting[kind]))
-			return false;
-		leased->unsent &= ~(1U << kind);
-	}
-	leased->shared->unsent--;
-	return true;
-}
-
-static int64_t act_now(void *arg)
-{
-	(void)arg;
-	return leased_now();
-}
-
-static int act_take(void *arg)
-{
-	struct leased *leased = arg;
-
-	return setlease_take(leased->fd, leased->type, LEASED_SIGNAL);
-}
-
-static int act_unlock(void *arg)
-{
-	struct leased *leased = arg;
-
-	return setlease_drop(leased->fd, leased->type);
-}
-
-/*
- * Three quarters of the time that the kernel gives: what isn't done by then is
- * given up while the lease is still known to be ours. 0 stands for ever in the
- * kernel, and an opener must not wait that long for us.
- */
-static int64_t break_time_ns(const struct leased_shared *shared)
-{
-	char text[16] = "";
-	long seconds;
-
-	if (shared->break_time < 0 ||
-	    pread(shared->break_time, text, sizeof(text) - 1, 0) <= 0)
-		return 45 * SEC / 4 * 3;
-	seconds = strtol(text, NULL, 10);
-	return (seconds > 0 && seconds < 45 ? seconds : 45) * SEC / 4 * 3;
-}
-
-static int act_check(void *arg)
-{
-	struct leased *leased = arg;
-	int r = setlease_look(leased->fd, leased->type);
-
-	/* What the kernel may have left would keep writers waiting. */
-	if (r < 0)
-		setlease_drop(leased->fd, leased->type);
-	if (r > 0)
-		leased->recall.policy.break_ns = break_time_ns(leased->shared);
-	return r;
-}
-
-static void act_ask_consent(void *arg, int64_t deadline_ns)
-{
-	struct leased *leased = arg;
-	struct keeper_message message = {
-		.version = KEEPER_VERSION,
-		.kind = KEEPER_ASK,
-		.id = leased->id,
-		.deadline_ns = deadline_ns,
-	};
-
-	send_report(leased);
-	/* A program that reads nothing is not waited for longer. */
-	send_message(leased->shared->socket, &message);
-}
-
-/* inotify by the descriptor: no open, which would break the lease. */
-static void watch(struct leased *leased, bool is_wanted)
-{
-	char path[64];
-
-	if (leased->shared->inotify < 0 || is_wanted == (leased->watch >= 0))
-		return;
-	if (!is_wanted) {
-		inotify_rm_watch(leased->shared->inotify, leased->watch);
-		leased->watch = -1;
-		return;
-	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", leased->fd);
-	leased->watch =
-		inotify_add_watch(leased->shared->inotify, path, IN_CLOSE);
-}
-
-static void act_tell(void *arg, const struct recall_report *report)
-{
-	struct leased *leased = arg;
-	struct board_slot *slot = &leased->shared->board[leased->id];
-	struct keeper_message message = {
-		.version = KEEPER_VERSION,
-		.kind = KEEPER_REPORT,
-		.id = leased->id,
-		.error = report->error,
-		.report =
-			{
-				.at_ns = report->at_ns,
-				.spent_ns = report->spent_ns,
-				.from = report->from,
-				.to = report->to,
-				.cause = report->cause,
-			},
-	};
-
-	atomic_store(&slot->since_ns, leased->recall.since_ns[report->to]);
-	atomic_store(&slot->must_merge, leased->recall.must_merge);
-	atomic_store(&slot->state, report->to);
-	message.report.generation = atomic_fetch_add(&slot->generation, 1) + 1;
-	watch(leased,
-	      report->to == RECALL_YIELDED || report->to == RECALL_LOST);
-	/* Sent when the step is done: the program must not run before who waits
-	 * for the file. */
-	send_report(leased);
-	leased->report = message;
-	leased->has_report = true;
-}
-
-static const struct recall_actions actions = {
-	.now = act_now,
-	.take = act_take,
-	.unlock = act_unlock,
-	.check = act_check,
-	.ask_consent = act_ask_consent,
-	.tell = act_tell,
-};
 
 static void set_due(struct leased *leased, int64_t due_ns)
 {
-	struct leased_shared *shared = leased->shared;
-	bool is_active = due_ns != RECALL_NEVER;
+	due_set(&leased->shared->due, &leased->due, due_ns);
+}
 
-	leased->due_ns = due_ns;
-	if (is_active == leased->is_active)
-		return;
-	leased->is_active = is_active;
-	if (is_active) {
-		leased->previous = NULL;
-		leased->next = shared->active;
-		if (shared->active)
-			shared->active->previous = leased;
-		shared->active = leased;
-		return;
-	}
-	if (leased->next)
-		leased->next->previous = leased->previous;
-	if (leased->previous)
-		leased->previous->next = leased->next;
-	else
-		shared->active = leased->next;
+static void due_now(struct leased *leased)
+{
+	set_due(leased, leased_now());
+}
+
+struct leased *leased_of_due(struct due_entry *entry)
+{
+	return (void *)((char *)entry - offsetof(struct leased, due));
+}
+
+struct leased *leased_of_slot(struct outbox_slot *slot)
+{
+	return (void *)((char *)slot - offsetof(struct leased, slot));
+}
+
+static void answer(struct leased_shared *shared,
+		   const struct keeper_message *message)
+{
+	if (!outbox_answer(&shared->outbox, message))
+		shared->is_broken = true;
 }
 
 /* The states that a lease of a dead keeper can be in. */
@@ -225,22 +49,23 @@ static int adopt(struct leased *leased)
 	case RECALL_HELD:
 	case RECALL_BREAKING:
 	case RECALL_MERGING:
-		/*
-		 * From now on breaks come to us. Only if it is ours and quiet:
-		 * what was revoked must not be taken as if nothing had been.
-		 */
-		if (!act_check(leased))
-			act_take(leased);
-		break;
 	case RECALL_YIELDED:
 	case RECALL_LOST:
-		watch(leased, true);
 		break;
 	default:
 		return -ESRCH;
 	}
 	recall_adopt(&leased->recall, state, atomic_load(&slot->since_ns),
 		     atomic_load(&slot->must_merge));
+	leased_disarm(leased);
+	/*
+	 * From now on breaks come to us, by our number of the descriptor. Only
+	 * if it is ours and quiet: what was revoked must not be taken as if
+	 * nothing had been.
+	 */
+	if (state != RECALL_YIELDED && state != RECALL_LOST &&
+	    !leased_check(leased))
+		leased_take(leased);
 	return 0;
 }
 
@@ -248,7 +73,7 @@ struct leased *leased_new(struct leased_shared *shared,
 			  const struct keeper_message *message, int fd)
 {
 	struct leased *leased = calloc(1, sizeof(*leased));
-	struct keeper_message answer = {
+	struct keeper_message reply = {
 		.version = KEEPER_VERSION,
 		.kind = KEEPER_ACQUIRED,
 		.id = message->id,
@@ -256,7 +81,8 @@ struct leased *leased_new(struct leased_shared *shared,
 	};
 	struct recall_policy policy = {
 		.consent_ns = message->acquire.consent_ns,
-		.break_ns = break_time_ns(shared),
+		.break_ns = leased_break_time_ns(shared),
+		.retry_ns = RECALL_RETRY,
 		.pause_min_ns = message->acquire.pause_min_ns,
 		.pause_max_ns = message->acquire.pause_max_ns,
 	};
@@ -266,27 +92,33 @@ struct leased *leased_new(struct leased_shared *shared,
 		leased->id = message->id;
 		leased->fd = fd;
 		leased->type = message->acquire.type;
-		leased->watch = -1;
-		leased->due_ns = RECALL_NEVER;
-		recall_init(&leased->recall, &actions, leased, &policy);
-		answer.error = message->kind == KEEPER_ADOPT ? adopt(leased)
-							     : act_take(leased);
+		leased->watch.wd = -1;
+		leased->due.at_ns = RECALL_NEVER;
+		leased_choose_actions(leased);
+		recall_init(&leased->recall, leased->recall.actions, leased,
+			    &policy);
+		reply.error = message->kind == KEEPER_ADOPT
+				      ? adopt(leased)
+				      : leased_take(leased);
 	}
-	if (answer.error) {
-		/* Nobody but who waits for it, so there is room. */
-		send_message(shared->socket, &answer);
-		free(leased);
-		close(fd);
+	if (reply.error) {
+		answer(shared, &reply);
+		if (leased)
+			leased_free(leased);
+		else
+			close(fd);
 		return NULL;
 	}
 	/*
 	 * Whoever hears that it is granted finds it on the board, though we
 	 * die now; an adopted one stands there already.
 	 */
-	if (message->kind == KEEPER_ACQUIRE)
+	if (message->kind == KEEPER_ACQUIRE) {
+		leased->at[KEEPER_OWN_ALLOCATE] = 1;
 		recall_granted(&leased->recall);
-	send_report(leased);
-	send_or_keep(leased, UNSENT_ANSWER, &answer);
+	}
+	leased_send_report(leased);
+	answer(shared, &reply);
 	if (message->kind == KEEPER_ADOPT)
 		leased_look(leased);
 	return leased;
@@ -294,51 +126,153 @@ struct leased *leased_new(struct leased_shared *shared,
 
 void leased_free(struct leased *leased)
 {
-	watch(leased, false);
+	extents_remove_all(&leased->extents);
+	watch_remove(&leased->shared->watches, &leased->watch);
 	set_due(leased, RECALL_NEVER);
-	leased->shared->unsent -= !!leased->unsent;
+	outbox_forget(&leased->shared->outbox, &leased->slot);
 	close(leased->fd);
 	free(leased);
 }
 
-bool leased_break_heard(struct leased *leased)
+/*
+ * A signal that comes late finds the file quiet, in somebody else's hands, or
+ * retaken since. That it was revoked is found before anything is written.
+ */
+void leased_break_heard(struct leased *leased)
 {
-	if (leased->recall.state == RECALL_HELD &&
-	    setlease_is_quiet(leased->fd, leased->type))
-		return false;
-	/* That it was revoked meanwhile is found before anything is written. */
-	leased->recall.policy.break_ns = break_time_ns(leased->shared);
+	if (leased->recall.state == RECALL_HELD) {
+		int type = setlease_get(leased->fd);
+
+		if (type == leased->type)
+			return;
+		if (type == F_UNLCK)
+			leased->heard_ns = leased_now();
+	}
+	if (leased->recall.actions->flush || leased->recall.must_merge ||
+	    leased->recall.policy.consent_ns)
+		leased->recall.policy.break_ns =
+			leased_break_time_ns(leased->shared);
 	recall_break_heard(&leased->recall);
-	set_due(leased, leased_now());
-	return true;
+	due_now(leased);
 }
 
 void leased_look(struct leased *leased)
 {
 	recall_look(&leased->recall);
-	set_due(leased, leased_now());
+	due_now(leased);
 }
 
 void leased_consent(struct leased *leased)
 {
 	recall_consent(&leased->recall);
-	set_due(leased, leased_now());
+	due_now(leased);
 }
 
-void leased_opener_gone(struct leased *leased)
+/* An open for reading leaves a read lease alone. */
+static bool is_open(const struct leased *leased, enum keeper_own kind)
 {
-	recall_opener_gone(&leased->recall);
-	set_due(leased, leased_now());
+	return kind == KEEPER_OWN_OPEN ||
+	       (kind == KEEPER_OWN_OPEN_READ && leased->type == F_WRLCK);
+}
+
+void leased_own_begin(struct leased *leased, enum keeper_own kind)
+{
+	leased->waiting[kind]++;
+	leased->at[kind]++;
+	if (is_open(leased, kind)) {
+		leased->own_error = 0;
+		recall_own_begin(&leased->recall);
+	}
+	due_now(leased);
+}
+
+void leased_own_end(struct leased *leased, enum keeper_own kind)
+{
+	if (!leased->at[kind])
+		return;
+	leased->at[kind]--;
+	if (is_open(leased, kind))
+		recall_own_end(&leased->recall);
+	else if (kind == KEEPER_OWN_CHANGE)
+		recall_settle(&leased->recall);
+	due_now(leased);
+}
+
+static void send_ready(struct leased *leased)
+{
+	enum recall_state state = leased->recall.state;
+	bool is_ours = state == RECALL_HELD || state == RECALL_MERGING ||
+		       state == RECALL_BREAKING;
+
+	for (uint32_t kind = 0; kind < KEEPER_OWNS; kind++) {
+		struct keeper_message message = {
+			.version = KEEPER_VERSION,
+			.kind = KEEPER_OWN_READY,
+			.id = leased->id,
+			.own = kind,
+		};
+
+		if (is_open(leased, kind)) {
+			if (is_ours)
+				continue;
+			message.error = leased->own_error;
+		}
+		for (; leased->waiting[kind]; leased->waiting[kind]--)
+			answer(leased->shared, &message);
+	}
+}
+
+void leased_attach(struct leased *leased, const struct keeper_message *message,
+		   const int *fds)
+{
+	struct keeper_message reply = *message;
+
+	reply.kind = KEEPER_ATTACHED;
+	reply.error = extents_add(
+		&leased->extents, message->extent.id, message->extent.offset,
+		message->extent.length, leased->fd, fds[0], fds[1]);
+	leased_choose_actions(leased);
+	answer(leased->shared, &reply);
+	recall_settle(&leased->recall);
+	due_now(leased);
+}
+
+void leased_detach(struct leased *leased, uint32_t extent)
+{
+	extents_remove(&leased->extents, extent);
+	leased_choose_actions(leased);
+}
+
+void leased_flush_now(struct leased *leased)
+{
+	recall_flush_now(&leased->recall);
+	due_now(leased);
+}
+
+void leased_owner_gone(struct leased *leased)
+{
+	memset(leased->at, 0, sizeof(leased->at));
+	while (leased->recall.own_opens)
+		recall_own_end(&leased->recall);
 }
 
 void leased_release(struct leased *leased, int64_t deadline_ns)
 {
 	recall_release(&leased->recall, deadline_ns);
-	set_due(leased, leased_now());
+	due_now(leased);
 }
 
 void leased_run(struct leased *leased)
 {
-	set_due(leased, recall_run(&leased->recall));
-	send_report(leased);
+	int64_t news_ns, due_ns, now_ns;
+
+	due_ns = recall_run(&leased->recall);
+	news_ns = leased_run_news(leased);
+	leased_send_report(leased);
+	send_ready(leased);
+	/* Whatever is due at once comes after the others that are due now. */
+	now_ns = leased_now();
+	if (due_ns > news_ns)
+		due_ns = news_ns;
+	set_due(leased, due_ns < now_ns ? now_ns : due_ns);
 }

@@ -1,7 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One leased file in the keeper: the table of recall.h on the kernel's lease,
- * the board and the socket.
+ * the board, the registered ranges and the socket.
+ *
+ * Unannounced changes. While the file is ours its watch is armed (IN_MODIFY).
+ * News of a change that the program has not announced is a change by others;
+ * news while a pass of the merge is under way, which may be the keeper's own
+ * allocation, is a reason for one more pass. After a change the watch rests,
+ * so that a program that writes its file at full speed does not keep the keeper
+ * busy: for REST_MIN, twice that if it goes on, up to REST_MAX, and for a
+ * multiple of what the pass took. Then it is armed again and the file settled
+ * silently: what happened meanwhile is made good and not told.
  */
 #ifndef DAXMR_LEASE_LEASED_H
 #define DAXMR_LEASE_LEASED_H
@@ -10,8 +19,12 @@
 #include <stdbool.h>
 
 #include "board.h"
+#include "due.h"
+#include "extents.h"
 #include "keeper_proto.h"
+#include "outbox.h"
 #include "recall.h"
+#include "watch.h"
 
 /*
  * Breaks are told by this signal; when the queue is full the kernel sends SIGIO
@@ -21,36 +34,40 @@
 
 /* What all files of a keeper share. */
 struct leased_shared {
-	int socket;
-	int inotify;	/* -1: none to be had, pauses will do */
+	struct outbox outbox;
+	struct watches watches;
+	struct due due;
 	int break_time; /* /proc/sys/fs/lease-break-time, or -1 */
 	struct board_slot *board;
-	struct leased *active; /* the list of those with something due */
-	unsigned int unsent;   /* files with something in `unsent` */
-};
-
-/* One message of each kind can wait for room in the socket. */
-enum leased_unsent {
-	UNSENT_ANSWER,
-	UNSENT_REPORT,
-	UNSENT_KINDS
+	bool is_unwatched_told;
+	bool is_broken; /* the conversation cannot go on */
 };
 
 struct leased {
 	struct leased_shared *shared;
 	struct recall recall;
+	struct extents extents;
 	uint32_t id;
 	int fd;
 	int type;
-	int watch; /* inotify, while it is not ours; or -1 */
-	int64_t due_ns;
-	bool is_active;
-	struct leased *next;
-	struct leased *previous;
+	struct due_entry due;
+	struct outbox_slot slot;
 	bool has_report; /* of the step that is being done */
 	struct keeper_message report;
-	unsigned int unsent; /* bits of enum leased_unsent */
-	struct keeper_message waiting[UNSENT_KINDS];
+	int64_t heard_ns; /* that it breaks, and was looked at then */
+
+	struct watch watch;
+	int unwatched_error; /* still to be told */
+	bool has_news;	     /* since the pass began */
+	int passes;	     /* that news has made */
+	bool is_resting;
+	int64_t rest_ns;
+	int64_t rest_until_ns; /* RECALL_NEVER: while a pass is under way */
+	int64_t armed_ns;
+
+	unsigned int at[KEEPER_OWNS];	   /* that the program is at */
+	unsigned int waiting[KEEPER_OWNS]; /* for OWN_READY */
+	int own_error;
 };
 
 /*
@@ -61,17 +78,30 @@ struct leased *leased_new(struct leased_shared *shared,
 			  const struct keeper_message *message, int fd);
 void leased_free(struct leased *leased);
 
-/* A signal came for it. False: not for this file, nothing breaks it. */
-bool leased_break_heard(struct leased *leased);
+/* A signal came for it; nothing where nothing breaks it. */
+void leased_break_heard(struct leased *leased);
 /* A break may have come. */
 void leased_look(struct leased *leased);
 void leased_consent(struct leased *leased);
-void leased_opener_gone(struct leased *leased);
+/* The caller has read the watches before both. */
+void leased_own_begin(struct leased *leased, enum keeper_own kind);
+void leased_own_end(struct leased *leased, enum keeper_own kind);
+/* Answered; the descriptors stay the caller's. */
+void leased_attach(struct leased *leased, const struct keeper_message *message,
+		   const int *fds);
+void leased_detach(struct leased *leased, uint32_t extent);
+void leased_flush_now(struct leased *leased);
+/* There is nobody any more who is at anything. */
+void leased_owner_gone(struct leased *leased);
 void leased_release(struct leased *leased, int64_t deadline_ns);
+/* News was lost: any may have come. */
+void leased_news_lost(struct leased *leased);
+void leased_watch_told(struct watch *watch, uint32_t mask);
 /* Does what is due; the file may be FREE then. */
 void leased_run(struct leased *leased);
-/* Sends what found the socket full. False: it is full again. */
-bool leased_send_waiting(struct leased *leased);
+
+struct leased *leased_of_due(struct due_entry *entry);
+struct leased *leased_of_slot(struct outbox_slot *slot);
 
 int64_t leased_now(void);
 

@@ -237,6 +237,12 @@ void recall_settle(struct recall *recall)
 	try_now(recall);
 }
 
+void recall_unwatched(struct recall *recall, int error)
+{
+	recall_tell(recall, recall->state, RECALL_UNWATCHED, error,
+		    recall_now(recall));
+}
+
 void recall_flush_now(struct recall *recall)
 {
 	recall->must_flush = true;

@@ -205,6 +205,8 @@ void recall_own_end(struct recall *recall);
 void recall_changed(struct recall *recall);
 /* The owner changed it, or a part of it is to be looked after from now on. */
 void recall_settle(struct recall *recall);
+/* Changes cannot be seen: told, and nothing else. */
+void recall_unwatched(struct recall *recall, int error);
 /* What differs goes to the file as soon as it is ours, which it stays. */
 void recall_flush_now(struct recall *recall);
 /* The owner wants it back, at the deadline whatever is unwritten. */

@@ -20,9 +20,9 @@ int setlease_take(int fd, int type, int signal)
 	return 0;
 }
 
-bool setlease_is_quiet(int fd, int type)
+int setlease_get(int fd)
 {
-	return fcntl(fd, F_GETLEASE) == type;
+	return fcntl(fd, F_GETLEASE);
 }
 
 /*
@@ -37,7 +37,7 @@ int setlease_look(int fd, int type)
 	ssize_t n;
 	int info;
 
-	if (setlease_is_quiet(fd, type))
+	if (setlease_get(fd) == type)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	info = open(path, O_RDONLY | O_CLOEXEC);
@@ -60,8 +60,13 @@ int setlease_drop(int fd, int type)
 {
 	int r = 0;
 
-	if (type == F_WRLCK && fcntl(fd, F_GETLEASE) == F_RDLCK &&
+	if (type == F_WRLCK && setlease_get(fd) == F_RDLCK &&
 	    setlease_look(fd, type) < 0)
 		r = -EAGAIN;
 	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : r;
+}
+
+int setlease_drop_looked_at(int fd)
+{
+	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : 0;
 }

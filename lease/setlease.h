@@ -22,8 +22,11 @@ int setlease_take(int fd, int type, int signal);
  */
 int setlease_drop(int fd, int type);
 
-/* Ours, and nobody breaks it. */
-bool setlease_is_quiet(int fd, int type);
+/* The same for a write lease that was seen to be ours a moment ago. */
+int setlease_drop_looked_at(int fd);
+
+/* F_GETLEASE: `type` says that it is ours, and that nobody breaks it. */
+int setlease_get(int fd);
 
 /*
  * 0: ours and quiet. 1: ours, and being broken. -EAGAIN: not ours (or a read

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the state table does to a leased file in the keeper: leased.h.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "leased_parts.h"
+#include "setlease.h"
+
+#define SEC 1000000000LL
+#define MS  1000000LL
+
+int64_t leased_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * SEC + ts.tv_nsec;
+}
+
+void leased_send_report(struct leased *leased)
+{
+	if (leased->has_report)
+		outbox_report(&leased->shared->outbox, &leased->slot,
+			      &leased->report);
+	leased->has_report = false;
+}
+
+static int64_t act_now(void *arg)
+{
+	(void)arg;
+	return leased_now();
+}
+
+int leased_take(struct leased *leased)
+{
+	int r = setlease_take(leased->fd, leased->type, LEASED_SIGNAL);
+
+	if (!r)
+		leased_arm(leased);
+	return r;
+}
+
+static int act_take(void *arg)
+{
+	return leased_take(arg);
+}
+
+/*
+ * What was looked at when the break was heard, a moment ago, needs no second
+ * look: the kernel takes nothing away so soon.
+ */
+static int act_unlock(void *arg)
+{
+	struct leased *leased = arg;
+
+	if (leased_now() - leased->heard_ns < MS)
+		return setlease_drop_looked_at(leased->fd);
+	return setlease_drop(leased->fd, leased->type);
+}
+
+/*
+ * Three quarters of the time that the kernel gives: what isn't done by then is
+ * given up while the lease is still known to be ours. 0 stands for ever in the
+ * kernel, and an opener must not wait that long for us.
+ */
+int64_t leased_break_time_ns(const struct leased_shared *shared)
+{
+	char text[16] = "";
+	long seconds;
+
+	if (shared->break_time < 0 ||
+	    pread(shared->break_time, text, sizeof(text) - 1, 0) <= 0)
+		return 45 * SEC / 4 * 3;
+	seconds = strtol(text, NULL, 10);
+	return (seconds > 0 && seconds < 45 ? seconds : 45) * SEC / 4 * 3;
+}
+
+int leased_check(struct leased *leased)
+{
+	int r = setlease_look(leased->fd, leased->type);
+
+	/* What the kernel may have left would keep writers waiting. */
+	if (r < 0)
+		setlease_drop(leased->fd, leased->type);
+	if (r > 0 && leased->recall.state != RECALL_BREAKING)
+		leased->recall.policy.break_ns =
+			leased_break_time_ns(leased->shared);
+	return r;
+}
+
+static int act_check(void *arg)
+{
+	return leased_check(arg);
+}
+
+static int act_flush(void *arg)
+{
+	struct leased *leased = arg;
+
+	return extents_flush(&leased->extents);
+}
+
+static void act_restart_flush(void *arg)
+{
+	struct leased *leased = arg;
+
+	extents_restart_flush(&leased->extents);
+}
+
+static int act_merge(void *arg)
+{
+	struct leased *leased = arg;
+	int r = extents_allocate(&leased->extents, leased->fd);
+
+	return r ? r : leased_passes_again(leased);
+}
+
+static void act_restart_merge(void *arg)
+{
+	struct leased *leased = arg;
+
+	leased->has_news = false;
+	extents_restart_allocate(&leased->extents);
+}
+
+/* What a shadow has got since the last flush is not known. */
+static bool act_has_unwritten(void *arg)
+{
+	struct leased *leased = arg;
+
+	return extents_have_shadow(&leased->extents);
+}
+
+static void act_ask_consent(void *arg, int64_t deadline_ns)
+{
+	struct leased *leased = arg;
+	struct keeper_message message = {
+		.version = KEEPER_VERSION,
+		.kind = KEEPER_ASK,
+		.id = leased->id,
+		.deadline_ns = deadline_ns,
+	};
+
+	leased_send_report(leased);
+	/* A program that reads nothing is not waited for longer. */
+	outbox_try(&leased->shared->outbox, &message);
+}
+
+static void act_tell(void *arg, const struct recall_report *report)
+{
+	struct leased *leased = arg;
+	struct board_slot *slot = &leased->shared->board[leased->id];
+	struct keeper_message message = {
+		.version = KEEPER_VERSION,
+		.kind = KEEPER_REPORT,
+		.id = leased->id,
+		.error = report->error,
+		.report =
+			{
+				.at_ns = report->at_ns,
+				.spent_ns = report->spent_ns,
+				.from = report->from,
+				.to = report->to,
+				.cause = report->cause,
+			},
+	};
+
+	atomic_store(&slot->since_ns, leased->recall.since_ns[report->to]);
+	atomic_store(&slot->must_merge, leased->recall.must_merge);
+	atomic_store(&slot->state, report->to);
+	message.report.generation = atomic_fetch_add(&slot->generation, 1) + 1;
+	if (report->from == RECALL_BREAKING && report->to != RECALL_BREAKING)
+		leased->own_error = report->error;
+	if (report->cause == RECALL_MERGED)
+		leased_rest(leased, report->at_ns, report->spent_ns);
+	/* Sent when the step is done: the program must not run before who waits
+	 * for the file. */
+	leased_send_report(leased);
+	leased->report = message;
+	leased->has_report = true;
+}
+
+#define ALWAYS                                                                 \
+	.now = act_now, .take = act_take, .unlock = act_unlock,                \
+	.check = act_check, .ask_consent = act_ask_consent, .tell = act_tell
+#define WITH_RANGES .merge = act_merge, .restart_merge = act_restart_merge
+#define WITH_SHADOWS                                                           \
+	.flush = act_flush, .restart_flush = act_restart_flush,                \
+	.has_unwritten = act_has_unwritten
+
+/* Where there is nothing to write nobody waits for a look before it. */
+void leased_choose_actions(struct leased *leased)
+{
+	static const struct recall_actions lease_only = {ALWAYS};
+	static const struct recall_actions ranges = {ALWAYS, WITH_RANGES};
+	static const struct recall_actions shadows = {ALWAYS, WITH_RANGES,
+						      WITH_SHADOWS};
+	bool is_written = leased->extents.first && leased->type == F_WRLCK;
+
+	leased->recall.actions = !is_written ? &lease_only
+				 : extents_have_shadow(&leased->extents)
+					 ? &shadows
+					 : &ranges;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Changes under the lease that nobody announced: leased.h has the rules.
+ */
+#include <stddef.h>
+
+#include "leased_parts.h"
+
+#define MS	 1000000LL
+#define REST_MIN (10 * MS)
+#define REST_MAX (1000 * MS)
+/* Of the time, at most one part in so many is spent on passes. */
+#define REST_SHARE 200
+/* A file that changes while it is looked at is looked at so often in a row. */
+#define PASSES_MAX 3
+
+#define ARMED (IN_MODIFY | IN_CLOSE)
+#define IDLE  IN_CLOSE
+
+static void watch(struct leased *leased, uint32_t mask)
+{
+	struct leased_shared *shared = leased->shared;
+	int r = watch_set(&shared->watches, &leased->watch, leased->fd, mask);
+
+	if (!r || shared->is_unwatched_told)
+		return;
+	shared->is_unwatched_told = true;
+	leased->unwatched_error = r;
+}
+
+void leased_arm(struct leased *leased)
+{
+	leased->is_resting = false;
+	leased->armed_ns = leased_now();
+	watch(leased, ARMED);
+}
+
+void leased_disarm(struct leased *leased)
+{
+	watch(leased, IDLE);
+}
+
+/* From now on until the pass is over, and then for a while. */
+static void start_rest(struct leased *leased)
+{
+	int64_t quiet_ns = leased_now() - leased->armed_ns;
+
+	if (!leased->rest_ns || quiet_ns > 10 * leased->rest_ns)
+		leased->rest_ns = REST_MIN;
+	else if (leased->rest_ns < REST_MAX)
+		leased->rest_ns *= 2;
+	leased->is_resting = true;
+	leased->rest_until_ns = RECALL_NEVER;
+	leased_disarm(leased);
+}
+
+void leased_rest(struct leased *leased, int64_t at_ns, int64_t spent_ns)
+{
+	int64_t rest_ns = leased->rest_ns;
+
+	if (!leased->is_resting)
+		return;
+	if (rest_ns < REST_SHARE * spent_ns)
+		rest_ns = REST_SHARE * spent_ns;
+	leased->rest_until_ns = at_ns + rest_ns;
+}
+
+int64_t leased_run_news(struct leased *leased)
+{
+	if (leased->unwatched_error)
+		recall_unwatched(&leased->recall, leased->unwatched_error);
+	leased->unwatched_error = 0;
+	if (!leased->is_resting || leased->recall.state != RECALL_HELD)
+		return RECALL_NEVER;
+	if (leased_now() < leased->rest_until_ns)
+		return leased->rest_until_ns;
+	leased_arm(leased);
+	recall_settle(&leased->recall);
+	return leased_now();
+}
+
+bool leased_passes_again(struct leased *leased)
+{
+	bool again;
+
+	watches_read(&leased->shared->watches, leased_watch_told);
+	again = leased->has_news && leased->passes < PASSES_MAX;
+	leased->passes = again ? leased->passes + 1 : 0;
+	leased->has_news = false;
+	return again;
+}
+
+static void changed(struct leased *leased)
+{
+	switch (leased->recall.state) {
+	case RECALL_HELD:
+		if (leased->at[KEEPER_OWN_CHANGE] ||
+		    leased->at[KEEPER_OWN_ALLOCATE])
+			break;
+		if (leased->recall.must_settle) {
+			leased->has_news = true;
+			break;
+		}
+		start_rest(leased);
+		recall_changed(&leased->recall);
+		due_set(&leased->shared->due, &leased->due, leased_now());
+		break;
+	case RECALL_MERGING:
+	case RECALL_BREAKING:
+		leased->has_news = true;
+		break;
+	default:
+		/* Whoever has it now may write; only his leaving is news. */
+		leased_disarm(leased);
+	}
+}
+
+static void opener_gone(struct leased *leased)
+{
+	if (leased->recall.state != RECALL_YIELDED &&
+	    leased->recall.state != RECALL_LOST)
+		return;
+	recall_opener_gone(&leased->recall);
+	due_set(&leased->shared->due, &leased->due, leased_now());
+}
+
+void leased_watch_told(struct watch *of, uint32_t mask)
+{
+	struct leased *leased =
+		(void *)((char *)of - offsetof(struct leased, watch));
+
+	if (mask & IN_CLOSE)
+		opener_gone(leased);
+	if (mask & IN_MODIFY)
+		changed(leased);
+}
+
+void leased_news_lost(struct leased *leased)
+{
+	opener_gone(leased);
+	recall_settle(&leased->recall);
+	if (leased->recall.must_settle)
+		due_set(&leased->shared->due, &leased->due, leased_now());
+}

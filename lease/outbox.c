@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Messages to the program: outbox.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "outbox.h"
+
+/* False where there is no room; a program that is gone has all the room. */
+static bool sent(struct outbox *outbox, const struct keeper_message *message)
+{
+	return send(outbox->socket, message, sizeof(*message),
+		    MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
+	       errno != EAGAIN;
+}
+
+bool outbox_answer(struct outbox *outbox, const struct keeper_message *answer)
+{
+	struct keeper_message *more;
+
+	if (!outbox->answers_end && sent(outbox, answer))
+		return true;
+	if (outbox->answers_end == outbox->answers_room) {
+		more = reallocarray(outbox->answers,
+				    2 * outbox->answers_room + 16,
+				    sizeof(*more));
+		if (!more)
+			return false;
+		outbox->answers = more;
+		outbox->answers_room = 2 * outbox->answers_room + 16;
+	}
+	outbox->answers[outbox->answers_end++] = *answer;
+	return true;
+}
+
+void outbox_report(struct outbox *outbox, struct outbox_slot *slot,
+		   const struct keeper_message *report)
+{
+	if (!slot->is_waiting && !outbox->answers_end && sent(outbox, report))
+		return;
+	slot->report = *report;
+	if (slot->is_waiting)
+		return;
+	slot->is_waiting = true;
+	slot->previous = NULL;
+	slot->next = outbox->slots;
+	if (slot->next)
+		slot->next->previous = slot;
+	outbox->slots = slot;
+}
+
+void outbox_try(struct outbox *outbox, const struct keeper_message *message)
+{
+	if (!outbox_is_waiting(outbox))
+		sent(outbox, message);
+}
+
+bool outbox_is_waiting(const struct outbox *outbox)
+{
+	return outbox->answers_end || outbox->slots;
+}
+
+void outbox_forget(struct outbox *outbox, struct outbox_slot *slot)
+{
+	if (!slot->is_waiting)
+		return;
+	slot->is_waiting = false;
+	if (slot->next)
+		slot->next->previous = slot->previous;
+	if (slot->previous)
+		slot->previous->next = slot->next;
+	else
+		outbox->slots = slot->next;
+}
+
+void outbox_send(struct outbox *outbox, void (*fn)(struct outbox_slot *slot))
+{
+	while (outbox->answers_sent < outbox->answers_end) {
+		if (!sent(outbox, &outbox->answers[outbox->answers_sent]))
+			return;
+		outbox->answers_sent++;
+	}
+	outbox->answers_sent = outbox->answers_end = 0;
+	while (outbox->slots) {
+		struct outbox_slot *slot = outbox->slots;
+
+		if (!sent(outbox, &slot->report))
+			return;
+		outbox_forget(outbox, slot);
+		fn(slot);
+	}
+}
