@@ -42,19 +42,23 @@ struct query {
 #define QUERY_WRITABLE 0x02
 #define QUERY_EXEC     0x04
 #define QUERY_SHARED   0x08
+#define QUERY_OR_NEXT  0x10
+#define QUERY_OF_FILES 0x20
 
 /* -ENOTTY: an older kernel. */
-static int ask(int fd, uintptr_t addr, struct mapping *ret, char *name)
+static int ask(int fd, uint64_t flags, uintptr_t addr, struct mapping *ret,
+	       char *name)
 {
 	struct query query = {
 		.size = sizeof(query),
+		.flags = flags,
 		.addr = addr,
 		.name_addr = (uintptr_t)name,
 		.name_size = name ? MAPPING_NAME_MAX : 0,
 	};
 
 	if (ioctl(fd, QUERY, &query))
-		return errno == ENOENT ? -EFAULT : -errno;
+		return -errno;
 	*ret = (struct mapping){
 		.start = query.start,
 		.end = query.end,
@@ -157,13 +161,20 @@ int mapping_at(uintptr_t addr, struct mapping *ret, char *name)
 	int saved_errno = errno, r;
 	int fd = raw_open(AT_FDCWD, "/proc/thread-self/maps", O_RDONLY);
 
-	r = fd < 0 ? -errno : ask(fd, addr, ret, name);
+	r = fd < 0 ? -errno : ask(fd, 0, addr, ret, name);
 	if (fd >= 0)
 		raw_close(fd);
 	if (r == -ENOTTY)
 		r = read_up_to(addr, ret, name);
+	else if (r == -ENOENT)
+		r = -EFAULT;
 	errno = saved_errno;
 	return r;
+}
+
+int mapping_next(int fd, uintptr_t addr, struct mapping *ret)
+{
+	return ask(fd, QUERY_OR_NEXT | QUERY_OF_FILES, addr, ret, NULL);
 }
 
 void mapping_link(const struct mapping *mapping, char *text)

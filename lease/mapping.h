@@ -38,6 +38,12 @@ struct mapping {
 int mapping_at(uintptr_t addr, struct mapping *ret, char *name);
 
 /*
+ * Of the process whose maps fd is: the first mapping of a file that ends above
+ * addr. 0, -ENOENT there is none, -ENOTTY before Linux 6.11, -ESRCH it ended.
+ */
+int mapping_next(int fd, uintptr_t addr, struct mapping *ret);
+
+/*
  * Could mprotect() make the shared mapping at addr writable, as its open file
  * description is open for writing? True also where that cannot be found out (it
  * is sealed, or there is no room for a page more).

@@ -16,6 +16,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "mapping.h"
 #include "openers.h"
 #include "raw.h"
 
@@ -96,23 +97,39 @@ static bool is_mapping_of(const char *line, const struct search *search)
 	       makedev(major, minor) == search->dev && ino == search->ino;
 }
 
-static int count_maps(int proc, const struct search *search)
+/* By lines, for whose text the kernel looks every path up. */
+static int count_lines(int fd, const struct search *search)
 {
-	int fd = raw_open(proc, "maps", O_RDONLY);
-	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	FILE *file = fdopen(fd, "r");
 	char *line = NULL;
 	size_t size = 0;
 	int found = 0;
 
 	if (!file) {
-		if (fd >= 0)
-			raw_close(fd);
-		return fd < 0 && (errno == ENOENT || errno == ESRCH) ? 0 : -1;
+		raw_close(fd);
+		return -1;
 	}
 	while (getline(&line, &size, file) > 0)
 		found += is_mapping_of(line, search);
 	free(line);
 	fclose(file);
+	return found;
+}
+
+static int count_maps(int proc, const struct search *search)
+{
+	int fd = raw_open(proc, "maps", O_RDONLY);
+	struct mapping mapping = {0};
+	int found = 0, r;
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ESRCH ? 0 : -1;
+	while (!(r = mapping_next(fd, mapping.end, &mapping)))
+		found += mapping.dev == search->dev &&
+			 mapping.ino == search->ino;
+	if (r == -ENOTTY)
+		return count_lines(fd, search);
+	raw_close(fd);
 	return found;
 }
 

@@ -24,9 +24,6 @@ foreach(name death listen outside settle)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-listener)
 endforeach()
 
-add_executable(lease_open ${PROJECT_SOURCE_DIR}/tests/bench/lease_open.c)
-target_link_libraries(lease_open PRIVATE daxmr-lease)
-
 # The trouble that a file makes between two steps of the flush is made in its
 # system calls.
 add_library(unit-lease-flush-file STATIC ${CMAKE_CURRENT_LIST_DIR}/lease_flush.c)
@@ -39,9 +36,6 @@ foreach(name flush flush_trouble)
     set_tests_properties(${target} PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)
 endforeach()
 target_link_options(unit-lease-flush-trouble PRIVATE -Wl,--wrap=fstat,--wrap=pwrite,--wrap=sync_file_range)
-
-add_executable(flush_bench ${PROJECT_SOURCE_DIR}/tests/bench/flush.c)
-target_link_libraries(flush_bench PRIVATE daxmr-flush)
 
 add_executable(unit-lease-merge ${CMAKE_CURRENT_LIST_DIR}/lease_merge_test.c)
 target_link_libraries(unit-lease-merge PRIVATE unit-lease-file daxmr-flush)
