@@ -237,9 +237,30 @@ static struct mapping_state *add(struct list *list)
 	return &list->states[list->count++];
 }
 
+/*
+ * Where the last mapping of the file ends, smaps need not be read further: that
+ * takes ten times as long for each mapping.
+ */
+static uintptr_t find_end(dev_t dev, ino_t ino)
+{
+	int fd = raw_open(AT_FDCWD, "/proc/thread-self/maps", O_RDONLY);
+	struct mapping mapping = {0};
+	uintptr_t end = 0;
+	int r;
+
+	if (fd < 0)
+		return UINTPTR_MAX;
+	while (!(r = mapping_next(fd, mapping.end, &mapping)))
+		if (mapping.dev == dev && mapping.ino == ino)
+			end = mapping.end;
+	raw_close(fd);
+	return r == -ENOENT ? end : UINTPTR_MAX;
+}
+
 int mapping_all(dev_t dev, ino_t ino, struct mapping_state **ret,
 		size_t *ret_count)
 {
+	uintptr_t end = find_end(dev, ino);
 	FILE *file = open_text("/proc/thread-self/smaps");
 	struct mapping_state *state = NULL;
 	struct list list = {0};
@@ -266,8 +287,11 @@ int mapping_all(dev_t dev, ino_t ino, struct mapping_state **ret,
 			continue;
 		}
 		state = NULL;
-		if (!parse(line, &mapping, &unused) || mapping.dev != dev ||
-		    mapping.ino != ino)
+		if (!parse(line, &mapping, &unused))
+			continue;
+		if (mapping.start >= end)
+			break;
+		if (mapping.dev != dev || mapping.ino != ino)
 			continue;
 		state = add(&list);
 		if (state)
