@@ -51,14 +51,17 @@ static int reach(const char *path, int timeout_ms)
 }
 
 /* Who listens, not who accepts: what it was at its listen(2). */
-static int check_user(int fd)
+static int check_user(int fd, pid_t *ret_pid)
 {
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
 
 	if (syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
 		return -errno;
-	return peer.uid == geteuid() ? 0 : -EACCES;
+	if (peer.uid != geteuid())
+		return -EACCES;
+	*ret_pid = peer.pid;
+	return 0;
 }
 
 static int say_hello(int fd, int pidfd, int board_fd)
@@ -163,10 +166,11 @@ int keeper_connect(const char *path, int pidfd, int board_fd, int timeout_ms,
 {
 	const int no = 0;
 	int fd = reach(path, timeout_ms), r;
+	pid_t listener;
 
 	if (fd < 0)
 		return explain(path, fd, false);
-	r = check_user(fd);
+	r = check_user(fd, &listener);
 	if (!r)
 		r = say_hello(fd, pidfd, board_fd);
 	/* Refused before it was heard: the answer is there, and says why. */
@@ -178,4 +182,15 @@ int keeper_connect(const char *path, int pidfd, int board_fd, int timeout_ms,
 		return fd;
 	raw_close(fd);
 	return explain(path, r, true);
+}
+
+int keeper_find_listener(const char *path, int timeout_ms, pid_t *ret_pid)
+{
+	int fd = reach(path, timeout_ms), r;
+
+	if (fd < 0)
+		return explain(path, fd, false);
+	r = check_user(fd, ret_pid);
+	raw_close(fd);
+	return r ? explain(path, r, true) : 0;
 }

@@ -28,4 +28,10 @@
 int keeper_connect(const char *path, int pidfd, int board_fd, int timeout_ms,
 		   pid_t *ret_pid);
 
+/*
+ * Only looks who listens there: 0 and its pid, or -errno with a sentence, as
+ * above.
+ */
+int keeper_find_listener(const char *path, int timeout_ms, pid_t *ret_pid);
+
 #endif

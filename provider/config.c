@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "config.h"
+#include "keeper_connect.h"
 
 int config_parse_strategy(const char *text, enum strategy *ret)
 {
@@ -70,6 +71,14 @@ int config_parse_log(const char *text, enum log_level *ret)
 	return -EINVAL;
 }
 
+int config_parse_keeper(const char *text, const char **ret)
+{
+	if (text[0] != '/' || strlen(text) > KEEPER_LISTENER_MAX)
+		return -EINVAL;
+	*ret = text;
+	return 0;
+}
+
 static struct config config = {
 	.strategy = STRATEGY_AUTO,
 	.prefetch = UINT64_MAX,
@@ -78,6 +87,7 @@ static struct config config = {
 
 static void read_environment(void)
 {
+	static char keeper[KEEPER_LISTENER_MAX + 1];
 	int saved_errno = errno;
 	const char *text;
 
@@ -99,6 +109,15 @@ static void read_environment(void)
 			     "DAXMR_PREFETCH=%s is not " CONFIG_PREFETCH_VALUES
 			     "; on it is",
 			     text);
+	text = secure_getenv("DAXMR_KEEPER");
+	if (text && config_parse_keeper(text, &config.keeper) < 0)
+		log_write_at(config.log, LOG_WARN,
+			     "DAXMR_KEEPER=%s is not " CONFIG_KEEPER_VALUES
+			     "; the program starts its own",
+			     text);
+	/* The program may change its environment. */
+	if (config.keeper)
+		config.keeper = strcpy(keeper, config.keeper);
 	errno = saved_errno;
 }
 

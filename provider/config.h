@@ -18,6 +18,8 @@ struct config {
 	enum strategy strategy; /* DAXMR_STRATEGY: auto, odp, … */
 	uint64_t prefetch;  /* DAXMR_PREFETCH: bytes; 0 none, UINT64_MAX all */
 	enum log_level log; /* DAXMR_LOG */
+	/* DAXMR_KEEPER: the socket of one outside; NULL: the program's own */
+	const char *keeper;
 };
 
 const struct config *config_get(void);
@@ -26,10 +28,14 @@ const struct config *config_get(void);
 int config_parse_strategy(const char *text, enum strategy *ret);
 int config_parse_prefetch(const char *text, uint64_t *ret);
 int config_parse_log(const char *text, enum log_level *ret);
+/* Whether it could be such a path. */
+int config_parse_keeper(const char *text, const char **ret);
 
-/* What each of the three takes, for messages: "auto, odp, …". */
+/* What each of them takes, for messages: "auto, odp, …". */
 #define CONFIG_STRATEGY_VALUES "auto, passthrough, odp, staged or pinned"
 #define CONFIG_PREFETCH_VALUES "on, off or a size such as 64M"
 #define CONFIG_LOG_VALUES      "off, error, warn, info or debug"
+#define CONFIG_KEEPER_VALUES                                                   \
+	"the absolute path of a socket on which daxmr-keeper --listen waits"
 
 #endif

@@ -198,11 +198,13 @@ static int start(struct lease_engine **ret)
 				.shared_fate = shared_fate,
 			},
 	};
-	char path[PATH_MAX];
-	int r;
+	char path[PATH_MAX] = "";
+	int r = 0;
 
 	pthread_once(&once, follow_forks);
-	r = find_keeper(path);
+	config.keeper_socket = config_get()->keeper;
+	if (!config.keeper_socket)
+		r = find_keeper(path);
 	config.keeper_path = path;
 	return r ? r : lease_engine_start(&config, ret);
 }

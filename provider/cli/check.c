@@ -226,6 +226,7 @@ static int make_report(struct check_report *report, const struct wishes *wishes,
 
 	report->wish = wishes->strategy;
 	check_limits_get(&report->limits);
+	check_keeper_get(&report->keeper);
 	r = open_devices(report, wishes->device, real, list, count);
 	if (r == 0)
 		r = open_files(report, paths, path_count);

@@ -9,6 +9,7 @@
  *	check_sample.c  the memory that a trial may touch
  *	check_device.c  what a device is and can do
  *	check_limits.c  locked memory
+ *	check_keeper.c  the keeper of leases
  *	check_answer.c  trial registrations, and the verdict
  *	check_text.c    for people
  *	check_json.c    for programs; its field names are in daxmr-check(1)
@@ -26,6 +27,7 @@
 #include <stdio.h>
 
 #include "choice.h"
+#include "fate.h"
 
 #define CHECK_PORTS 8
 
@@ -101,6 +103,12 @@ struct check_limits {
 	bool cap_ipc_lock;
 };
 
+struct check_keeper {
+	const char *socket;	    /* NULL: the program starts its own */
+	char problem[800];	    /* why none is to be had, else empty */
+	char shared_fate[FATE_MAX]; /* what would end both, else empty */
+};
+
 #define CHECK_NOTES 4
 
 /* One file on one device. */
@@ -143,6 +151,9 @@ void check_device_close(struct check_device *device,
 
 void check_limits_get(struct check_limits *ret);
 
+/* Of a program that runs where this one does. */
+void check_keeper_get(struct check_keeper *ret);
+
 /* check_answer.c; neither the file nor the device has a problem. */
 void check_answer_find(const struct check_file *file,
 		       const struct check_device *device,
@@ -154,6 +165,7 @@ void check_answer_find(const struct check_file *file,
 struct check_report {
 	enum strategy wish;
 	struct check_limits limits;
+	struct check_keeper keeper;
 	const char *problem; /* of the whole, else NULL */
 	size_t files;
 	struct check_file *file;

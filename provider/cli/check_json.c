@@ -271,6 +271,16 @@ static struct json_object *answer_object(const struct check_file *file,
 	return object;
 }
 
+static struct json_object *keeper_object(const struct check_keeper *keeper)
+{
+	struct json_object *object = made(json_object_new_object());
+
+	put_text(object, "socket", keeper->socket);
+	put_full_text(object, "problem", keeper->problem);
+	put_full_text(object, "shared_fate", keeper->shared_fate);
+	return object;
+}
+
 static struct json_object *file_object(const struct check_report *report,
 				       size_t f)
 {
@@ -315,6 +325,7 @@ int check_json_print(const struct check_report *report)
 	put_text(document, "strategy", strategy_name(report->wish));
 	put_text(document, "problem", report->problem);
 	put(document, "limits", limits_object(&report->limits));
+	put(document, "keeper", keeper_object(&report->keeper));
 	for (i = 0; i < report->devices; i++)
 		append(devices, device_object(&report->device[i]));
 	put(document, "devices", devices);

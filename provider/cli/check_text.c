@@ -138,6 +138,20 @@ static void print_limits(const struct check_limits *limits)
 		     : "");
 }
 
+static void print_keeper(const struct check_keeper *keeper)
+{
+	const char *fate = *keeper->shared_fate
+				   ? keeper->shared_fate
+				   : "nothing was found that would end both";
+
+	if (*keeper->problem)
+		line("keeper", "%s", keeper->problem);
+	else if (keeper->socket)
+		line("keeper", "from %s; %s", keeper->socket, fate);
+	else
+		line("keeper", "the program's own; %s", fate);
+}
+
 static void print_answer(const struct check_report *report,
 			 const struct check_file *file,
 			 const struct check_device *device,
@@ -163,6 +177,7 @@ static void print_answer(const struct check_report *report,
 	print_device(device);
 	print_odp(device);
 	print_limits(&report->limits);
+	print_keeper(&report->keeper);
 }
 
 void check_text_print(const struct check_report *report)
@@ -186,6 +201,7 @@ void check_text_print(const struct check_report *report)
 			printf("%s%s: no device\n", gap, file->path);
 			print_file(file);
 			print_limits(&report->limits);
+			print_keeper(&report->keeper);
 			gap = "\n";
 		}
 	}

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -33,6 +34,8 @@ static void print_help(void)
 	      "                  on-demand region is faulted in at "
 	      "registration (on)\n"
 	      "  --log=LEVEL     off, error, warn, info or debug (warn)\n"
+	      "  --keeper=PATH   the keeper of leases that listens there "
+	      "(PROG starts its own)\n"
 	      "  --help          this text\n"
 	      "\n"
 	      "Exit status: PROG's own, or 2 (these arguments are not "
@@ -66,6 +69,15 @@ static bool is_log(const char *text)
 	return config_parse_log(text, &level) == 0;
 }
 
+static bool is_keeper(const char *text)
+{
+	const char *path;
+	struct stat st;
+
+	return config_parse_keeper(text, &path) == 0 && stat(path, &st) == 0 &&
+	       S_ISSOCK(st.st_mode);
+}
+
 static const struct policy {
 	const char *option;
 	const char *variable;
@@ -75,6 +87,7 @@ static const struct policy {
 	{"strategy", "DAXMR_STRATEGY", is_strategy, CONFIG_STRATEGY_VALUES},
 	{"prefetch", "DAXMR_PREFETCH", is_prefetch, CONFIG_PREFETCH_VALUES},
 	{"log", "DAXMR_LOG", is_log, CONFIG_LOG_VALUES},
+	{"keeper", "DAXMR_KEEPER", is_keeper, CONFIG_KEEPER_VALUES},
 };
 
 #define POLICIES (sizeof(policies) / sizeof(policies[0]))
@@ -140,6 +153,7 @@ int run_main(int argc, char **argv)
 		{"strategy", required_argument, NULL, POLICY},
 		{"prefetch", required_argument, NULL, POLICY + 1},
 		{"log", required_argument, NULL, POLICY + 2},
+		{"keeper", required_argument, NULL, POLICY + 3},
 		{"help", no_argument, NULL, HELP},
 		{NULL, 0, NULL, 0},
 	};

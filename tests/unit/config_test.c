@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
+#include <string.h>
 
 #include "config.h"
 #include "unit.h"
@@ -90,6 +91,24 @@ static void log__levels_are_read(void **state)
 	assert_int_equal(level, LOG_DEBUG);
 }
 
+static void keeper__is_a_path_of_a_socket(void **state)
+{
+	const char *keeper = "as before";
+	char path[200];
+
+	(void)state;
+	memset(path, 'x', sizeof(path));
+	path[0] = '/';
+	path[108] = '\0';
+	assert_int_equal(config_parse_keeper("", &keeper), -EINVAL);
+	assert_int_equal(config_parse_keeper("run/keeper", &keeper), -EINVAL);
+	assert_int_equal(config_parse_keeper(path, &keeper), -EINVAL);
+	assert_string_equal(keeper, "as before");
+	path[107] = '\0';
+	assert_int_equal(config_parse_keeper(path, &keeper), 0);
+	assert_string_equal(keeper, path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -99,6 +118,7 @@ int main(void)
 		cmocka_unit_test(strategy__every_wish_has_its_name),
 		cmocka_unit_test(strategy__an_outcome_is_no_wish),
 		cmocka_unit_test(log__levels_are_read),
+		cmocka_unit_test(keeper__is_a_path_of_a_socket),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,31 +172,30 @@ static void program_idle__keeper_is_not(void **state)
 	with_program(be_idle, look_at_scheduling);
 }
 
-static const int limits[] = {
-	RLIMIT_AS,     RLIMIT_CPU,   RLIMIT_DATA,	RLIMIT_FSIZE,
-	RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_SIGPENDING,
+static const struct {
+	__rlimit_resource_t which;
+	rlim_t soft;
+} limits[] = {
+	/* a sanitizer's shadow has room */
+	{RLIMIT_AS, 1UL << 46},	  {RLIMIT_CPU, 1},
+	{RLIMIT_DATA, 1UL << 46}, {RLIMIT_FSIZE, 1UL << 24},
+	{RLIMIT_NOFILE, 64},	  {RLIMIT_NPROC, 4000},
+	{RLIMIT_SIGPENDING, 0},
 };
 
 #define LIMITS (sizeof(limits) / sizeof(limits[0]))
 
-/* One CPU second, files of a page, no signal: the keeper would not live long.
- */
+/* One CPU second, small files, no signal: no keeper would live long so. */
 static bool be_limited(void)
 {
 	for (size_t i = 0; i < LIMITS; i++) {
 		struct rlimit limit;
 
-		if (getrlimit(limits[i], &limit))
+		if (getrlimit(limits[i].which, &limit))
 			return false;
-		limit.rlim_cur = limits[i] == RLIMIT_CPU	  ? 1
-				 : limits[i] == RLIMIT_FSIZE	  ? 1UL << 24
-				 : limits[i] == RLIMIT_SIGPENDING ? 0
-				 : limits[i] == RLIMIT_NOFILE	  ? 64
-				 : limit.rlim_max == RLIM_INFINITY
-					 ? 1UL << 40
-					 : limit.rlim_max / 2;
-		/* what cannot be had by a sanitizer's build is as it was */
-		if (setrlimit(limits[i], &limit) && limits[i] != RLIMIT_AS)
+		if (limit.rlim_cur > limits[i].soft)
+			limit.rlim_cur = limits[i].soft;
+		if (setrlimit(limits[i].which, &limit))
 			return false;
 	}
 	return true;
@@ -207,8 +206,7 @@ static void look_at_limits(pid_t keeper)
 	for (size_t i = 0; i < LIMITS; i++) {
 		struct rlimit limit;
 
-		assert_int_equal(prlimit(keeper, (__rlimit_resource_t)limits[i],
-					 NULL, &limit),
+		assert_int_equal(prlimit(keeper, limits[i].which, NULL, &limit),
 				 0);
 		assert_true(limit.rlim_cur == limit.rlim_max);
 	}
