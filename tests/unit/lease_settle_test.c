@@ -177,8 +177,8 @@ static const struct {
 	rlim_t soft;
 } limits[] = {
 	/* a sanitizer's shadow has room */
-	{RLIMIT_AS, 1UL << 46},	  {RLIMIT_CPU, 1},
-	{RLIMIT_DATA, 1UL << 46}, {RLIMIT_FSIZE, 1UL << 24},
+	{RLIMIT_AS, 1UL << 47},	  {RLIMIT_CPU, 1},
+	{RLIMIT_DATA, 1UL << 47}, {RLIMIT_FSIZE, 1UL << 24},
 	{RLIMIT_NOFILE, 64},	  {RLIMIT_NPROC, 4000},
 	{RLIMIT_SIGPENDING, 0},
 };
