@@ -64,6 +64,28 @@ else
 fi
 check without_verbs__silent "" "$(DAXMR_LOG=debug LD_PRELOAD=$first$preload true 2>&1)"
 
+# Calls on files in a program without leases: not one system call more. strace
+# counts those of one run, for a whole run of each and without the start.
+if command -v strace >/dev/null && test -z "$first" && strace -o /dev/null true 2>/dev/null; then
+	calls_of() { # ROUNDS PRELOAD
+		strace -f -o "$scratch/trace" -E LD_PRELOAD="$2" "$programs/file_calls" "$1" "$programs/file-calls.$$" ||
+			echo failed
+		sed -E 's/^[0-9]+ +//; s/\(.*//' "$scratch/trace" | LC_ALL=C sort | uniq -c
+	}
+	calls_per_round() { # PRELOAD
+		{
+			calls_of 10 "$1" | awk '{ print -$1, $2 }'
+			calls_of 20 "$1"
+		} | awk '{ n[$2] += $1 } END { for (name in n) if (n[name]) print name, n[name] / 10 }' | LC_ALL=C sort
+	}
+	without=$(calls_per_round '')
+	check file_calls__are_counted 'openat 8' "$(grep openat <<<"$without")"
+	check file_calls_without_lease__no_system_call_more "$without" "$(calls_per_round "$preload")"
+	rm -f "$programs/file-calls.$$"
+else
+	skip file_calls_without_lease__no_system_call_more "needs strace, and no sanitizer"
+fi
+
 # The loader leaves a preload with a slash out of a setuid program.
 if test "$(id -u)" = 0 && test -z "$first"; then
 	chmod 755 "$scratch"

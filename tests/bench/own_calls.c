@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the hooks on files cost: under the preload, each call as a program makes
+ * it against the C library's own (through its handle), in turns, the median of
+ * the differences. Without a lease, with one on another file, and what the
+ * calls on a leased file take.
+ *
+ *     LD_PRELOAD=BUILD/libdaxmr-preload.so BUILD/tests/preload/own_calls FOLDER
+ */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+#define PAIRS 31
+#define CALLS 20000
+
+static char path[300], other[300];
+static int fd;
+
+static struct {
+	int (*open)(const char *path, int flags, ...);
+	int (*close)(int fd);
+	int (*ftruncate)(int fd, off_t length);
+	int (*dup2)(int old, int new);
+	int (*madvise)(void *addr, size_t length, int advice);
+} plain;
+
+static void hooked_open(void)
+{
+	close(open(other, O_RDONLY));
+}
+static void plain_open(void)
+{
+	plain.close(plain.open(other, O_RDONLY));
+}
+static void hooked_close(void)
+{
+	close(-1);
+}
+static void plain_close(void)
+{
+	plain.close(-1);
+}
+static void hooked_ftruncate(void)
+{
+	(void)!ftruncate(-1, 0);
+}
+static void plain_ftruncate(void)
+{
+	(void)!plain.ftruncate(-1, 0);
+}
+static void hooked_dup2(void)
+{
+	dup2(-1, 5);
+}
+static void plain_dup2(void)
+{
+	plain.dup2(-1, 5);
+}
+static void hooked_madvise(void)
+{
+	madvise(NULL, 0, MADV_NORMAL);
+}
+static void plain_madvise(void)
+{
+	plain.madvise(NULL, 0, MADV_NORMAL);
+}
+
+static const struct {
+	const char *name;
+	void (*hooked)(void);
+	void (*plain)(void);
+} calls[] = {
+	{"open+close", hooked_open, plain_open},
+	{"close", hooked_close, plain_close},
+	{"ftruncate", hooked_ftruncate, plain_ftruncate},
+	{"dup2", hooked_dup2, plain_dup2},
+	{"madvise", hooked_madvise, plain_madvise},
+};
+
+static double ns_of(void (*fn)(void), int n)
+{
+	struct timespec a, b;
+
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	for (int i = 0; i < n; i++)
+		fn();
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	return ((double)(b.tv_sec - a.tv_sec) * 1e9 +
+		(double)(b.tv_nsec - a.tv_nsec)) /
+	       n;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void measure(const char *when)
+{
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		double base[PAIRS], more[PAIRS];
+
+		for (int pair = 0; pair < PAIRS; pair++) {
+			base[pair] = ns_of(calls[i].plain, CALLS);
+			more[pair] = ns_of(calls[i].hooked, CALLS) - base[pair];
+		}
+		qsort(base, PAIRS, sizeof(double), compare);
+		qsort(more, PAIRS, sizeof(double), compare);
+		printf("%-20s %-11s %7.1f ns, hooked %+.1f ns\n", when,
+		       calls[i].name, base[PAIRS / 2], more[PAIRS / 2]);
+	}
+}
+
+static void leased_ftruncate(void)
+{
+	(void)!ftruncate(fd, 4096);
+}
+static void leased_truncate(void)
+{
+	static off_t size;
+
+	size = 4096 + (size + 4096) % 8192;
+	(void)!truncate(path, size);
+}
+
+int main(int argc, char **argv)
+{
+	const struct engine *(*get)(unsigned int version);
+	const struct engine *engine;
+	struct lease_want want = {.type = F_WRLCK, .length = 4096};
+	struct lease *lease;
+	void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+
+	*(void **)&get = dlsym(RTLD_DEFAULT, "daxmr_private_engine");
+	engine = get ? get(DAXMR_ENGINE_VERSION) : NULL;
+	if (argc != 2 || !engine || !libc) {
+		fprintf(stderr, "LD_PRELOAD=libdaxmr-preload.so %s FOLDER\n",
+			argv[0]);
+		return 2;
+	}
+	*(void **)&plain.open = dlsym(libc, "open");
+	*(void **)&plain.close = dlsym(libc, "close");
+	*(void **)&plain.ftruncate = dlsym(libc, "ftruncate");
+	*(void **)&plain.dup2 = dlsym(libc, "dup2");
+	*(void **)&plain.madvise = dlsym(libc, "madvise");
+	snprintf(path, sizeof(path), "%s/own-bench-XXXXXX", argv[1]);
+	snprintf(other, sizeof(other), "%s/own-bench-XXXXXX", argv[1]);
+	fd = mkstemp(path);
+	want.fd = fd;
+	if (fd < 0 || ftruncate(fd, 4096) || close(mkstemp(other)))
+		return 2;
+	measure("no lease");
+	if (!engine->lease_acquire(&want, &lease)) {
+		measure("another file leased");
+		printf("leased file: ftruncate %.1f us, truncate %.1f us\n",
+		       ns_of(leased_ftruncate, 1000) / 1000,
+		       ns_of(leased_truncate, 1000) / 1000);
+		engine->lease_release(lease, INT64_MAX);
+	}
+	unlink(path);
+	unlink(other);
+	return 0;
+}
