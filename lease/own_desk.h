@@ -41,7 +41,9 @@ void own_desk_give_up(struct lease *lease);
 /*
  * own_locks.c: drops flock and OFD locks of the leased description if the
  * program has neither a descriptor nor a mapping of it any more, nor has any
- * other process. False: it has; the locks are to be looked at again.
+ * other process. False: it has a mapping, or another process the file, of whose
+ * end nobody tells: it is to be looked for again. (A descriptor is closed by a
+ * call that tells.)
  */
 bool own_locks_drop(const struct lease_table *table, const struct lease *lease);
 

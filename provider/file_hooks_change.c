@@ -12,6 +12,9 @@
 
 #include "file_hooks.h"
 
+/* truncate() and truncate64() are one call, and so are the others. */
+_Static_assert(sizeof(off_t) == 8, "64-bit machines only");
+
 typedef int truncate_fn(const char *path, off_t length);
 typedef int ftruncate_fn(int fd, off_t length);
 typedef int fallocate_fn(int fd, int mode, off_t offset, off_t length);
