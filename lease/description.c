@@ -139,8 +139,7 @@ static bool is_file(int fd, const struct description *description)
 	       st.st_ino == description->ino;
 }
 
-/* One of the program's descriptors. 0: none will do; 1: there it is. */
-static int find_descriptor(int pidfd, struct description *description)
+int description_find(int pidfd, struct description *description)
 {
 	int folder =
 		raw_open(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY);
@@ -230,7 +229,7 @@ static int refuse_path(const struct description *description, int error)
 	}
 }
 
-static int open_again(struct description *description)
+int description_open_again(struct description *description)
 {
 	int mode = description->type == F_WRLCK ? O_RDWR : O_RDONLY;
 	char link[MAPPING_LINK_MAX];
@@ -258,9 +257,9 @@ int description_open(int pidfd, struct description *description)
 	int saved_errno = errno, r = 0;
 
 	if (description->fd < 0)
-		r = find_descriptor(pidfd, description);
+		r = description_find(pidfd, description);
 	if (!r && description->fd < 0)
-		r = open_again(description);
+		r = description_open_again(description);
 	errno = saved_errno;
 	return r < 0 ? r : 0;
 }

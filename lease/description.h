@@ -57,6 +57,12 @@ int description_look(int pidfd, const struct lease_want *want,
  */
 int description_open(int pidfd, struct description *description);
 
+/* One of the program's descriptors: 1 there it is, 0 none will do, -errno. */
+int description_find(int pidfd, struct description *description);
+
+/* By its name, or its mapping's link: as description_open(). */
+int description_open_again(struct description *description);
+
 /* The program's descriptor, in our table; or -errno. */
 int description_copy(int pidfd, int fd);
 

@@ -220,6 +220,11 @@ int grant_explain(int fd, int type, int error, pid_t except)
 				  "%s: the kernel gives no lease on this file "
 				  "(is %s 1?)",
 				  name, LEASES_ENABLE);
+	case -EMFILE:
+		return reason_set(error,
+				  "%s: daxmr-keeper has no descriptor left for "
+				  "it: raise the hard limit (ulimit -Hn)",
+				  name);
 	default:
 		return reason_set(error, "%s: no lease: %s", name,
 				  strerrordesc_np(-error));

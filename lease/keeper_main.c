@@ -156,10 +156,19 @@ static void acquire(const struct keeper_message *message, int fd)
 	run(leased);
 }
 
+static void answer(const struct keeper_message *message, enum keeper_kind kind,
+		   int error)
+{
+	struct keeper_message reply = *message;
+
+	reply.kind = kind;
+	reply.error = error;
+	outbox_answer(&shared.outbox, &reply);
+}
+
 /* inotify's news is there when the call returns: it is read before its end. */
 static void own(const struct keeper_message *message, struct leased *leased)
 {
-	struct keeper_message reply = *message;
 	bool is_begin = message->kind == KEEPER_OWN_BEGIN;
 
 	if (message->own >= KEEPER_OWNS) {
@@ -175,25 +184,19 @@ static void own(const struct keeper_message *message, struct leased *leased)
 			leased_own_end(leased, message->own);
 		run(leased);
 	} else if (is_begin) {
-		reply.kind = KEEPER_OWN_READY;
-		reply.error = -ESRCH;
-		outbox_answer(&shared.outbox, &reply);
+		answer(message, KEEPER_OWN_READY, -ESRCH);
 	}
 }
 
 static void attach(const struct keeper_message *message, struct leased *leased,
 		   const int *fds)
 {
-	struct keeper_message reply = *message;
-
 	if (leased) {
 		leased_attach(leased, message, fds);
 		run(leased);
 		return;
 	}
-	reply.kind = KEEPER_ATTACHED;
-	reply.error = -ESRCH;
-	outbox_answer(&shared.outbox, &reply);
+	answer(message, KEEPER_ATTACHED, -ESRCH);
 }
 
 /* Descriptors that nobody has taken (they are -1 then) are closed. */
@@ -204,7 +207,10 @@ static void handle(const struct keeper_message *message, int *fds)
 	switch (message->kind) {
 	case KEEPER_ACQUIRE:
 	case KEEPER_ADOPT:
-		if (fds[0] >= 0)
+		/* None is left for what was sent along. */
+		if (fds[0] < 0)
+			answer(message, KEEPER_ACQUIRED, -EMFILE);
+		else
 			acquire(message, fds[0]);
 		fds[0] = -1;
 		break;

@@ -336,7 +336,9 @@ int lease_release(struct lease *lease, int64_t deadline_ns)
 
 enum recall_state lease_state(const struct lease *lease)
 {
-	return keeper_state(&lease->table->keeper, lease->id);
+	return atomic_load(&lease->is_out_of_sight)
+		       ? RECALL_LOST
+		       : keeper_state(&lease->table->keeper, lease->id);
 }
 
 void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino)

@@ -66,5 +66,7 @@ void table_remove(struct lease_table *table, struct lease *lease)
 	table->count--;
 	if (lease->fd >= 0)
 		raw_close(lease->fd);
+	table->adrift -= lease->is_adrift;
+	free(lease->path);
 	free(lease);
 }

@@ -32,13 +32,17 @@ struct lease {
 	dev_t dev;
 	ino_t ino;
 	int type;
-	int fd;		     /* in the engine's descriptor table, or -1 */
-	int error;	     /* of the last phase */
-	bool is_waiting;     /* for the keeper to answer */
-	uint64_t generation; /* of the last report */
-	int64_t deadline_ns; /* RELEASING */
-	struct own *owns;    /* announced, in the order of the announcements */
-	bool has_closed;     /* a descriptor with locks: own_locks.c */
+	int fd;		    /* in the engine's descriptor table, or -1 */
+	char *path;	    /* that it had, where fd is -1 (recover.h) */
+	bool is_adrift;	    /* no keeper has it, and no fd */
+	bool was_told_lost; /* before a keeper said so */
+	atomic_bool is_out_of_sight; /* LOST, whatever the board says */
+	int error;		     /* of the last phase */
+	bool is_waiting;	     /* for the keeper to answer */
+	uint64_t generation;	     /* of the last report */
+	int64_t deadline_ns;	     /* RELEASING */
+	struct own *owns; /* announced, in the order of the announcements */
+	bool has_closed;  /* a descriptor with locks: own_locks.c */
 	atomic_bool has_consent;
 	struct lease *next_consent;
 };
@@ -56,6 +60,8 @@ struct lease_table {
 	uint32_t ids_end;      /* one past the highest id ever used */
 	int64_t next_start_ns; /* of a keeper, after one died */
 	bool is_keeper_dead;
+	unsigned int adrift;		/* leases */
+	int64_t recover_ns;		/* when they are looked for again */
 	struct lease *_Atomic consents; /* given, not sent yet */
 	int wake_fd; /* readable when a caller has something new */
 	struct own_desk own;

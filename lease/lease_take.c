@@ -12,6 +12,7 @@
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
+#include "recover.h"
 #include "sole.h"
 
 static void remove_lease(struct lease_table *table, struct lease *lease)
@@ -32,7 +33,8 @@ int lease_give_back(struct lease_table *table, struct lease *lease,
 	lease->phase = LEASE_RELEASING;
 	lease->is_waiting = true;
 	lease->deadline_ns = deadline_ns;
-	keeper_release(&table->keeper, lease->id, deadline_ns);
+	if (!lease->is_adrift)
+		keeper_release(&table->keeper, lease->id, deadline_ns);
 	talk_wait(table, lease);
 	r = lease->error;
 	remove_lease(table, lease);
@@ -70,13 +72,31 @@ static int allocate_first(struct lease_table *table, struct lease *lease,
 	return r;
 }
 
+/* Blocks for one range more, through any description of the file. */
 static int allocate_again(struct lease_table *table, struct lease *lease,
-			  const struct lease_want *want)
+			  const struct lease_want *want,
+			  struct description *description)
 {
+	int fd = lease->fd, r;
+
+	if (fd < 0 && description->type == F_WRLCK) {
+		if (description->fd < 0)
+			description_find(table->pidfd, description);
+		fd = description->fd;
+	}
+	/* To open it again would break the lease. */
+	if (fd < 0)
+		return reason_set(-EMFILE,
+				  "%s: the keeper alone has a descriptor of "
+				  "it: raise RLIMIT_NOFILE, or keep the "
+				  "program's open",
+				  lease->path);
 	lease->is_waiting = true;
 	keeper_own_begin(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
 	talk_wait(table, lease);
-	return allocate_first(table, lease, want);
+	r = allocate_range(fd, want->offset, want->length);
+	keeper_own_end(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	return r;
 }
 
 /*
@@ -86,9 +106,9 @@ static int allocate_again(struct lease_table *table, struct lease *lease,
  */
 static int take_again(struct lease_table *table, struct lease *lease,
 		      const struct lease_want *want,
-		      const struct description *description)
+		      struct description *description)
 {
-	enum recall_state state = keeper_state(&table->keeper, lease->id);
+	enum recall_state state = lease_state(lease);
 	int r = 0;
 
 	if (description->fd >= 0)
@@ -98,9 +118,10 @@ static int take_again(struct lease_table *table, struct lease *lease,
 	if (r)
 		return r;
 	if (lease->type == F_WRLCK) {
-		if (state == RECALL_YIELDED || state == RECALL_LOST)
+		if (lease->fd >= 0 &&
+		    (state == RECALL_YIELDED || state == RECALL_LOST))
 			sole_make(lease->fd, table->keeper.pid);
-		r = allocate_again(table, lease, want);
+		r = allocate_again(table, lease, want, description);
 	}
 	if (!r)
 		lease->refs++;
@@ -183,6 +204,8 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 		remove_lease(table, lease);
 	else
 		*ret = lease;
+	if (!r)
+		recover_prepare(lease);
 	return r;
 }
 

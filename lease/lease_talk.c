@@ -14,6 +14,7 @@
 #include "fate.h"
 #include "lease_talk.h"
 #include "raw.h"
+#include "recover.h"
 #include "setlease.h"
 
 #define MS	 1000000LL
@@ -74,7 +75,7 @@ static void give_up(struct lease *lease, int error)
 	if (lease->phase == LEASE_LIVE)
 		return;
 	/* Nobody is left to flush, and nobody is to wait for that. */
-	if (lease->phase == LEASE_RELEASING)
+	if (lease->phase == LEASE_RELEASING && lease->fd >= 0)
 		setlease_drop(lease->fd, lease->type);
 	lease->phase = LEASE_ENDED;
 	lease->error = error;
@@ -112,6 +113,8 @@ static void start_another(struct lease_table *table)
 		if (r) {
 			own_desk_give_up(lease);
 			give_up(lease, r);
+		} else if (lease->fd < 0) {
+			recover_begin(table, lease);
 		} else {
 			talk_ask(table, lease);
 		}
@@ -131,6 +134,7 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 		.spent_ns = message->report.spent_ns,
 	};
 	uint64_t missed = message->report.generation - lease->generation - 1;
+	bool is_known;
 
 	lease->generation = message->report.generation;
 	if (report.to == RECALL_FREE && lease->phase == LEASE_RELEASING) {
@@ -138,11 +142,14 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 		lease->error = report.error;
 		lease->is_waiting = false;
 	}
-	if (observer->changed)
+	is_known = lease->was_told_lost && report.to == RECALL_LOST;
+	lease->was_told_lost = false;
+	if (observer->changed && !is_known)
 		observer->changed(observer->arg, lease, &report, missed);
 }
 
-static void hear_answer(struct lease *lease, int error)
+static void hear_answer(struct lease_table *table, struct lease *lease,
+			int error)
 {
 	switch (lease->phase) {
 	case LEASE_ACQUIRING:
@@ -161,6 +168,9 @@ static void hear_answer(struct lease *lease, int error)
 	default:
 		/* Of a keeper that has heard of nothing else. */
 		lease->is_waiting = false;
+		/* It has no descriptor left for what another keeper had. */
+		if (error)
+			recover_begin(table, lease);
 		break;
 	}
 }
@@ -179,7 +189,7 @@ static void handle(struct lease_table *table,
 		hear_report(table, lease, message);
 		break;
 	case KEEPER_ACQUIRED:
-		hear_answer(lease, message->error);
+		hear_answer(table, lease, message->error);
 		break;
 	case KEEPER_ASK:
 		if (observer->asked)
@@ -207,6 +217,7 @@ static bool hear(struct lease_table *table, int timeout_ms)
 		start_another(table);
 		return !table->is_keeper_dead;
 	}
+	recover_run(table);
 	r = keeper_receive(&table->keeper, timeout_ms, &message);
 	if (!r)
 		handle(table, &message);
@@ -252,8 +263,9 @@ void talk_wait(struct lease_table *table, struct lease *lease)
 
 int talk_timeout_ms(const struct lease_table *table)
 {
-	return table->count && table->is_keeper_dead ? (int)(START_NS / MS)
-						     : -1;
+	return table->count && table->is_keeper_dead
+		       ? (int)(START_NS / MS)
+		       : recover_timeout_ms(table);
 }
 
 /* One that is given again before it was sent is sent once. */

@@ -127,6 +127,9 @@ static FILE *open_text(const char *path)
 
 	if (fd >= 0 && !file)
 		raw_close(fd);
+	/* Fewer calls than with what /proc says is best. */
+	if (file)
+		setvbuf(file, NULL, _IOFBF, 16384);
 	return file;
 }
 

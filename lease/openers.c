@@ -65,9 +65,15 @@ static int count_fds(int proc, struct search *search, struct opener *self)
 	if (!dir)
 		return errno == ENOENT || errno == ESRCH ? 0 : -1;
 	while ((entry = readdir(dir))) {
-		if (!is_number(entry->d_name) ||
-		    fstatat(dirfd(dir), entry->d_name, &st, 0) ||
-		    st.st_dev != search->dev || st.st_ino != search->ino)
+		if (!is_number(entry->d_name))
+			continue;
+		if (fstatat(dirfd(dir), entry->d_name, &st, 0)) {
+			if (errno != EACCES && errno != EPERM)
+				continue; /* closed meanwhile */
+			found = -1;	  /* of none is more to be seen */
+			break;
+		}
+		if (st.st_dev != search->dev || st.st_ino != search->ino)
 			continue;
 		if (self && is_own(search, entry->d_name)) {
 			search->same = (int)strtol(entry->d_name, NULL, 10);
@@ -109,6 +115,8 @@ static int count_lines(int fd, const struct search *search)
 		raw_close(fd);
 		return -1;
 	}
+	/* Fewer calls than with what /proc says is best. */
+	setvbuf(file, NULL, _IOFBF, 16384);
 	while (getline(&line, &size, file) > 0)
 		found += is_mapping_of(line, search);
 	free(line);
