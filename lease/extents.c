@@ -1,38 +1,69 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Registered ranges in the keeper: extents.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "allocate.h"
 #include "extents.h"
 #include "flush.h"
+#include "merge.h"
 
 /* Allocated by one call, at most: some milliseconds where all is there. */
 #define ALLOCATE_PIECE (16ULL << 20)
 #define PAGE_MASK      4095ULL
 
-struct extent {
-	struct extent *next;
+struct range {
+	struct range *next;
 	uint32_t id;
 	uint64_t offset;
 	uint64_t length;
 	struct flush *flush; /* NULL: no shadow */
+	int shadow_fd;	     /* for the merge, which maps it while it runs */
+	int page_fd;
 };
 
-static struct extent **find(struct extents *extents, uint32_t id)
+static struct range **find(struct extents *extents, uint32_t id)
 {
-	struct extent **at = &extents->first;
+	struct range **at = &extents->first;
 
 	while (*at && (*at)->id != id)
 		at = &(*at)->next;
 	return at;
 }
 
+static void close_shadow(struct range *range)
+{
+	if (range->flush)
+		flush_close(range->flush);
+	if (range->shadow_fd >= 0)
+		close(range->shadow_fd);
+	if (range->page_fd >= 0)
+		close(range->page_fd);
+}
+
+static int open_shadow(struct range *range, int file_fd, int shadow_fd,
+		       int page_fd)
+{
+	int r = 0;
+
+	range->shadow_fd = fcntl(shadow_fd, F_DUPFD_CLOEXEC, 0);
+	range->page_fd = fcntl(page_fd, F_DUPFD_CLOEXEC, 0);
+	if (range->shadow_fd < 0 || range->page_fd < 0)
+		r = -errno;
+	else
+		r = flush_open(file_fd, shadow_fd, page_fd, &range->flush);
+	if (r)
+		close_shadow(range);
+	return r;
+}
+
 int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 		uint64_t length, int file_fd, int shadow_fd, int page_fd)
 {
-	struct extent **at = find(extents, id), *extent;
+	struct range **at = find(extents, id), *range;
 	int r = 0;
 
 	if (*at)
@@ -40,34 +71,34 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 	if ((offset | length) & PAGE_MASK || offset + length < offset ||
 	    offset + length > INT64_MAX)
 		return -EINVAL;
-	extent = calloc(1, sizeof(*extent));
-	if (!extent)
+	range = calloc(1, sizeof(*range));
+	if (!range)
 		return -ENOMEM;
 	if (shadow_fd >= 0)
-		r = flush_open(file_fd, shadow_fd, page_fd, &extent->flush);
+		r = open_shadow(range, file_fd, shadow_fd, page_fd);
 	if (r) {
-		free(extent);
+		free(range);
 		return r;
 	}
-	extent->id = id;
-	extent->offset = offset;
-	extent->length = length;
-	*at = extent;
+	range->id = id;
+	range->offset = offset;
+	range->length = length;
+	*at = range;
 	return 0;
 }
 
 void extents_remove(struct extents *extents, uint32_t id)
 {
-	struct extent **at = find(extents, id), *extent = *at;
+	struct range **at = find(extents, id), *range = *at;
 
-	if (!extent)
+	if (!range)
 		return;
-	*at = extent->next;
-	extents_restart_allocate(extents);
+	*at = range->next;
+	extents_restart_merge(extents);
 	extents_restart_flush(extents);
-	if (extent->flush)
-		flush_close(extent->flush);
-	free(extent);
+	if (range->flush)
+		close_shadow(range);
+	free(range);
 }
 
 void extents_remove_all(struct extents *extents)
@@ -78,34 +109,40 @@ void extents_remove_all(struct extents *extents)
 
 bool extents_have_shadow(const struct extents *extents)
 {
-	for (const struct extent *at = extents->first; at; at = at->next)
+	for (const struct range *at = extents->first; at; at = at->next)
 		if (at->flush)
 			return true;
 	return false;
 }
 
-void extents_restart_allocate(struct extents *extents)
+void extents_restart_merge(struct extents *extents)
 {
-	extents->allocating = NULL;
+	if (extents->merge)
+		merge_close(extents->merge);
+	extents->merge = NULL;
+	extents->allocating = extents->merging = NULL;
+	extents->is_allocated = false;
+	extents->merge_error = 0;
 }
 
-int extents_allocate(struct extents *extents, int file_fd)
+/* The size is looked at before each piece. > 0 there is more, 0 all is done. */
+static int allocate(struct extents *extents, int file_fd)
 {
-	struct extent *extent = extents->allocating;
+	struct range *range = extents->allocating;
 	uint64_t start, end, stop;
 	struct stat st;
 	int r;
 
-	if (!extent) {
-		extent = extents->first;
+	if (!range) {
+		range = extents->first;
 		extents->allocated = 0;
 	}
-	if (!extent)
+	if (!range)
 		return 0;
 	if (fstat(file_fd, &st))
 		return -errno;
-	start = extent->offset + extents->allocated;
-	end = extent->offset + extent->length;
+	start = range->offset + extents->allocated;
+	end = range->offset + range->length;
 	if (end > (uint64_t)st.st_size)
 		end = (uint64_t)st.st_size;
 	if (start < end) {
@@ -115,19 +152,68 @@ int extents_allocate(struct extents *extents, int file_fd)
 		/* It has been cut off since: the next look tells where. */
 		if (r && r != -ERANGE)
 			return r;
-		extents->allocated = stop - extent->offset;
+		extents->allocated = stop - range->offset;
 	}
 	if (start >= end || stop == end) {
-		extent = extent->next;
+		range = range->next;
 		extents->allocated = 0;
 	}
-	extents->allocating = extent;
-	return !!extent;
+	extents->allocating = range;
+	return !!range;
+}
+
+static struct range *next_shadow(struct range *range)
+{
+	while (range && !range->flush)
+		range = range->next;
+	return range;
+}
+
+/* An error of one range keeps no other from being merged. */
+static int merge(struct extents *extents, int file_fd)
+{
+	struct range *range = extents->merging;
+	int r = 0;
+
+	if (!range)
+		range = next_shadow(extents->first);
+	if (!range)
+		return 0;
+	if (!extents->merge)
+		r = merge_open(file_fd, range->shadow_fd, range->page_fd,
+			       MERGE_OURS, &extents->merge);
+	if (!r)
+		r = merge_piece(extents->merge);
+	if (r < 0 && !extents->merge_error)
+		extents->merge_error = r;
+	if (r <= 0) {
+		if (extents->merge)
+			merge_close(extents->merge);
+		extents->merge = NULL;
+		range = next_shadow(range->next);
+	}
+	extents->merging = range;
+	return range ? 1 : extents->merge_error;
+}
+
+int extents_merge(struct extents *extents, int file_fd)
+{
+	int r;
+
+	if (!extents->is_allocated) {
+		r = allocate(extents, file_fd);
+		extents->is_allocated = !r;
+		return r ? r : 1;
+	}
+	r = merge(extents, file_fd);
+	if (r <= 0)
+		extents_restart_merge(extents);
+	return r;
 }
 
 void extents_restart_flush(struct extents *extents)
 {
-	for (struct extent *at = extents->first; at; at = at->next)
+	for (struct range *at = extents->first; at; at = at->next)
 		if (at->flush)
 			flush_restart(at->flush);
 	extents->flushing = NULL;
@@ -136,24 +222,21 @@ void extents_restart_flush(struct extents *extents)
 
 int extents_flush(struct extents *extents)
 {
-	struct extent *extent = extents->flushing;
+	struct range *range = extents->flushing;
 	int r;
 
-	if (!extent) {
-		extent = extents->first;
+	if (!range) {
+		range = extents->first;
 		extents->flush_error = 0;
 	}
-	while (extent && !extent->flush)
-		extent = extent->next;
-	if (extent) {
-		r = flush_piece(extent->flush);
+	range = next_shadow(range);
+	if (range) {
+		r = flush_piece(range->flush);
 		if (r < 0 && !extents->flush_error)
 			extents->flush_error = r;
 		if (r <= 0)
-			extent = extent->next;
+			range = next_shadow(range->next);
 	}
-	while (extent && !extent->flush)
-		extent = extent->next;
-	extents->flushing = extent;
-	return extent ? 1 : extents->flush_error;
+	extents->flushing = range;
+	return range ? 1 : extents->flush_error;
 }

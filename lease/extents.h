@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ranges of a leased file that the program has registered, in the keeper.
- * Each has its blocks allocated again whenever others may have had the file;
- * one with a shadow is flushed. Both go in pieces, over all of them in turn.
+ * Whenever others may have had the file each has its blocks allocated again,
+ * and what they did is merged into those that have a shadow, before any of it
+ * could be flushed over theirs. All goes in pieces, over all ranges in turn.
  */
 #ifndef DAXMR_LEASE_EXTENTS_H
 #define DAXMR_LEASE_EXTENTS_H
@@ -10,13 +11,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct extent;
+struct range;
+struct merge;
 
 struct extents {
-	struct extent *first;
-	struct extent *allocating; /* the pass is at, or NULL */
-	uint64_t allocated;	   /* of that one */
-	struct extent *flushing;
+	struct range *first;
+	/* Where a pass is; NULL: at none. */
+	struct range *allocating;
+	uint64_t allocated; /* of that one */
+	bool is_allocated;  /* all: it is at the merge */
+	struct range *merging;
+	struct merge *merge;
+	int merge_error; /* the first of this pass */
+	struct range *flushing;
 	int flush_error; /* the first of this pass */
 };
 
@@ -38,8 +45,8 @@ bool extents_have_shadow(const struct extents *extents);
  * over, -errno. The size is looked at before each piece: what is beyond the end
  * of the file is left out.
  */
-int extents_allocate(struct extents *extents, int file_fd);
-void extents_restart_allocate(struct extents *extents);
+int extents_merge(struct extents *extents, int file_fd);
+void extents_restart_merge(struct extents *extents);
 
 /* As flush_piece(), over all: an error of one keeps no other from the file. */
 int extents_flush(struct extents *extents);

@@ -193,7 +193,7 @@ void leased_own_end(struct leased *leased, enum keeper_own kind)
 	leased->at[kind]--;
 	if (is_open(leased, kind))
 		recall_own_end(&leased->recall);
-	else if (kind == KEEPER_OWN_CHANGE)
+	else if (kind >= KEEPER_OWN_CHANGE)
 		recall_settle(&leased->recall);
 	due_now(leased);
 }

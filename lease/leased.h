@@ -5,12 +5,13 @@
  *
  * Unannounced changes. While the file is ours its watch is armed (IN_MODIFY).
  * News of a change that the program has not announced is a change by others;
- * news while a pass of the merge is under way, which may be the keeper's own
- * allocation, is a reason for one more pass. After a change the watch rests,
- * so that a program that writes its file at full speed does not keep the keeper
- * busy: for REST_MIN, twice that if it goes on, up to REST_MAX, and for a
- * multiple of what the pass took. Then it is armed again and the file settled
- * silently: what happened meanwhile is made good and not told.
+ * news while a pass of the merge or a flush is under way, which may be of the
+ * keeper's own making, is a reason for one more pass of the merge. After a
+ * change the watch rests, so that a program that writes its file at full speed
+ * does not keep the keeper busy: for REST_MIN, twice that if it goes on, up to
+ * REST_MAX, and for a multiple of what the pass took. Then it is armed again
+ * and the file settled silently: what happened meanwhile is made good and not
+ * told.
  */
 #ifndef DAXMR_LEASE_LEASED_H
 #define DAXMR_LEASE_LEASED_H

@@ -97,11 +97,15 @@ static int act_check(void *arg)
 	return leased_check(arg);
 }
 
+/* Where the flush wrote by pwrite() its own news is taken off the queue. */
 static int act_flush(void *arg)
 {
 	struct leased *leased = arg;
+	int r = extents_flush(&leased->extents);
 
-	return extents_flush(&leased->extents);
+	if (r <= 0)
+		watches_read(&leased->shared->watches, leased_watch_told);
+	return r;
 }
 
 static void act_restart_flush(void *arg)
@@ -114,7 +118,7 @@ static void act_restart_flush(void *arg)
 static int act_merge(void *arg)
 {
 	struct leased *leased = arg;
-	int r = extents_allocate(&leased->extents, leased->fd);
+	int r = extents_merge(&leased->extents, leased->fd);
 
 	return r ? r : leased_passes_again(leased);
 }
@@ -124,7 +128,7 @@ static void act_restart_merge(void *arg)
 	struct leased *leased = arg;
 
 	leased->has_news = false;
-	extents_restart_allocate(&leased->extents);
+	extents_restart_merge(&leased->extents);
 }
 
 /* What a shadow has got since the last flush is not known. */

@@ -70,7 +70,15 @@ int64_t leased_run_news(struct leased *leased)
 	if (leased->unwatched_error)
 		recall_unwatched(&leased->recall, leased->unwatched_error);
 	leased->unwatched_error = 0;
-	if (!leased->is_resting || leased->recall.state != RECALL_HELD)
+	if (leased->recall.state != RECALL_HELD)
+		return RECALL_NEVER;
+	if (leased->has_news && !leased->recall.must_flush &&
+	    !leased->recall.must_settle) {
+		leased->has_news = false;
+		recall_settle(&leased->recall);
+		return leased_now();
+	}
+	if (!leased->is_resting)
 		return RECALL_NEVER;
 	if (leased_now() < leased->rest_until_ns)
 		return leased->rest_until_ns;
@@ -97,7 +105,7 @@ static void changed(struct leased *leased)
 		if (leased->at[KEEPER_OWN_CHANGE] ||
 		    leased->at[KEEPER_OWN_ALLOCATE])
 			break;
-		if (leased->recall.must_settle) {
+		if (leased->recall.must_settle || leased->recall.must_flush) {
 			leased->has_news = true;
 			break;
 		}

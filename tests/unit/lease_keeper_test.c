@@ -18,88 +18,9 @@
 #include <unistd.h>
 
 #include "keeper.h"
-#include "lease_file.h"
+#include "lease_kept.h"
 #include "reason.h"
 #include "unit.h"
-
-#define MS 1000000LL
-
-static struct keeper keeper;
-static struct file file;
-
-static int setup(void **state)
-{
-	(void)state;
-	file_make(&file, PAGE);
-	assert_int_equal(keeper_init(&keeper), 0);
-	assert_int_equal(keeper_start(&keeper, KEEPER_PATH), 0);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pid_t pid = keeper.pid;
-
-	(void)state;
-	keeper_done(&keeper);
-	if (pid)
-		wait_for(process_is_gone, &pid, "the keeper ends");
-	assert_int_equal(file_lease_holder(&file), 0);
-	file_remove(&file);
-	return 0;
-}
-
-static struct keeper_message receive(enum keeper_kind kind)
-{
-	struct keeper_message message;
-
-	assert_int_equal(keeper_receive(&keeper, WAIT_SEC * 1000, &message), 0);
-	assert_int_equal(message.kind, kind);
-	return message;
-}
-
-/* Reports until the file has got into this state. */
-static struct keeper_message until(uint32_t id, enum recall_state state)
-{
-	struct keeper_message message;
-
-	do {
-		assert_int_equal(
-			keeper_receive(&keeper, WAIT_SEC * 1000, &message), 0);
-	} while (message.kind != KEEPER_REPORT || message.id != id ||
-		 message.report.to != state);
-	return message;
-}
-
-/* The answer to keeper_acquire() or keeper_adopt(). */
-static int answer(void)
-{
-	struct keeper_message message;
-
-	do {
-		assert_int_equal(
-			keeper_receive(&keeper, WAIT_SEC * 1000, &message), 0);
-	} while (message.kind != KEEPER_ACQUIRED);
-	return message.error;
-}
-
-static struct keeper_request request(uint32_t id)
-{
-	return (struct keeper_request){
-		.id = id,
-		.fd = file.fd,
-		.type = F_WRLCK,
-	};
-}
-
-static void acquire(uint32_t id)
-{
-	struct keeper_request wanted = request(id);
-
-	assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
-	assert_int_equal(answer(), 0);
-	assert_int_equal(lease_of(file.fd), F_WRLCK);
-}
 
 static void read_of(const char *name, char *text, size_t size)
 {
@@ -176,10 +97,10 @@ static void break__goes_round_and_is_told_with_times(void **state)
 	};
 
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	file_check_let_in(&file, O_RDWR);
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
-		message = receive(KEEPER_REPORT);
+		message = kept_receive(KEEPER_REPORT);
 		assert_int_equal(message.report.to, expected[i].to);
 		assert_int_equal(message.report.cause, expected[i].cause);
 		assert_int_equal(message.report.generation, i + 2);
@@ -193,23 +114,23 @@ static void break__goes_round_and_is_told_with_times(void **state)
 static void acquire__others_have_it_is_refused(void **state)
 {
 	int other = open(file.path, O_RDONLY | O_CLOEXEC);
-	struct keeper_request wanted = request(3);
+	struct keeper_request wanted = kept_request(3);
 
 	(void)state;
 	assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
-	assert_int_equal(answer(), -EAGAIN);
+	assert_int_equal(kept_answer(), -EAGAIN);
 	close(other);
-	acquire(3); /* the id is free */
+	kept_acquire(3); /* the id is free */
 }
 
 static void release__gives_it_back(void **state)
 {
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	assert_int_equal(keeper_release(&keeper, 0, INT64_MAX), 0);
-	assert_int_equal(until(0, RECALL_FREE).error, 0);
+	assert_int_equal(kept_until(0, RECALL_FREE).error, 0);
 	assert_int_equal(file_lease_holder(&file), 0);
-	acquire(0);
+	kept_acquire(0);
 	assert_int_equal(keeper_release(&keeper, 7, 0), 0); /* no such */
 }
 
@@ -225,9 +146,9 @@ static void yielded__long_reader_then_retaken(void **state)
 	double start;
 
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	child_start(&reader, open_for_reading, file.path);
-	until(0, RECALL_YIELDED);
+	kept_until(0, RECALL_YIELDED);
 	file_check_let_in(&file, O_RDWR);
 	/* tried and refused meanwhile */
 	usleep(100000);
@@ -235,7 +156,7 @@ static void yielded__long_reader_then_retaken(void **state)
 	assert_int_equal(lease_of(file.fd), F_UNLCK);
 	child_end(&reader);
 	start = now_sec();
-	until(0, RECALL_HELD);
+	kept_until(0, RECALL_HELD);
 	assert_true(now_sec() - start < 2);
 }
 
@@ -245,7 +166,7 @@ static void break__nonblocking_openers_get_in_too(void **state)
 	int fd = -1;
 
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	for (int i = 0; i < 1000 && fd < 0; i++) {
 		fd = open(file.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		refused |= fd < 0;
@@ -258,7 +179,7 @@ static void break__nonblocking_openers_get_in_too(void **state)
 
 static void read_lease__only_writers_break_it(void **state)
 {
-	struct keeper_request wanted = request(0);
+	struct keeper_request wanted = kept_request(0);
 	struct child reader;
 
 	(void)state;
@@ -267,40 +188,40 @@ static void read_lease__only_writers_break_it(void **state)
 	close(file.fd);
 	file.fd = wanted.fd;
 	assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
-	assert_int_equal(answer(), 0);
+	assert_int_equal(kept_answer(), 0);
 	child_start(&reader, open_for_reading, file.path);
 	assert_int_equal(lease_of(file.fd), F_RDLCK);
 	file_check_let_in(&file, O_WRONLY);
-	assert_int_equal(until(0, RECALL_BREAKING).report.cause,
+	assert_int_equal(kept_until(0, RECALL_BREAKING).report.cause,
 			 RECALL_BREAK_HEARD);
-	until(0, RECALL_HELD);
+	kept_until(0, RECALL_HELD);
 	child_end(&reader);
 }
 
 static void consent__given_or_out_of_time(void **state)
 {
-	struct keeper_request wanted = request(0);
+	struct keeper_request wanted = kept_request(0);
 	struct keeper_message message;
 	pid_t pid;
 
 	(void)state;
 	wanted.consent_ns = 300 * MS;
 	assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
-	assert_int_equal(answer(), 0);
+	assert_int_equal(kept_answer(), 0);
 	for (int given = 0; given < 2; given++) {
 		pid = fork();
 		if (!pid)
 			_exit(open(file.path, O_RDONLY | O_CLOEXEC) < 0);
-		until(0, RECALL_BREAKING);
-		message = receive(KEEPER_ASK);
+		kept_until(0, RECALL_BREAKING);
+		message = kept_receive(KEEPER_ASK);
 		assert_true(message.deadline_ns > 0);
 		if (given)
 			assert_int_equal(keeper_consent(&keeper, 0), 0);
-		message = until(0, RECALL_YIELDED);
+		message = kept_until(0, RECALL_YIELDED);
 		if (!given)
 			assert_true(message.report.spent_ns >= 300 * MS);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
-		until(0, RECALL_HELD);
+		kept_until(0, RECALL_HELD);
 	}
 }
 
@@ -310,21 +231,21 @@ static void break__full_signal_queue(void **state)
 	struct rlimit none = {0, 0};
 
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	if (prlimit(keeper.pid, RLIMIT_SIGPENDING, &none, NULL)) {
 		print_message("the limit cannot be set: %s\n", strerror(errno));
 		skip();
 	}
 	for (int i = 0; i < 5; i++) {
 		file_check_let_in(&file, O_RDONLY);
-		until(0, RECALL_HELD);
+		kept_until(0, RECALL_HELD);
 	}
 }
 
 /* Nobody reads the socket: nobody waits, and the last state comes through. */
 static void reports__a_program_that_does_not_read(void **state)
 {
-	struct keeper_request wanted = request(0);
+	struct keeper_request wanted = kept_request(0);
 	_Atomic uint64_t *reports = &keeper.board[0].generation;
 	uint64_t generation = 0, received = 0;
 	struct keeper_message message;
@@ -341,7 +262,7 @@ static void reports__a_program_that_does_not_read(void **state)
 			close(fd);
 		usleep(100);
 	}
-	assert_int_equal(answer(), 0);
+	assert_int_equal(kept_answer(), 0);
 	do {
 		assert_int_equal(keeper_receive(&keeper, 2000, &message), 0);
 		assert_int_equal(message.kind, KEEPER_REPORT);
@@ -364,19 +285,19 @@ static void many_files__each_has_its_own_state(void **state)
 		file_make(&files[id], PAGE);
 		wanted.fd = files[id].fd;
 		assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
-		assert_int_equal(answer(), 0);
+		assert_int_equal(kept_answer(), 0);
 	}
 	for (uint32_t id = 0; id < 50; id += 7) {
 		int fd = open(files[id].path, O_RDONLY | O_CLOEXEC);
 
 		assert_true(fd >= 0);
-		until(id, RECALL_YIELDED);
+		kept_until(id, RECALL_YIELDED);
 		for (uint32_t other = 0; other < 50; other++)
 			assert_int_equal(keeper_state(&keeper, other),
 					 other == id ? RECALL_YIELDED
 						     : RECALL_HELD);
 		close(fd);
-		until(id, RECALL_HELD);
+		kept_until(id, RECALL_HELD);
 	}
 	for (uint32_t id = 0; id < 50; id++)
 		file_remove(&files[id]);
@@ -401,7 +322,7 @@ static void program_start(void (*then)(void))
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid) {
-		struct keeper_request wanted = request(0);
+		struct keeper_request wanted = kept_request(0);
 		struct keeper_message message;
 		struct keeper own;
 
@@ -541,7 +462,7 @@ static void socket__closed_gives_all_back(void **state)
 	pid_t pid = keeper.pid;
 
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	close(keeper.socket);
 	keeper.socket = -1;
 	wait_for(process_is_gone, &pid, "the keeper ends");
@@ -562,47 +483,47 @@ static void kill_keeper(void)
 
 static void adopt(void)
 {
-	struct keeper_request wanted = request(0);
+	struct keeper_request wanted = kept_request(0);
 
 	assert_int_equal(keeper_start(&keeper, KEEPER_PATH), 0);
 	assert_int_equal(keeper_adopt(&keeper, &wanted), 0);
-	assert_int_equal(answer(), 0);
+	assert_int_equal(kept_answer(), 0);
 }
 
 static void keeper_killed__the_next_one_goes_on(void **state)
 {
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	for (int i = 0; i < 3; i++) {
 		kill_keeper();
 		assert_int_equal(lease_of(file.fd), F_WRLCK);
 		adopt();
 		file_check_let_in(&file, O_RDONLY);
-		until(0, RECALL_HELD);
+		kept_until(0, RECALL_HELD);
 	}
 }
 
 /* Its numbers of descriptors are others than the last one's. */
 static void keeper_killed__numbers_may_differ(void **state)
 {
-	struct keeper_request wanted = request(1);
+	struct keeper_request wanted = kept_request(1);
 	struct file other;
 
 	(void)state;
 	file_make(&other, PAGE);
-	acquire(0);
+	kept_acquire(0);
 	wanted.fd = other.fd;
 	assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
-	assert_int_equal(answer(), 0);
+	assert_int_equal(kept_answer(), 0);
 	kill_keeper();
 	assert_int_equal(keeper_start(&keeper, KEEPER_PATH), 0);
 	assert_int_equal(keeper_adopt(&keeper, &wanted), 0);
-	assert_int_equal(answer(), 0);
-	wanted = request(0);
+	assert_int_equal(kept_answer(), 0);
+	wanted = kept_request(0);
 	assert_int_equal(keeper_adopt(&keeper, &wanted), 0);
-	assert_int_equal(answer(), 0);
+	assert_int_equal(kept_answer(), 0);
 	file_check_let_in(&file, O_RDONLY);
-	until(0, RECALL_HELD);
+	kept_until(0, RECALL_HELD);
 	assert_int_equal(keeper_state(&keeper, 1), RECALL_HELD);
 	file_remove(&other);
 }
@@ -614,7 +535,7 @@ static void keeper_killed__a_break_meanwhile_is_seen(void **state)
 	pid_t pid;
 
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	kill_keeper();
 	pid = fork();
 	if (!pid)
@@ -624,21 +545,22 @@ static void keeper_killed__a_break_meanwhile_is_seen(void **state)
 	adopt();
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	until(0, RECALL_YIELDED);
-	until(0, RECALL_HELD);
+	kept_until(0, RECALL_YIELDED);
+	kept_until(0, RECALL_HELD);
 }
 
 static void keeper_killed__lost_meanwhile_is_seen(void **state)
 {
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	kill_keeper();
 	/* as the kernel does when the time is over */
 	assert_int_equal(fcntl(file.fd, F_SETLEASE, F_UNLCK), 0);
 	adopt();
-	assert_int_equal(until(0, RECALL_LOST).report.cause, RECALL_REVOKED);
-	until(0, RECALL_MERGING);
-	until(0, RECALL_HELD);
+	assert_int_equal(kept_until(0, RECALL_LOST).report.cause,
+			 RECALL_REVOKED);
+	kept_until(0, RECALL_MERGING);
+	kept_until(0, RECALL_HELD);
 }
 
 static void keeper_killed__while_somebody_reads(void **state)
@@ -646,15 +568,16 @@ static void keeper_killed__while_somebody_reads(void **state)
 	struct child reader;
 
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	child_start(&reader, open_for_reading, file.path);
-	until(0, RECALL_YIELDED);
+	kept_until(0, RECALL_YIELDED);
 	kill_keeper();
 	adopt();
 	assert_int_equal(keeper_state(&keeper, 0), RECALL_YIELDED);
 	child_end(&reader);
-	assert_int_equal(until(0, RECALL_MERGING).report.cause, RECALL_RETAKEN);
-	until(0, RECALL_HELD);
+	assert_int_equal(kept_until(0, RECALL_MERGING).report.cause,
+			 RECALL_RETAKEN);
+	kept_until(0, RECALL_HELD);
 }
 
 static void protocol__nonsense_ends_it(void **state)
@@ -663,14 +586,12 @@ static void protocol__nonsense_ends_it(void **state)
 	pid_t pid = keeper.pid;
 
 	(void)state;
-	acquire(0);
+	kept_acquire(0);
 	assert_int_equal(write(keeper.socket, &message, sizeof(message)),
 			 sizeof(message));
 	wait_for(process_is_gone, &pid, "the keeper ends");
 	assert_int_equal(file_lease_holder(&file), 0);
 }
-
-#define keeper_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
