@@ -59,9 +59,8 @@ struct lease_observer {
 };
 
 struct lease_config {
-	const char *keeper_path; /* of daxmr-keeper; copied */
-	const char
-		*keeper_socket; /* where one listens; copied; NULL: start one */
+	const char *keeper_path;   /* of daxmr-keeper; copied */
+	const char *keeper_socket; /* of one outside; copied; NULL: start one */
 	struct lease_observer observer; /* each may be NULL */
 	int64_t consent_ns; /* how long a consent is waited for, 0: not asked */
 	int64_t pause_min_ns; /* 0: as recall.h has them */

@@ -8,7 +8,8 @@
  * device's pins), has no exit signal (wait() without __WALL does not find it)
  * and never executes anything, starts the second one, which does; then it ends,
  * and init or a subreaper inherits. Where the calling program is that itself
- * (PID 1 of a container, PR_SET_CHILD_SUBREAPER) it does get a child.
+ * (PID 1 of a container, PR_SET_CHILD_SUBREAPER) it does get a child. A thread
+ * that waits with __WALL just then may be told of the first one's end.
  */
 #ifndef DAXMR_LEASE_SPAWN_H
 #define DAXMR_LEASE_SPAWN_H

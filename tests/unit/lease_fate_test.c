@@ -20,14 +20,10 @@
 static char root[] = "fate-test-XXXXXX";
 static char text[FATE_MAX];
 
-/* Makes the folders on the way too. */
-static void put(const char *name, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void put(const char *name, const char *format, ...)
+/* With the folders on the way. */
+static FILE *make(const char *name)
 {
 	char path[512];
-	va_list args;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/%s", root, name);
@@ -38,6 +34,17 @@ static void put(const char *name, const char *format, ...)
 	}
 	file = fopen(path, "we");
 	assert_non_null(file);
+	return file;
+}
+
+static void put(const char *name, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void put(const char *name, const char *format, ...)
+{
+	FILE *file = make(name);
+	va_list args;
+
 	va_start(args, format);
 	vfprintf(file, format, args);
 	va_end(args);

@@ -108,7 +108,7 @@ static void socket__of_a_dead_listener_is_replaced(void **state)
 
 static void socket__other_things_are_left_alone(void **state)
 {
-	struct file file;
+	struct file file = {0};
 	char text[1024];
 	struct stat st;
 
