@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "raw.h"
 #include "reason.h"
@@ -20,32 +19,88 @@
 /* How often the thread that moves is looked at when no news comes from it. */
 #define LOOK_MS 1
 
-static int raw_advise(uintptr_t addr, size_t length, int advice)
+static uintptr_t addr_of(const struct swap_view *view)
+{
+	return view->state.mapping.start;
+}
+
+static size_t length_of(const struct swap_view *view)
+{
+	return view->state.mapping.end - view->state.mapping.start;
+}
+
+/* In the extent, and so in the shadow. */
+static uint64_t offset_of(const struct swap *swap, const struct swap_view *view)
+{
+	return view->state.mapping.offset - swap->extent->offset;
+}
+
+static int advise(const void *addr, size_t length, int advice)
 {
 	return syscall(SYS_madvise, addr, length, advice) ? -errno : 0;
 }
 
-/* The shadow, where nobody knows of it, ready to be moved. */
-static int prepare(const struct swap *swap, struct trap *trap,
-		   struct swap_view *view)
+/* What the shadow looks like in the view's place. */
+static int set_place(const struct swap *swap, struct swap_view *view)
 {
-	void *from = (void *)syscall(SYS_mmap, NULL, view->length, PROT_NONE,
-				     MAP_SHARED | MAP_NORESERVE,
-				     swap->shadow_fd, view->offset);
-	int r;
+	struct mapping *place = &view->file.place;
+	struct stat st;
 
-	if (from == MAP_FAILED)
+	if (raw_stat(swap->shadow_fd, &st))
 		return -errno;
-	view->from = (uintptr_t)from;
-	/* A child would see pages that aren't filled yet. */
-	r = raw_advise(view->from, view->length, MADV_DONTFORK);
+	place->dev = st.st_dev;
+	place->ino = st.st_ino;
+	place->offset = offset_of(swap, view);
+	return 0;
+}
+
+/* The file's, which takes the place of the shadow. */
+static int make_file_twin(const struct swap *swap, struct swap_view *view)
+{
+	int r = twin_make(TWIN_OF_FILE, swap->file_fd,
+			  view->state.mapping.offset, &view->state,
+			  &view->file);
+
+	return r ? r : set_place(swap, view);
+}
+
+/* Nothing of it is seen by the program yet. */
+static int make_twins(const struct swap *swap, struct swap_view *view)
+{
+	int r = make_file_twin(swap, view);
+
 	if (!r)
-		r = raw_advise(view->from, view->length, MADV_DONTDUMP);
+		r = twin_make(TWIN_OF_MEMFD, swap->shadow_fd,
+			      offset_of(swap, view), &view->state,
+			      &view->shadow);
 	if (!r)
-		r = trap_set(trap, view->from, view->length);
-	if (!r && syscall(SYS_mprotect, from, view->length, view->prot))
-		r = -errno;
+		r = advise(view->shadow.addr, length_of(view), MADV_DONTDUMP);
 	return r;
+}
+
+static void drop_twins(const struct swap *swap)
+{
+	for (unsigned int i = 0; i < swap->count; i++) {
+		twin_drop(&swap->views[i].shadow);
+		twin_drop(&swap->views[i].file);
+	}
+}
+
+static int trap_twin(struct trap *trap, struct swap_view *view)
+{
+	uintptr_t addr = (uintptr_t)view->shadow.addr;
+	/* A child would see pages that aren't filled yet. */
+	int r = advise(view->shadow.addr, length_of(view), MADV_DONTFORK);
+
+	if (!r)
+		r = trap_set(trap, addr, length_of(view));
+	/* mlockall(MCL_FUTURE) has filled it with zeroes already. */
+	return r ? r : trap_freeze(addr, length_of(view));
+}
+
+int swap_move(struct swap_view *view)
+{
+	return twin_move(&view->shadow);
 }
 
 static int move(const struct swap *swap, struct trap *trap,
@@ -55,7 +110,13 @@ static int move(const struct swap *swap, struct trap *trap,
 	bool is_told = false;
 	int r;
 
-	ops->move(ops->arg, view->from, view->addr, view->length);
+	/*
+	 * Looked at here, not by the other thread: a descriptor of /proc/self
+	 * would be in the program's table.
+	 */
+	if (!twin_is_due(&view->shadow))
+		return -EAGAIN;
+	ops->move(ops->arg, view);
 	for (;;) {
 		uintptr_t addr;
 		int news = trap_read(trap, LOOK_MS, &addr);
@@ -63,24 +124,20 @@ static int move(const struct swap *swap, struct trap *trap,
 		/* Faults of views that were moved before: they wait. */
 		if (news < 0)
 			return news;
-		if (news == TRAP_MOVED && addr == view->addr)
+		if (news == TRAP_MOVED && addr == addr_of(view))
 			is_told = true;
 		r = ops->moved(ops->arg);
-		if (r == 0 && is_told) {
-			view->from = 0;
-			return 0;
-		}
-		if (r != 0 && r != -EINPROGRESS)
+		if (r != -EINPROGRESS && (r || is_told))
 			return r;
 	}
 }
 
-static int read_file(const struct swap *swap, char *to, size_t offset,
+static int read_file(const struct swap *swap, char *to, uint64_t offset,
 		     size_t length)
 {
 	while (length) {
 		ssize_t n = syscall(SYS_pread64, swap->file_fd, to, length,
-				    swap->offset + offset);
+				    swap->extent->offset + offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -98,12 +155,12 @@ static int read_file(const struct swap *swap, char *to, size_t offset,
 	return 0;
 }
 
-static int write_file(const struct swap *swap, const char *from, size_t offset,
-		      size_t length)
+static int write_file(const struct swap *swap, const char *from,
+		      uint64_t offset, size_t length)
 {
 	while (length) {
 		ssize_t n = syscall(SYS_pwrite64, swap->file_fd, from, length,
-				    swap->offset + offset);
+				    swap->extent->offset + offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -127,28 +184,26 @@ struct filling {
 
 static size_t chunk_length(const struct filling *filling, size_t chunk)
 {
-	size_t left = filling->swap->length - chunk * CHUNK;
+	uint64_t left = filling->swap->extent->length - chunk * CHUNK;
 
 	return left < CHUNK ? left : CHUNK;
 }
 
-/* fn for the part of each view that lies in the chunk. */
-static int each_part(const struct filling *filling, size_t chunk,
-		     int (*fn)(struct trap *trap, uintptr_t addr,
-			       size_t length))
+/* The part of each view that lies in the chunk. */
+static int let_go(const struct filling *filling, size_t chunk)
 {
 	uint64_t start = chunk * CHUNK;
 	uint64_t end = start + chunk_length(filling, chunk);
 
 	for (unsigned int i = 0; i < filling->swap->count; i++) {
 		const struct swap_view *view = &filling->swap->views[i];
-		uint64_t from = view->offset > start ? view->offset : start;
-		uint64_t to = view->offset + view->length < end
-				      ? view->offset + view->length
-				      : end;
-		int r = from < to ? fn(filling->trap,
-				       view->addr + (from - view->offset),
-				       to - from)
+		uint64_t at = offset_of(filling->swap, view);
+		uint64_t from = at > start ? at : start;
+		uint64_t to =
+			at + length_of(view) < end ? at + length_of(view) : end;
+		int r = from < to ? trap_let_go(filling->trap,
+						addr_of(view) + (from - at),
+						to - from)
 				  : 0;
 
 		if (r)
@@ -163,24 +218,46 @@ static size_t chunk_of(const struct filling *filling, uintptr_t addr)
 	for (unsigned int i = 0; i < filling->swap->count; i++) {
 		const struct swap_view *view = &filling->swap->views[i];
 
-		if (addr >= view->addr && addr - view->addr < view->length)
-			return (addr - view->addr + view->offset) / CHUNK;
+		if (addr >= addr_of(view) &&
+		    addr - addr_of(view) < length_of(view))
+			return (addr - addr_of(view) +
+				offset_of(filling->swap, view)) /
+			       CHUNK;
 	}
 	return filling->next;
 }
 
+/* Nobody else has stored there yet: what was read is what digests are of. */
+static void set_digests(const struct filling *filling, size_t chunk)
+{
+	struct extent *extent = filling->swap->extent;
+	uint64_t block = chunk * CHUNK / EXTENT_BLOCK;
+	uint64_t end = block + chunk_length(filling, chunk) / EXTENT_BLOCK;
+
+	for (; block < end; block++) {
+		uint64_t digest = extent_digest(
+			extent, filling->shadow + block * EXTENT_BLOCK);
+
+		atomic_store_explicit(&extent->digests[block], digest,
+				      memory_order_relaxed);
+		extent_set_filled(extent, block);
+	}
+}
+
 static int fill_chunk(struct filling *filling, size_t chunk)
 {
-	int r = 0;
+	if (!filling->is_done[chunk]) {
+		int r = read_file(filling->swap,
+				  filling->shadow + chunk * CHUNK,
+				  chunk * CHUNK, chunk_length(filling, chunk));
 
-	if (!filling->is_done[chunk])
-		r = read_file(filling->swap, filling->shadow + chunk * CHUNK,
-			      chunk * CHUNK, chunk_length(filling, chunk));
-	if (r)
-		return r;
+		if (r)
+			return r;
+		set_digests(filling, chunk);
+	}
 	/* From here on it may be stored to. */
 	filling->is_done[chunk] = true;
-	return filling->trap ? each_part(filling, chunk, trap_let_go) : 0;
+	return filling->trap ? let_go(filling, chunk) : 0;
 }
 
 static int fill(struct filling *filling)
@@ -205,51 +282,46 @@ static int fill(struct filling *filling)
 	return r;
 }
 
-static void map_back(const struct swap *swap, const struct swap_view *view)
-{
-	swap->ops->map_file(swap->ops->arg, view);
-}
-
-/* What was let go may have been stored to. */
-static void take_back(struct filling *filling, unsigned int moved)
+/* What was let go may have been stored to: that goes to the file. */
+static void take_back(struct filling *filling)
 {
 	const struct swap *swap = filling->swap;
 
-	for (unsigned int i = 0; i < moved; i++)
-		trap_freeze(swap->views[i].addr, swap->views[i].length);
+	for (unsigned int i = 0; i < swap->count; i++)
+		if (!swap->views[i].shadow.addr)
+			trap_freeze(addr_of(&swap->views[i]),
+				    length_of(&swap->views[i]));
 	for (size_t chunk = 0; chunk < filling->chunks; chunk++)
 		if (filling->is_done[chunk])
 			write_file(swap, filling->shadow + chunk * CHUNK,
 				   chunk * CHUNK, chunk_length(filling, chunk));
 }
 
-static void drop_prepared(const struct swap *swap)
+/* Where the shadow is by now. A view that the program has changed is its own.
+ */
+static void put_files(const struct swap *swap)
 {
-	for (unsigned int i = 0; i < swap->count; i++)
-		if (swap->views[i].from)
-			raw_unmap((void *)swap->views[i].from,
-				  swap->views[i].length);
+	for (unsigned int i = 0; i < swap->count; i++) {
+		struct swap_view *view = &swap->views[i];
+
+		if (view->shadow.addr)
+			continue;
+		twin_put(&view->file);
+		twin_lock(&view->file);
+	}
 }
 
-/* Before the trap is closed: until then nobody sees a child's share. */
-static void finish_view(const struct swap_view *view)
+/* Before the trap is closed: until then nobody has seen an unfilled page. */
+static void finish_views(const struct swap *swap)
 {
-	if (!view->is_dontfork)
-		raw_advise(view->addr, view->length, MADV_DOFORK);
-	if (view->is_locked)
-		syscall(SYS_mlock, view->addr, view->length);
-}
+	for (unsigned int i = 0; i < swap->count; i++) {
+		const struct swap_view *view = &swap->views[i];
 
-static int map_shadow(const struct swap *swap, const struct swap_view *view)
-{
-	void *at =
-		(void *)syscall(SYS_mmap, view->addr, view->length, view->prot,
-				MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-				swap->shadow_fd, view->offset);
-
-	if (at == MAP_FAILED)
-		return -errno;
-	return raw_advise(view->addr, view->length, MADV_DONTDUMP);
+		if (!mapping_has(&view->state, "dc"))
+			advise((void *)addr_of(view), length_of(view),
+			       MADV_DOFORK);
+		twin_lock(&view->shadow);
+	}
 }
 
 /* Nobody is there who could see it half done. */
@@ -257,20 +329,20 @@ static int swap_in_alone(const struct swap *swap, struct filling *filling)
 {
 	int r = fill(filling);
 
-	for (unsigned int i = 0; !r && i < swap->count; i++) {
-		r = map_shadow(swap, &swap->views[i]);
-		while (r && i--)
-			map_back(swap, &swap->views[i]);
-	}
 	for (unsigned int i = 0; !r && i < swap->count; i++)
-		finish_view(&swap->views[i]);
+		r = twin_put(&swap->views[i].shadow);
+	if (r > 0)
+		r = -EAGAIN;
+	if (r)
+		put_files(swap);
+	else
+		finish_views(swap);
 	return r;
 }
 
 static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 {
 	struct trap trap;
-	unsigned int moved = 0;
 	int r = trap_open(&trap);
 
 	if (r)
@@ -278,21 +350,16 @@ static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 	filling->trap = &trap;
 	/* All of them before one is exposed. */
 	for (unsigned int i = 0; !r && i < swap->count; i++)
-		r = prepare(swap, &trap, &swap->views[i]);
-	while (!r && moved < swap->count) {
-		r = move(swap, &trap, &swap->views[moved]);
-		moved += !r;
-	}
+		r = trap_twin(&trap, &swap->views[i]);
+	for (unsigned int i = 0; !r && i < swap->count; i++)
+		r = move(swap, &trap, &swap->views[i]);
 	if (!r)
 		r = fill(filling);
 	if (r) {
-		take_back(filling, moved);
-		for (unsigned int i = 0; i < moved; i++)
-			map_back(swap, &swap->views[i]);
-		drop_prepared(swap);
+		take_back(filling);
+		put_files(swap);
 	} else {
-		for (unsigned int i = 0; i < swap->count; i++)
-			finish_view(&swap->views[i]);
+		finish_views(swap);
 	}
 	trap_close(&trap);
 	return r;
@@ -308,34 +375,61 @@ static int refuse(int r, const char *what, const struct swap *swap)
 				  what);
 	case -ENOMEM:
 		return reason_set(r,
-				  "%s: no memory for %zu bytes in %u mappings; "
+				  "%s: no memory for %ju bytes in %u mappings; "
 				  "or too many mappings: "
 				  "/proc/sys/vm/max_map_count",
-				  what, swap->length, swap->count);
+				  what, (uintmax_t)swap->extent->length,
+				  swap->count);
 	default:
 		return reason_set(r, "%s: %s", what, strerrordesc_np(-r));
 	}
+}
+
+static int check_views(const struct swap *swap)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < swap->count; i++)
+		swap->views[i].shadow.addr = swap->views[i].file.addr = NULL;
+	for (unsigned int i = 0; !r && i < swap->count; i++)
+		r = twin_check(&swap->views[i].state);
+	return r;
+}
+
+static int swap_in_filling(const struct swap *swap, struct filling *filling)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; !r && i < swap->count; i++)
+		r = make_twins(swap, &swap->views[i]);
+	if (!r)
+		r = swap->is_alone ? swap_in_alone(swap, filling)
+				   : swap_in_trapped(swap, filling);
+	drop_twins(swap);
+	return r;
 }
 
 int swap_in(const struct swap *swap)
 {
 	struct filling filling = {
 		.swap = swap,
-		.chunks = (swap->length + CHUNK - 1) / CHUNK,
+		.chunks = (swap->extent->length + CHUNK - 1) / CHUNK,
 	};
 	const char *what = "no shadow can take the place of the file";
-	int saved_errno = errno, r = -ENOMEM;
+	int saved_errno = errno, r = check_views(swap);
 
-	for (unsigned int i = 0; i < swap->count; i++)
-		swap->views[i].from = 0;
+	if (r) {
+		errno = saved_errno;
+		return r;
+	}
 	filling.is_done = calloc(filling.chunks, sizeof(*filling.is_done));
-	filling.shadow = raw_map(swap->shadow_fd, swap->length,
+	filling.shadow = raw_map(swap->shadow_fd, swap->extent->length,
 				 PROT_READ | PROT_WRITE, 0);
-	if (filling.is_done && filling.shadow != MAP_FAILED)
-		r = swap->is_alone ? swap_in_alone(swap, &filling)
-				   : swap_in_trapped(swap, &filling);
+	r = filling.is_done && filling.shadow != MAP_FAILED
+		    ? swap_in_filling(swap, &filling)
+		    : -ENOMEM;
 	if (filling.shadow != MAP_FAILED)
-		raw_unmap(filling.shadow, swap->length);
+		raw_unmap(filling.shadow, swap->extent->length);
 	free(filling.is_done);
 	errno = saved_errno;
 	/* trap_open() has said it better. */
@@ -344,28 +438,54 @@ int swap_in(const struct swap *swap)
 		       : r;
 }
 
-int swap_out(const struct swap *swap, int (*flush)(void *arg), void *arg)
+/* Everybody waits who touches a view. */
+static int freeze(const struct swap *swap, struct trap *trap)
 {
-	struct trap trap = {.fd = -1};
-	int saved_errno = errno, r = swap->is_alone ? 0 : trap_open(&trap);
+	int r = 0;
+
+	for (unsigned int i = 0; !r && i < swap->count; i++) {
+		struct swap_view *view = &swap->views[i];
+
+		r = trap_set(trap, addr_of(view), length_of(view));
+		if (!r)
+			r = trap_freeze(addr_of(view), length_of(view));
+	}
+	return r;
+}
+
+static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
+			    void *arg)
+{
+	struct trap trap;
+	int r = swap->is_alone ? 0 : trap_open(&trap);
 
 	if (r)
 		return r;
-	for (unsigned int i = 0; !swap->is_alone && !r && i < swap->count;
-	     i++) {
-		r = trap_set(&trap, swap->views[i].addr, swap->views[i].length);
-		if (!r)
-			r = trap_freeze(swap->views[i].addr,
-					swap->views[i].length);
-	}
+	if (!swap->is_alone)
+		r = freeze(swap, &trap);
 	if (r)
 		refuse(r, "the shadow cannot be held still", swap);
 	else
 		r = flush(arg);
-	for (unsigned int i = 0; !r && i < swap->count; i++)
-		map_back(swap, &swap->views[i]);
+	if (!r)
+		put_files(swap);
 	if (!swap->is_alone)
 		trap_close(&trap);
+	return r;
+}
+
+int swap_out(const struct swap *swap, int (*flush)(void *arg), void *arg)
+{
+	int saved_errno = errno, r = check_views(swap);
+
+	for (unsigned int i = 0; !r && i < swap->count; i++) {
+		r = make_file_twin(swap, &swap->views[i]);
+		if (r)
+			refuse(r, "the file cannot be mapped back", swap);
+	}
+	if (!r)
+		r = swap_out_trapped(swap, flush, arg);
+	drop_twins(swap);
 	errno = saved_errno;
 	return r;
 }

@@ -23,6 +23,9 @@
  *      whoever owns the shadow flushes it; the file is mapped back; the waiting
  *      go on.
  *
+ * What takes a mapping's place has all that the mapping had (twin.h), and both
+ * the shadow's and the file's are made before anything is changed.
+ *
  * A move of a trapped range has to be told (mremap() waits until we have read
  * it), so another thread of the process does that: who asked for the swap, with
  * its signals blocked (a handler that touched the range would wait for itself).
@@ -36,43 +39,44 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One mapping of the program, or the part of it that lies in the extent. */
+#include "extent_page.h"
+#include "twin.h"
+
+/* One mapping of the program, as far as it lies in the extent. */
 struct swap_view {
-	uintptr_t addr;
-	size_t length;
-	uint64_t offset; /* of addr, in the extent */
-	int prot;
-	bool is_dontfork; /* MADV_DONTFORK was given */
-	bool is_locked;	  /* mlock() */
-	uintptr_t from;	  /* swap.c's: where the shadow waits for its move */
+	struct mapping_state state; /* offset: in the file; flags: the file's */
+	struct twin shadow;	    /* these two are swap.c's */
+	struct twin file;
 };
 
 struct swap_ops {
-	/* Has another thread mremap(from, to); does not wait. */
-	void (*move)(void *arg, uintptr_t from, uintptr_t to, size_t length);
-	/* -EINPROGRESS, or what became of it: 0, -errno. */
+	/* Has another thread call swap_move(); does not wait. */
+	void (*move)(void *arg, struct swap_view *view);
+	/* -EINPROGRESS, or what it said. */
 	int (*moved)(void *arg);
-	/* Maps the file over the view again, with the flags it had. */
-	int (*map_file)(void *arg, const struct swap_view *view);
 	void *arg;
 };
 
 struct swap {
 	const struct swap_ops *ops;
 	int file_fd;
-	int shadow_fd;
-	uint64_t offset; /* of the extent in the file, whole pages */
-	size_t length;
+	int shadow_fd; /* a memfd of the extent's length */
+	struct extent *extent;
 	struct swap_view *views;
 	unsigned int count;
 	bool is_alone; /* the program has one thread, and that waits for us */
 };
 
+/* What the other thread does: mremap(). 0, -errno. */
+int swap_move(struct swap_view *view);
+
 /*
- * 0: every view shows the shadow, which has the file's bytes. Or -errno with a
- * sentence, every view shows the file, and what was stored is in it: those of
- * trap_open(), -EBUSY (another userfaultfd has the range), -ENOMEM (also
- * vm.max_map_count), -EIO (the file cannot be read).
+ * 0: every view shows the shadow, which has the file's bytes; the extent's
+ * blocks are filled, with digests. Or -errno with a sentence, every view shows
+ * the file, and what was stored is in it: those of trap_open() and
+ * twin_check(), -EAGAIN (mappings have changed meanwhile, look again), -EBUSY
+ * (another userfaultfd has the range), -ENOMEM (also vm.max_map_count), -EIO
+ * (the file cannot be read).
  */
 int swap_in(const struct swap *swap);
 

@@ -10,8 +10,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,27 +30,45 @@
 #define SWAPS	  12
 #define VIEWS_MAX 2
 
+/* Reading the file fails, the how-manieth time; 0: never. Linked with --wrap.
+ */
+static atomic_int fail_read;
+
+long __real_syscall(long number, long a, long b, long c, long d, long e,
+		    long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e,
+		    long f);
+
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	if (number == SYS_pread64 && atomic_load(&fail_read) &&
+	    atomic_fetch_sub(&fail_read, 1) == 1) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_syscall(number, a, b, c, d, e, f);
+}
+
 /* What the engine's thread and the thread that asks it share. */
 struct stage {
 	struct file file;
 	int shadow;
+	int page;
 	char *map[VIEWS_MAX];
+	struct extent extent;
 	struct swap_view views[VIEWS_MAX];
 	struct swap swap;
 	atomic_uint moves_asked;
-	uintptr_t from, to;
-	size_t length;
+	struct swap_view *view;
 	atomic_int moved;
 	int refuse_move; /* the how-manieth fails; 0: none */
 };
 
-static void ask_move(void *arg, uintptr_t from, uintptr_t to, size_t length)
+static void ask_move(void *arg, struct swap_view *view)
 {
 	struct stage *stage = arg;
 
-	stage->from = from;
-	stage->to = to;
-	stage->length = length;
+	stage->view = view;
 	atomic_store(&stage->moved, -EINPROGRESS);
 	atomic_fetch_add(&stage->moves_asked, 1);
 }
@@ -58,46 +78,48 @@ static int what_of_move(void *arg)
 	return atomic_load(&((struct stage *)arg)->moved);
 }
 
-static int map_file(void *arg, const struct swap_view *view)
-{
-	struct stage *stage = arg;
-	/* As the engine does: ThreadSanitizer takes mmap() for a write. */
-	long at = syscall(SYS_mmap, view->addr, view->length, view->prot,
-			  MAP_SHARED | MAP_FIXED, stage->file.fd, view->offset);
-
-	return at == -1 ? -errno : 0;
-}
-
 static const struct swap_ops ops_of_test = {
 	.move = ask_move,
 	.moved = what_of_move,
-	.map_file = map_file,
 };
 
+static void make_shadow(struct stage *stage)
+{
+	stage->shadow = memfd_create("shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_int_equal(ftruncate(stage->shadow, LENGTH), 0);
+	assert_int_equal(extent_new(0, LENGTH, &stage->extent, &stage->page),
+			 0);
+}
+
+/* The views are what smaps says of the file. */
 static void set_up(struct stage *stage, struct swap_ops *ops,
 		   unsigned int views)
 {
+	struct mapping_state *states;
+	struct stat st;
+	size_t count;
+
 	memset(stage, 0, sizeof(*stage));
 	file_make(&stage->file, LENGTH);
-	stage->shadow = memfd_create("shadow", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(stage->shadow, LENGTH), 0);
+	make_shadow(stage);
 	for (unsigned int i = 0; i < views; i++) {
 		stage->map[i] = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE,
 				     MAP_SHARED, stage->file.fd, 0);
 		assert_true(stage->map[i] != MAP_FAILED);
-		stage->views[i] = (struct swap_view){
-			.addr = (uintptr_t)stage->map[i],
-			.length = LENGTH,
-			.prot = PROT_READ | PROT_WRITE,
-		};
 	}
+	assert_int_equal(fstat(stage->file.fd, &st), 0);
+	assert_int_equal(mapping_all(st.st_dev, st.st_ino, &states, &count), 0);
+	assert_int_equal(count, views);
+	for (unsigned int i = 0; i < views; i++)
+		stage->views[i].state = states[i];
+	free(states);
 	*ops = ops_of_test;
 	ops->arg = stage;
 	stage->swap = (struct swap){
 		.ops = ops,
 		.file_fd = stage->file.fd,
 		.shadow_fd = stage->shadow,
-		.length = LENGTH,
+		.extent = &stage->extent,
 		.views = stage->views,
 		.count = views,
 	};
@@ -107,6 +129,8 @@ static void tear_down(struct stage *stage)
 {
 	for (unsigned int i = 0; i < stage->swap.count; i++)
 		munmap(stage->map[i], LENGTH);
+	extent_unmap(&stage->extent);
+	close(stage->page);
 	close(stage->shadow);
 	file_remove(&stage->file);
 }
@@ -162,8 +186,6 @@ static int run(struct stage *stage, int (*fn)(void *arg))
 
 	assert_int_equal(pthread_create(&thread, NULL, engine, &job), 0);
 	while (!atomic_load(&job.is_done)) {
-		void *at;
-
 		if (atomic_load(&stage->moves_asked) == done) {
 			sched_yield();
 			continue;
@@ -173,9 +195,7 @@ static int run(struct stage *stage, int (*fn)(void *arg))
 			atomic_store(&stage->moved, -ENOMEM);
 			continue;
 		}
-		at = mremap((void *)stage->from, stage->length, stage->length,
-			    MREMAP_MAYMOVE | MREMAP_FIXED, (void *)stage->to);
-		atomic_store(&stage->moved, at == MAP_FAILED ? -errno : 0);
+		atomic_store(&stage->moved, swap_move(stage->view));
 	}
 	pthread_join(thread, NULL);
 	reason_set(0, "%s", job.reason);
@@ -320,9 +340,17 @@ static void swap__everything_is_locked_none_is_lost(void **state)
 struct swapper {
 	struct stage *stage;
 	atomic_bool stop;
-	int error;
-	unsigned int swaps;
+	atomic_int error;
+	double deadline;
 };
+
+/* As long as it may go on, and has to. */
+static bool goes_on(struct swapper *swapper, unsigned int moves)
+{
+	return !atomic_load(&swapper->error) &&
+	       atomic_load(&swapper->stage->moves_asked) < moves &&
+	       now_sec() < swapper->deadline;
+}
 
 static void *swap_all_the_time(void *arg)
 {
@@ -332,7 +360,6 @@ static void *swap_all_the_time(void *arg)
 		swapper->error = swap_in_now(swapper->stage);
 		if (!swapper->error)
 			swapper->error = swap_out_now(swapper->stage);
-		swapper->swaps++;
 	}
 	return NULL;
 }
@@ -363,10 +390,11 @@ static void swap__system_calls_into_the_range_lose_nothing(void **state)
 	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
 	set_up(&stage, &ops, 1);
 	swapper.stage = &stage;
+	swapper.deadline = now_sec() + WAIT_SEC;
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	pthread_create(&pumping, NULL, pump, &ends[1]);
 	pthread_create(&swapping, NULL, swap_all_the_time, &swapper);
-	while (atomic_load(&stage.moves_asked) < SWAPS || n < 4 * WORDS) {
+	while (goes_on(&swapper, SWAPS) || n < 4 * WORDS) {
 		volatile uint64_t *at =
 			(void *)(stage.map[0] + n % WORDS * sizeof(*at));
 
@@ -378,6 +406,7 @@ static void swap__system_calls_into_the_range_lose_nothing(void **state)
 	atomic_store(&swapper.stop, true);
 	pthread_join(swapping, NULL);
 	assert_int_equal(swapper.error, 0);
+	assert_true(atomic_load(&stage.moves_asked) >= SWAPS);
 	close(ends[0]);
 	pthread_join(pumping, NULL);
 	close(ends[1]);
@@ -406,15 +435,16 @@ static void swap__closing_everything_meanwhile_harms_nothing(void **state)
 		stage.file.fd = stage.swap.file_fd = 3;
 		stage.shadow = stage.swap.shadow_fd = 4;
 		swapper.stage = &stage;
+		swapper.deadline = now_sec() + WAIT_SEC;
 		if (pthread_create(&swapping, NULL, swap_all_the_time,
 				   &swapper))
 			_exit(3);
-		while (atomic_load(&stage.moves_asked) < SWAPS)
+		while (goes_on(&swapper, SWAPS))
 			if (close_range(5, ~0U, 0))
 				_exit(4);
 		atomic_store(&swapper.stop, true);
 		pthread_join(swapping, NULL);
-		_exit(swapper.error ? 5 : 0);
+		_exit(swapper.error || atomic_load(&stage.moves_asked) < SWAPS);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
@@ -441,8 +471,9 @@ static void swap__a_child_forked_meanwhile_sees_no_empty_page(void **state)
 	set_up(&stage, &ops, 1);
 	memset(stage.map[0], 0x5a, LENGTH);
 	swapper.stage = &stage;
+	swapper.deadline = now_sec() + WAIT_SEC;
 	pthread_create(&swapping, NULL, swap_all_the_time, &swapper);
-	while (atomic_load(&stage.moves_asked) < 2 * SWAPS) {
+	while (goes_on(&swapper, 2 * SWAPS)) {
 		pid_t child = fork();
 		int status;
 
@@ -462,6 +493,7 @@ static void swap__a_child_forked_meanwhile_sees_no_empty_page(void **state)
 	atomic_store(&swapper.stop, true);
 	pthread_join(swapping, NULL);
 	assert_int_equal(swapper.error, 0);
+	assert_true(atomic_load(&stage.moves_asked) >= SWAPS);
 	tear_down(&stage);
 }
 
@@ -499,15 +531,17 @@ static void swap__the_file_cannot_be_read_everything_is_as_before(void **state)
 
 	(void)state;
 	set_up(&stage, &ops, 1);
-	stage.swap.file_fd = open(stage.file.path, O_WRONLY | O_CLOEXEC);
 	start_writers(writers, &stage, &stop);
-	for (int i = 0; i < SWAPS; i++)
-		assert_int_equal(swap_in_now(&stage), -EBADF);
+	/* At the first piece, and when others have been stored to. */
+	for (int i = 0; i < SWAPS; i++) {
+		atomic_store(&fail_read, 1 + i % 3);
+		assert_int_equal(swap_in_now(&stage), -EIO);
+		assert_int_equal(atomic_load(&fail_read), 0);
+	}
 	stop_writers(writers, &stop);
 	file = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.file.fd, 0);
 	check_bytes(writers, file);
 	munmap(file, LENGTH);
-	close(stage.swap.file_fd);
 	tear_down(&stage);
 }
 

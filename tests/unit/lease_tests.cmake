@@ -24,6 +24,9 @@ foreach(name death listen outside settle)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-listener)
 endforeach()
 
+# A file that cannot be read is brought about in the system call.
+target_link_options(unit-lease-swap PRIVATE -Wl,--wrap=syscall)
+
 # The trouble that a file makes between two steps of the flush is made in its
 # system calls.
 add_library(unit-lease-flush-file STATIC ${CMAKE_CURRENT_LIST_DIR}/lease_flush.c)

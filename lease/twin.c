@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A mapping that is to take another's place: twin.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "raw.h"
+#include "reason.h"
+#include "twin.h"
+
+static const struct {
+	char flag[3];
+	int advice;
+} advices[] = {
+	{"dc", MADV_DONTFORK}, {"dd", MADV_DONTDUMP}, {"sr", MADV_SEQUENTIAL},
+	{"rr", MADV_RANDOM},   {"hg", MADV_HUGEPAGE}, {"nh", MADV_NOHUGEPAGE},
+};
+
+/*
+ * Flags that are carried over, or that the kernel sets by itself for a mapping
+ * of the file (mm: DAX; sd: a new mapping is dirty).
+ */
+static const char carried[] = "rd wr ex sh mr mw me ms sf lo lf nr ac mm sd "
+			      "dc dd sr rr hg nh";
+
+static size_t length_of(const struct mapping *mapping)
+{
+	return mapping->end - mapping->start;
+}
+
+/* Of Linux 6.15 on; a kernel that knows no guard pages refuses the question. */
+static bool has_guards(const struct mapping *mapping)
+{
+	struct {
+		uint64_t start, end, vec;
+	} found;
+	struct {
+		uint64_t size, flags, start, end, walk_end, vec, vec_len;
+		uint64_t max_pages, inverted, mask, any_of, reported;
+	} scan = {
+		.size = sizeof(scan),
+		.start = mapping->start,
+		.end = mapping->end,
+		.vec = (uintptr_t)&found,
+		.vec_len = 1,
+		.max_pages = 1,
+		.mask = 1 << 8, /* PAGE_IS_GUARD */
+		.reported = 1 << 8,
+	};
+	int fd = raw_open(AT_FDCWD, "/proc/thread-self/pagemap", O_RDONLY);
+	int n = fd < 0 ? -1 : ioctl(fd, _IOWR('f', 16, scan), &scan);
+
+	if (fd >= 0)
+		raw_close(fd);
+	return n > 0;
+}
+
+static int refuse(const struct mapping *mapping, const char *why)
+{
+	return reason_set(-EOPNOTSUPP,
+			  "the mapping at 0x%" PRIxPTR " cannot be made "
+			  "anew: %s",
+			  mapping->start, why);
+}
+
+int twin_check(const struct mapping_state *state)
+{
+	const struct mapping *mapping = &state->mapping;
+
+	if (mapping_has(state, "um") || mapping_has(state, "uw") ||
+	    mapping_has(state, "ui"))
+		return refuse(mapping, "it is registered with a userfaultfd");
+	if (mapping_has(state, "sl"))
+		return refuse(mapping, "it is sealed (mseal)");
+	if (mapping_has(state, "gu") || has_guards(mapping))
+		return refuse(mapping, "it has guard pages "
+				       "(MADV_GUARD_INSTALL)");
+	for (const char *at = state->flags; at[0] && at[1]; at += 3) {
+		char flag[3] = {at[0], at[1]}, why[32];
+
+		if (!strstr(carried, flag)) {
+			snprintf(why, sizeof(why), "it has the flag \"%s\"",
+				 flag);
+			return refuse(mapping, why);
+		}
+		if (!at[2])
+			break;
+	}
+	return 0;
+}
+
+int twin_make(enum twin_kind kind, int fd, uint64_t offset,
+	      const struct mapping_state *state, struct twin *ret)
+{
+	const struct mapping *mapping = &state->mapping;
+	size_t length = length_of(mapping);
+	int flags = MAP_SHARED, r = 0;
+	void *addr;
+
+	if (kind == TWIN_OF_FILE && mapping_has(state, "sf"))
+		flags = MAP_SHARED_VALIDATE | MAP_SYNC;
+	if (mapping_has(state, "nr"))
+		flags |= MAP_NORESERVE;
+	addr = (void *)syscall(SYS_mmap, NULL, length, mapping->protection,
+			       flags, fd, offset);
+	if (addr == MAP_FAILED)
+		return -errno;
+	/* By mlockall(MCL_FUTURE), which this mapping was taken out of. */
+	if (!mapping_has(state, "lo"))
+		r = (int)syscall(SYS_munlock, addr, length);
+	for (size_t i = 0; !r && i < sizeof(advices) / sizeof(advices[0]); i++)
+		if (mapping_has(state, advices[i].flag))
+			r = (int)syscall(SYS_madvise, addr, length,
+					 advices[i].advice);
+	/* One that may only be executed has the kernel's own key. */
+	if (!r && state->key && mapping->protection != PROT_EXEC)
+		r = (int)syscall(SYS_pkey_mprotect, addr, length,
+				 mapping->protection, state->key);
+	if (r) {
+		r = -errno;
+		raw_unmap(addr, length);
+		return r;
+	}
+	*ret = (struct twin){state, *mapping, addr};
+	return 0;
+}
+
+/* It may have grown together with a neighbour. */
+bool twin_is_due(const struct twin *twin)
+{
+	const struct mapping *place = &twin->place;
+	struct mapping now;
+
+	return !mapping_at(place->start, &now, NULL) &&
+	       now.start <= place->start && now.end >= place->end &&
+	       now.dev == place->dev && now.ino == place->ino &&
+	       now.offset + (place->start - now.start) == place->offset &&
+	       now.is_shared && now.protection == place->protection;
+}
+
+int twin_move(struct twin *twin)
+{
+	size_t length = length_of(&twin->place);
+
+	if (syscall(SYS_mremap, twin->addr, length, length,
+		    MREMAP_MAYMOVE | MREMAP_FIXED, twin->place.start) == -1)
+		return -errno;
+	twin->addr = NULL;
+	return 0;
+}
+
+int twin_put(struct twin *twin)
+{
+	return twin_is_due(twin) ? twin_move(twin) : 1;
+}
+
+int twin_lock(const struct twin *twin)
+{
+	const struct mapping_state *state = twin->state;
+
+	if (!mapping_has(state, "lo"))
+		return 0;
+	return syscall(SYS_mlock2, state->mapping.start,
+		       length_of(&state->mapping),
+		       mapping_has(state, "lf") ? MLOCK_ONFAULT : 0)
+		       ? -errno
+		       : 0;
+}
+
+void twin_drop(struct twin *twin)
+{
+	if (twin->addr)
+		raw_unmap(twin->addr, length_of(&twin->state->mapping));
+	twin->addr = NULL;
+}
