@@ -156,16 +156,6 @@ static void acquire(const struct keeper_message *message, int fd)
 	run(leased);
 }
 
-static void answer(const struct keeper_message *message, enum keeper_kind kind,
-		   int error)
-{
-	struct keeper_message reply = *message;
-
-	reply.kind = kind;
-	reply.error = error;
-	outbox_answer(&shared.outbox, &reply);
-}
-
 /* inotify's news is there when the call returns: it is read before its end. */
 static void own(const struct keeper_message *message, struct leased *leased)
 {
@@ -184,19 +174,20 @@ static void own(const struct keeper_message *message, struct leased *leased)
 			leased_own_end(leased, message->own);
 		run(leased);
 	} else if (is_begin) {
-		answer(message, KEEPER_OWN_READY, -ESRCH);
+		outbox_refuse(&shared.outbox, message, KEEPER_OWN_READY,
+			      -ESRCH);
 	}
 }
 
 static void attach(const struct keeper_message *message, struct leased *leased,
 		   const int *fds)
 {
-	if (leased) {
-		leased_attach(leased, message, fds);
-		run(leased);
+	if (!leased) {
+		outbox_refuse(&shared.outbox, message, KEEPER_ATTACHED, -ESRCH);
 		return;
 	}
-	answer(message, KEEPER_ATTACHED, -ESRCH);
+	leased_attach(leased, message, fds);
+	run(leased);
 }
 
 /* Descriptors that nobody has taken (they are -1 then) are closed. */
@@ -209,7 +200,8 @@ static void handle(const struct keeper_message *message, int *fds)
 	case KEEPER_ADOPT:
 		/* None is left for what was sent along. */
 		if (fds[0] < 0)
-			answer(message, KEEPER_ACQUIRED, -EMFILE);
+			outbox_refuse(&shared.outbox, message, KEEPER_ACQUIRED,
+				      -EMFILE);
 		else
 			acquire(message, fds[0]);
 		fds[0] = -1;

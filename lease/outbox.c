@@ -33,6 +33,16 @@ bool outbox_answer(struct outbox *outbox, const struct keeper_message *answer)
 	return true;
 }
 
+void outbox_refuse(struct outbox *outbox, const struct keeper_message *message,
+		   uint32_t kind, int error)
+{
+	struct keeper_message answer = *message;
+
+	answer.kind = kind;
+	answer.error = error;
+	outbox_answer(outbox, &answer);
+}
+
 void outbox_report(struct outbox *outbox, struct outbox_slot *slot,
 		   const struct keeper_message *report)
 {

@@ -31,6 +31,9 @@ struct outbox {
 
 /* False: no memory to keep it, the conversation is at its end. */
 bool outbox_answer(struct outbox *outbox, const struct keeper_message *answer);
+/* Answers a message with its own content and an error. */
+void outbox_refuse(struct outbox *outbox, const struct keeper_message *message,
+		   uint32_t kind, int error);
 void outbox_report(struct outbox *outbox, struct outbox_slot *slot,
 		   const struct keeper_message *report);
 /* Only if there is room now. */
