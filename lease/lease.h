@@ -94,7 +94,8 @@ struct lease_want {
  * a descriptor of it, else on one that is opened here and that all shared
  * mappings of the file are then made anew from (description.h, remap.h).
  * [offset, offset + length) gets written blocks of its own (allocate.h), also
- * where the file is leased already; for a read lease nothing is allocated.
+ * where the file is leased already, and again whenever others have had the
+ * file in between; for a read lease nothing is allocated.
  * Returns 0; the lease is HELD, or it was another region's before and is in any
  * state. Or -errno with a sentence, and nothing has changed, but that mappings
  * may have been made anew:

@@ -67,6 +67,12 @@ void table_remove(struct lease_table *table, struct lease *lease)
 	if (lease->fd >= 0)
 		raw_close(lease->fd);
 	table->adrift -= lease->is_adrift;
+	while (lease->ranges) {
+		struct lease_range *range = lease->ranges;
+
+		lease->ranges = range->next;
+		free(range);
+	}
 	free(lease->path);
 	free(lease);
 }

@@ -22,6 +22,14 @@ enum lease_phase {
 	LEASE_ENDED
 };
 
+/* range.h */
+struct lease_range {
+	struct lease_range *next;
+	uint64_t offset; /* of whole pages */
+	uint64_t end;
+	uint32_t extent; /* its number for the keeper */
+};
+
 struct lease {
 	struct lease_engine *engine;
 	struct lease_table *table;
@@ -43,6 +51,10 @@ struct lease {
 	int64_t deadline_ns;	     /* RELEASING */
 	struct own *owns; /* announced, in the order of the announcements */
 	bool has_closed;  /* a descriptor with locks: own_locks.c */
+	struct lease_range *ranges;
+	uint32_t last_extent;
+	uint32_t awaited_extent; /* 0: none */
+	int extent_error;	 /* the answer */
 	atomic_bool has_consent;
 	struct lease *next_consent;
 };

@@ -11,6 +11,7 @@
 #include "lease_take.h"
 #include "lease_talk.h"
 #include "raw.h"
+#include "range.h"
 #include "reason.h"
 #include "recover.h"
 #include "sole.h"
@@ -122,6 +123,8 @@ static int take_again(struct lease_table *table, struct lease *lease,
 		    (state == RECALL_YIELDED || state == RECALL_LOST))
 			sole_make(lease->fd, table->keeper.pid);
 		r = allocate_again(table, lease, want, description);
+		if (!r)
+			r = range_add(table, lease, want->offset, want->length);
 	}
 	if (!r)
 		lease->refs++;
@@ -198,6 +201,8 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 	r = ask_as_sole(table, lease, description->is_fresh);
 	if (!r)
 		r = allocate_first(table, lease, want);
+	if (!r && lease->type == F_WRLCK)
+		r = range_add(table, lease, want->offset, want->length);
 	if (r && lease->phase == LEASE_LIVE)
 		lease_give_back(table, lease, talk_now());
 	else if (r)

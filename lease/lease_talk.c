@@ -13,6 +13,7 @@
 
 #include "fate.h"
 #include "lease_talk.h"
+#include "range.h"
 #include "raw.h"
 #include "recover.h"
 #include "setlease.h"
@@ -60,6 +61,7 @@ void talk_ask(struct lease_table *table, struct lease *lease)
 		keeper_acquire(&table->keeper, &request);
 	else
 		keeper_adopt(&table->keeper, &request);
+	range_attach_all(table, lease);
 	own_desk_again(table, lease);
 	if (lease->phase == LEASE_RELEASING)
 		keeper_release(&table->keeper, lease->id, lease->deadline_ns);
@@ -195,6 +197,9 @@ static void handle(struct lease_table *table,
 		if (observer->asked)
 			observer->asked(observer->arg, lease,
 					message->deadline_ns);
+		break;
+	case KEEPER_ATTACHED:
+		range_attached(lease, message->extent.id, message->error);
 		break;
 	case KEEPER_OWN_READY:
 		if (message->own == KEEPER_OWN_ALLOCATE)

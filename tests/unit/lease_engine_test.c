@@ -152,6 +152,62 @@ static void acquire__is_recalled_and_released(void **state)
 	wait_for(process_is_gone, &keeper, "the keeper ends with its last");
 }
 
+static off_t blocks(void)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(file.fd, &st), 0);
+	return st.st_blocks * 512;
+}
+
+static void punch(void *arg)
+{
+	int fd = open(arg, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				0, 4 * PAGE))
+		_exit(1);
+	close(fd);
+}
+
+static bool has_blocks(void *wanted)
+{
+	return blocks() == *(off_t *)wanted;
+}
+
+/* Of each range that was asked for, and by the next keeper, too. */
+static void acquire__has_blocks_again_after_others(void **state)
+{
+	struct lease *lease = NULL, *again;
+	off_t wanted = 2 * PAGE;
+	struct child child;
+
+	(void)state;
+	assert_int_equal(
+		acquire_range(engine, file.fd, F_WRLCK, 0, 100, &lease), 0);
+	assert_int_equal(
+		acquire_range(engine, file.fd, F_WRLCK, 2 * PAGE, PAGE, &again),
+		0);
+	for (int i = 0; i < 2; i++) {
+		child_start(&child, punch, file.path);
+		child_end(&child);
+		wait_for(has_blocks, &wanted, "both ranges have blocks again");
+		if (i)
+			break;
+		wait_for(is_held, lease, "the lease is held");
+		kill(file_lease_holder(&file), SIGKILL);
+	}
+	/* one more makes one of them */
+	assert_int_equal(
+		acquire_range(engine, file.fd, F_WRLCK, PAGE, PAGE, &again), 0);
+	child_start(&child, punch, file.path);
+	child_end(&child);
+	wanted = 3 * PAGE;
+	wait_for(has_blocks, &wanted, "the larger range has blocks again");
+	for (int i = 0; i < 3; i++)
+		release(lease);
+}
+
 static void acquire__is_counted_by_file(void **state)
 {
 	struct lease *first = acquire(file.fd), *second;
@@ -553,6 +609,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		engine_test(acquire__is_recalled_and_released),
+		engine_test(acquire__has_blocks_again_after_others),
 		engine_test(acquire__is_counted_by_file),
 		engine_test(acquire__refusals_are_sentences),
 		engine_test(acquire__other_type_is_refused),

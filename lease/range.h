@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The ranges of a file that a lease was acquired for: where others have had the
+ * file in between, the keeper gives them blocks again. Ranges that touch are
+ * one; what has been asked for stays until the lease's last count is gone. They
+ * are few: as many as there are gaps between the regions of one file.
+ */
+#ifndef DAXMR_LEASE_RANGE_H
+#define DAXMR_LEASE_RANGE_H
+
+#include "lease_table.h"
+
+/*
+ * One more: laid before the keeper, whose answer is waited for. 0, or -errno
+ * with a sentence, and nothing has changed.
+ */
+int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
+	      uint64_t length);
+
+/* Before another keeper. */
+void range_attach_all(struct lease_table *table, const struct lease *lease);
+
+/* KEEPER_ATTACHED. */
+void range_attached(struct lease *lease, uint32_t extent, int error);
+
+#endif
