@@ -219,6 +219,7 @@ static void remap__keeps_map_sync(void **state)
 
 static char *arena;
 static atomic_bool is_over;
+static atomic_uint started;
 static uint64_t stored[THREADS];
 
 /* Each word is this thread's alone: who finds another value lost a store. */
@@ -237,9 +238,17 @@ static void *store(void *arg)
 				return (void *)1;
 			*word = value;
 		}
+		if (value == 1)
+			atomic_fetch_add(&started, 1);
 	}
 	stored[which] = value;
 	return NULL;
+}
+
+static bool all_store(void *arg)
+{
+	(void)arg;
+	return atomic_load(&started) == THREADS;
 }
 
 static void remap__threads_lose_no_store(void **state)
@@ -251,9 +260,11 @@ static void remap__threads_lose_no_store(void **state)
 	(void)state;
 	arena = map_closed(PAGES, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
 	atomic_store(&is_over, false);
+	atomic_store(&started, 0);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		assert_int_equal(
 			pthread_create(&threads[i], NULL, store, (void *)i), 0);
+	wait_for(all_store, NULL, "each thread has stored");
 	for (int i = 0; i < ROUNDS; i++)
 		remap(i % 2 ? other : file.fd);
 	atomic_store(&is_over, true);
