@@ -49,9 +49,7 @@ static struct leased_shared shared = {
 	.break_time = -1,
 };
 static struct leased *by_id[BOARD_SLOTS];
-static struct by_fd {
-	struct leased *leased;
-} * by_fd;
+static struct leased **by_fd;
 static int fds_end;
 static uint32_t ids_end; /* one past the highest id ever used */
 static unsigned int files;
@@ -61,7 +59,7 @@ static bool set_by_fd(int fd, struct leased *leased)
 {
 	if (fd >= fds_end) {
 		int end = 2 * fd + 64;
-		struct by_fd *bigger =
+		struct leased **bigger =
 			reallocarray(by_fd, (size_t)end, sizeof(*by_fd));
 
 		if (!bigger)
@@ -71,7 +69,7 @@ static bool set_by_fd(int fd, struct leased *leased)
 		by_fd = bigger;
 		fds_end = end;
 	}
-	by_fd[fd].leased = leased;
+	by_fd[fd] = leased;
 	return true;
 }
 
@@ -90,7 +88,7 @@ static void run(struct leased *leased)
 	if (leased->slot.is_waiting && !is_orphan)
 		return;
 	by_id[leased->id] = NULL;
-	by_fd[leased->fd].leased = NULL;
+	by_fd[leased->fd] = NULL;
 	leased_free(leased);
 	files--;
 }
@@ -149,7 +147,7 @@ static void acquire(const struct keeper_message *message, int fd)
 	if (!leased)
 		return;
 	by_id[message->id] = leased;
-	by_fd[fd].leased = leased;
+	by_fd[fd] = leased;
 	if (message->id >= ids_end)
 		ids_end = message->id + 1;
 	files++;
@@ -288,9 +286,9 @@ static void read_signals(int signals)
 		if (info[i].ssi_signo == SIGTERM) {
 			flush_all = true;
 		} else if ((int)info[i].ssi_signo == LEASED_SIGNAL && fd >= 0 &&
-			   fd < fds_end && by_fd[fd].leased) {
-			leased_break_heard(by_fd[fd].leased);
-			run(by_fd[fd].leased);
+			   fd < fds_end && by_fd[fd]) {
+			leased_break_heard(by_fd[fd]);
+			run(by_fd[fd]);
 		} else {
 			look_at_all = true;
 		}

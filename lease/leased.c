@@ -146,7 +146,7 @@ void leased_break_heard(struct leased *leased)
 		if (type == leased->type)
 			return;
 		if (type == F_UNLCK)
-			leased->heard_ns = leased_now();
+			leased->looked_ns = leased_now();
 	}
 	if (leased->recall.actions->flush || leased->recall.must_merge ||
 	    leased->recall.policy.consent_ns)

@@ -55,7 +55,7 @@ struct leased {
 	struct outbox_slot slot;
 	bool has_report; /* of the step that is being done */
 	struct keeper_message report;
-	int64_t heard_ns; /* that it breaks, and was looked at then */
+	int64_t looked_ns; /* when it was last seen to be ours */
 
 	struct watch watch;
 	int unwatched_error; /* still to be told */

@@ -50,14 +50,14 @@ static int act_take(void *arg)
 }
 
 /*
- * What was looked at when the break was heard, a moment ago, needs no second
- * look: the kernel takes nothing away so soon.
+ * What was seen to be ours a moment ago needs no second look: the kernel takes
+ * nothing away so soon.
  */
 static int act_unlock(void *arg)
 {
 	struct leased *leased = arg;
 
-	if (leased_now() - leased->heard_ns < MS)
+	if (leased_now() - leased->looked_ns < MS)
 		return setlease_drop_looked_at(leased->fd);
 	return setlease_drop(leased->fd, leased->type);
 }
@@ -86,6 +86,8 @@ int leased_check(struct leased *leased)
 	/* What the kernel may have left would keep writers waiting. */
 	if (r < 0)
 		setlease_drop(leased->fd, leased->type);
+	if (r >= 0)
+		leased->looked_ns = leased_now();
 	if (r > 0 && leased->recall.state != RECALL_BREAKING)
 		leased->recall.policy.break_ns =
 			leased_break_time_ns(leased->shared);

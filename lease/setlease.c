@@ -25,30 +25,37 @@ int setlease_get(int fd)
 	return fcntl(fd, F_GETLEASE);
 }
 
-/*
- * F_GETLEASE says F_UNLCK both while a break is pending and when the lease is
- * gone. It also makes the kernel take away what is overdue, so it comes first;
- * fdinfo then has a line "lock:	1: LEASE  BREAKING ..." or none.
- */
-int setlease_look(int fd, int type)
+/* A line "lock:	1: LEASE  BREAKING ...", or none. As setlease_look(). */
+static int look_at_fdinfo(int fd)
 {
-	char path[64], text[4096];
+	char path[64], text[4096] = "";
+	bool is_ours = false;
 	size_t used = 0;
 	ssize_t n;
 	int info;
 
-	if (setlease_get(fd) == type)
-		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	info = open(path, O_RDONLY | O_CLOEXEC);
 	if (info < 0)
 		return -errno;
-	while (used < sizeof(text) - 1 &&
-	       (n = read(info, text + used, sizeof(text) - 1 - used)) > 0)
+	while (!is_ours && used < sizeof(text) - 1 &&
+	       (n = read(info, text + used, sizeof(text) - 1 - used)) > 0) {
 		used += (size_t)n;
+		text[used] = '\0';
+		is_ours = strstr(text, "LEASE  BREAKING");
+	}
 	close(info);
-	text[used] = '\0';
-	return strstr(text, "LEASE  BREAKING") ? 1 : -EAGAIN;
+	return is_ours ? 1 : -EAGAIN;
+}
+
+/*
+ * F_GETLEASE says F_UNLCK (F_RDLCK for an opener that only reads) both while a
+ * break is pending and when the lease is gone. It also makes the kernel take
+ * away what is overdue, so it comes first; fdinfo then tells.
+ */
+int setlease_look(int fd, int type)
+{
+	return setlease_get(fd) == type ? 0 : look_at_fdinfo(fd);
 }
 
 /*
@@ -61,7 +68,7 @@ int setlease_drop(int fd, int type)
 	int r = 0;
 
 	if (type == F_WRLCK && setlease_get(fd) == F_RDLCK &&
-	    setlease_look(fd, type) < 0)
+	    look_at_fdinfo(fd) < 0)
 		r = -EAGAIN;
 	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : r;
 }
