@@ -40,8 +40,10 @@
 
 static char folder[4096 - 64];
 static unsigned long count = 10000;
-static struct lease **leases;
-static void **maps;
+static struct leased {
+	struct lease *lease;
+	void *bytes;
+} * files;
 static ino_t *inodes;
 static double *acquired;
 static int failures;
@@ -154,7 +156,7 @@ static double recall(unsigned long i)
 	    read(answer[0], &us, sizeof(us)) != sizeof(us) || us < 0)
 		give_up("an outsider's open()");
 	deadline = now_us() + WAIT_US;
-	while (lease_state(leases[i]) != RECALL_HELD) {
+	while (lease_state(files[i].lease) != RECALL_HELD) {
 		if (now_us() > deadline)
 			give_up("a lease that does not come back");
 		usleep(100);
@@ -200,10 +202,10 @@ static void acquire(struct lease_engine *engine, unsigned long i)
 	};
 	double start;
 
-	maps[i] = map_file(i);
-	want.addr = (uintptr_t)maps[i];
+	files[i].bytes = map_file(i);
+	want.addr = (uintptr_t)files[i].bytes;
 	start = now_us();
-	if (lease_acquire(engine, &want, &leases[i])) {
+	if (lease_acquire(engine, &want, &files[i].lease)) {
 		printf("file %lu of %lu: ", i + 1, count + WARM);
 		fflush(stdout);
 		give_up("lease_acquire");
@@ -345,11 +347,10 @@ int main(int argc, char **argv)
 	}
 	snprintf(folder, sizeof(folder), "%s/lease-many-XXXXXX",
 		 argc > 2 ? argv[2] : ".");
-	leases = calloc(count + WARM, sizeof(*leases));
-	maps = calloc(count + WARM, sizeof(*maps));
+	files = calloc(count + WARM, sizeof(*files));
 	inodes = calloc(count + WARM, sizeof(*inodes));
 	acquired = calloc(count + WARM, sizeof(*acquired));
-	if (!leases || !maps || !inodes || !acquired || !mkdtemp(folder))
+	if (!files || !inodes || !acquired || !mkdtemp(folder))
 		give_up(folder);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = SOFT_LIMIT;
@@ -383,7 +384,7 @@ int main(int argc, char **argv)
 	tell_descriptors(fds);
 	start = now_us();
 	for (unsigned long i = 0; i < count + WARM; i++)
-		lease_release(leases[i], INT64_MAX);
+		lease_release(files[i].lease, INT64_MAX);
 	printf("release: %.0f us each\n",
 	       (now_us() - start) / (double)(count + WARM));
 	lease_engine_stop(engine);
