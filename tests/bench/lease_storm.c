@@ -88,7 +88,7 @@ static int open_at_last(int flags)
 	while ((fd = open(path, flags | O_CLOEXEC)) < 0) {
 		if (errno != EWOULDBLOCK)
 			_exit(1);
-		usleep(1000);
+		usleep(5000);
 	}
 	return fd;
 }
@@ -115,8 +115,6 @@ static _Noreturn void opener(unsigned int i)
 	int flags = (i % 2 ? O_NONBLOCK : 0) | (is_writer ? O_RDWR : O_RDONLY);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (!atomic_load(&shared->go))
-		usleep(1000);
 	while (!atomic_load(&shared->stop)) {
 		double start = now(), waited;
 		int fd;
@@ -130,7 +128,7 @@ static _Noreturn void opener(unsigned int i)
 		atomic_fetch_add(&slot->opens, 1);
 		use(fd, is_writer, &seed);
 		close(fd);
-		usleep((useconds_t)rand_r(&seed) % 100000);
+		usleep((useconds_t)rand_r(&seed) % 200000);
 	}
 	_exit(0);
 }
@@ -174,10 +172,10 @@ static _Noreturn void spawner(double seconds)
 	int bad = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (unsigned int i = 0; i < OPENERS; i++)
-		start_opener(i);
 	while (!atomic_load(&shared->go))
 		usleep(1000);
+	for (unsigned int i = 0; i < OPENERS; i++)
+		start_opener(i);
 	for (end = now() + seconds; now() < end; usleep(50000))
 		kill_one(&seed);
 	atomic_store(&shared->stop, true);
