@@ -18,8 +18,8 @@
 #include "setlease.h"
 
 #define MS	 1000000LL
-#define AGAIN_NS (50 * MS)   /* the wake-up may have been lost: lease.c */
-#define LOOK_NS	 (1000 * MS) /* between two looks at locks that may go */
+#define AGAIN_NS (50 * MS)  /* the wake-up may have been lost: lease.c */
+#define LOOK_NS	 (500 * MS) /* between two looks at locks that may go */
 
 _Atomic unsigned int own_files;
 

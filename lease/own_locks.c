@@ -14,7 +14,7 @@
  *   a mapping      of the file: of which description nobody tells
  *   a process      other than the keeper that has the file open or mapped, such
  *                  as a child that inherited it
- * As long as a mapping or a process is left it is looked for again every
+ * As long as a mapping or a process is left it is looked for again twice a
  * second; a descriptor that is left is closed by a hooked call, too. Not seen:
  * descriptors on their way through a socket, and processes we may not look at.
  * Where kcmp() is not to be had (some containers), each descriptor of the file

@@ -76,9 +76,12 @@ static const char *const cause_names[RECALL_CAUSES] = {
 	[RECALL_GRANTED] = "granted",
 	[RECALL_BREAK_HEARD] = "another process wants the file",
 	[RECALL_RELEASE_ASKED] = "it is given back",
+	[RECALL_OWN_OPEN] = "this program opens the file once more",
+	[RECALL_CHANGED] = "the file was changed past daxmr",
 	[RECALL_FLUSHED] = "all is flushed, the file is handed over",
 	[RECALL_OUT_OF_TIME] = "the file had to be handed over before all was "
 			       "flushed",
+	[RECALL_WRITTEN] = "all is flushed",
 	[RECALL_REVOKED] = "the kernel took it",
 	[RECALL_RETAKEN] = "taken again",
 	[RECALL_MERGED] = "merged",
@@ -86,6 +89,7 @@ static const char *const cause_names[RECALL_CAUSES] = {
 	[RECALL_FLUSH_FAILED] = "flushing failed and is tried again",
 	[RECALL_MERGE_FAILED] = "merging failed and is tried again",
 	[RECALL_TAKE_FAILED] = "it cannot be taken and is tried again",
+	[RECALL_UNWATCHED] = "changes past daxmr cannot be noticed",
 };
 
 static enum log_level level_of(const struct recall_report *report)
@@ -93,6 +97,8 @@ static enum log_level level_of(const struct recall_report *report)
 	switch (report->cause) {
 	case RECALL_OUT_OF_TIME:
 	case RECALL_REVOKED:
+	case RECALL_CHANGED:
+	case RECALL_UNWATCHED:
 	case RECALL_FLUSH_FAILED:
 	case RECALL_MERGE_FAILED:
 	case RECALL_TAKE_FAILED:

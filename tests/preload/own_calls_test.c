@@ -319,6 +319,46 @@ static void open__lease_is_back_soon(void **state)
 	assert_true(worst < 2);
 }
 
+/* Readers break no read lease, our own neither; truncate() does. */
+static void read_lease__own_readers_break_nothing(void **state)
+{
+	struct lease_want want = {.type = F_RDLCK, .length = FILE_SIZE};
+	char path[300];
+	struct stat st;
+	int fd, reader;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s.read", own_path);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, FILE_SIZE), 0);
+	close(fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	want.fd = fd;
+	own_engine->lease_release(own_lease, INT64_MAX);
+	assert_int_equal(own_engine->lease_acquire(&want, &own_lease), 0);
+	reader = open(path, O_RDONLY | O_NONBLOCK);
+	assert_true(reader >= 0);
+	assert_true(own_is_held());
+	assert_int_equal(close(reader), 0);
+	assert_true(own_is_held());
+	assert_int_equal(truncate(path, PAGE), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, PAGE);
+	own_wait_until_held();
+	reader = open(path, O_RDWR | O_NONBLOCK);
+	assert_true(reader >= 0);
+	assert_int_equal(close(reader), 0);
+	own_wait_until_held();
+	own_engine->lease_release(own_lease, INT64_MAX);
+	close(fd);
+	assert_int_equal(unlink(path), 0);
+	/* what teardown expects */
+	want.type = F_WRLCK;
+	want.fd = own_fd;
+	assert_int_equal(own_engine->lease_acquire(&want, &own_lease), 0);
+}
+
 #define OWN_TEST(name)                                                         \
 	cmocka_unit_test_setup_teardown(name, own_setup, own_teardown)
 
@@ -338,6 +378,7 @@ int main(void)
 		OWN_TEST(change__who_may_not_write_is_refused),
 		OWN_TEST(change__beyond_the_limit_is_signalled),
 		OWN_TEST(punch__through_a_mapping_keeps_the_lease),
+		OWN_TEST(read_lease__own_readers_break_nothing),
 	};
 	int r = own_cannot_lease();
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -299,6 +300,72 @@ static void children__are_like_others(void **state)
 	check_child(pid);
 }
 
+static void open_and_close(void)
+{
+	int fd = open(own_path, O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	close(fd);
+	own_wait_until_held();
+}
+
+/* A pipe in the place of standard error, until stderr_is_back(). */
+static int stderr_is_pipe(int *ret_before)
+{
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	*ret_before = dup(STDERR_FILENO);
+	assert_int_equal(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	close(ends[1]);
+	return ends[0];
+}
+
+static void stderr_is_back(int before)
+{
+	assert_int_equal(dup2(before, STDERR_FILENO), STDERR_FILENO);
+	close(before);
+}
+
+/* Though the thread that writes it has another table of descriptors. */
+static void log__tells_on_the_programs_stderr(void **state)
+{
+	static const char wanted[] = "this program opens the file once more";
+	char text[8192] = "";
+	size_t used = 0;
+	int before, end = stderr_is_pipe(&before);
+
+	(void)state;
+	open_and_close();
+	while (!strstr(text, wanted)) {
+		struct pollfd source = {.fd = end, .events = POLLIN};
+		ssize_t n;
+
+		assert_int_equal(poll(&source, 1, WAIT_SEC * 1000), 1);
+		n = read(end, text + used, sizeof(text) - 1 - used);
+		assert_true(n > 0);
+		used += (size_t)n;
+		text[used] = '\0';
+	}
+	stderr_is_back(before);
+	close(end);
+}
+
+static void log__full_pipe_holds_up_nobody(void **state)
+{
+	int before, end = stderr_is_pipe(&before);
+
+	(void)state;
+	assert_int_equal(fcntl(STDERR_FILENO, F_SETFL, O_NONBLOCK), 0);
+	while (write(STDERR_FILENO, own_path, sizeof(own_path)) > 0)
+		;
+	assert_int_equal(fcntl(STDERR_FILENO, F_SETFL, 0), 0);
+	for (int i = 0; i < 5; i++)
+		open_and_close();
+	stderr_is_back(before);
+	close(end);
+}
+
 #define OWN_TEST(name)                                                         \
 	cmocka_unit_test_setup_teardown(name, own_setup, own_teardown)
 
@@ -312,6 +379,8 @@ int main(void)
 		OWN_TEST(cancel__open_that_waits_is_a_cancellation_point),
 		OWN_TEST(cancel__announced_call_is_taken_back),
 		OWN_TEST(children__are_like_others),
+		OWN_TEST(log__tells_on_the_programs_stderr),
+		OWN_TEST(log__full_pipe_holds_up_nobody),
 	};
 	int r = own_cannot_lease();
 
