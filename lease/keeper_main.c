@@ -164,7 +164,8 @@ static void own(const struct keeper_message *message, struct leased *leased)
 		return;
 	}
 	if (leased) {
-		if (message->own >= KEEPER_OWN_CHANGE)
+		/* before an end: what the call did is known by then */
+		if (message->own >= KEEPER_OWN_CHANGE || !is_begin)
 			watches_read(&shared.watches, leased_watch_told);
 		if (is_begin)
 			leased_own_begin(leased, message->own);
