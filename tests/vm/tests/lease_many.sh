@@ -3,8 +3,6 @@
 # What a lease costs does not grow with the number of files, nor do threads, keepers and descriptors.
 # on: 6.1-stock-xfs new-stock-xfs
 # soak 900
-# short
-# limit: 180
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
