@@ -94,25 +94,22 @@ static inline bool has_mode(int flags)
 	return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
-/* The mode is handed over in any case, as the C library's own do. */
-#define MODE_OF(flags)                                                         \
-	({                                                                     \
-		mode_t mode_ = 0;                                              \
-		if (has_mode(flags)) {                                         \
-			va_list args_;                                         \
-			va_start(args_, flags);                                \
-			mode_ = va_arg(args_, mode_t);                         \
-			va_end(args_);                                         \
-		}                                                              \
-		mode_;                                                         \
-	})
+/* It is handed over in any case, as the C library's own do. */
+static inline mode_t mode_of(int flags, va_list args)
+{
+	return has_mode(flags) ? va_arg(args, mode_t) : 0;
+}
 
 EXPORT int hook_open(const char *path, int flags, ...) __asm__("open");
 
 int hook_open(const char *path, int flags, ...)
 {
-	mode_t mode = MODE_OF(flags);
+	va_list args;
+	mode_t mode;
 
+	va_start(args, flags);
+	mode = mode_of(flags, args);
+	va_end(args);
 	if (!has_leases())
 		return ((open_fn *)file_real(FILE_open))(path, flags, mode);
 	return open_guarded(FILE_open, AT_FDCWD, path, flags, mode);
@@ -122,8 +119,12 @@ EXPORT int hook_open64(const char *path, int flags, ...) __asm__("open64");
 
 int hook_open64(const char *path, int flags, ...)
 {
-	mode_t mode = MODE_OF(flags);
+	va_list args;
+	mode_t mode;
 
+	va_start(args, flags);
+	mode = mode_of(flags, args);
+	va_end(args);
 	if (!has_leases())
 		return ((open_fn *)file_real(FILE_open64))(path, flags, mode);
 	return open_guarded(FILE_open64, AT_FDCWD, path, flags, mode);
@@ -134,8 +135,12 @@ EXPORT int hook_openat(int dir, const char *path, int flags,
 
 int hook_openat(int dir, const char *path, int flags, ...)
 {
-	mode_t mode = MODE_OF(flags);
+	va_list args;
+	mode_t mode;
 
+	va_start(args, flags);
+	mode = mode_of(flags, args);
+	va_end(args);
 	if (!has_leases())
 		return ((openat_fn *)file_real(FILE_openat))(dir, path, flags,
 							     mode);
@@ -147,8 +152,12 @@ EXPORT int hook_openat64(int dir, const char *path, int flags,
 
 int hook_openat64(int dir, const char *path, int flags, ...)
 {
-	mode_t mode = MODE_OF(flags);
+	va_list args;
+	mode_t mode;
 
+	va_start(args, flags);
+	mode = mode_of(flags, args);
+	va_end(args);
 	if (!has_leases())
 		return ((openat_fn *)file_real(FILE_openat64))(dir, path, flags,
 							       mode);
