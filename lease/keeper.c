@@ -163,6 +163,7 @@ static int send_request(struct keeper *keeper, enum keeper_kind kind,
 		.acquire =
 			{
 				.type = request->type,
+				.shadows = request->shadows,
 				.consent_ns = request->consent_ns,
 				.pause_min_ns = request->pause_min_ns
 							? request->pause_min_ns
@@ -239,6 +240,13 @@ int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent)
 
 	return send_message(keeper, &message, fds,
 			    extent->shadow_fd < 0 ? 0 : KEEPER_MESSAGE_FDS);
+}
+
+int keeper_flush(struct keeper *keeper, uint32_t id)
+{
+	struct keeper_message message = {.kind = KEEPER_FLUSH, .id = id};
+
+	return send_message(keeper, &message, NULL, 0);
 }
 
 int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent)

@@ -50,6 +50,7 @@ struct keeper_request {
 	int64_t consent_ns;
 	int64_t pause_min_ns; /* 0: as recall.h has them */
 	int64_t pause_max_ns;
+	unsigned int shadows; /* adopt: will be attached next */
 };
 
 /*
@@ -81,6 +82,9 @@ struct keeper_extent {
 /* The answer to attach is KEEPER_ATTACHED, detach has none. */
 int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent);
 int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent);
+
+/* A pass over all shadows of the file, now or when it is ours again. */
+int keeper_flush(struct keeper *keeper, uint32_t id);
 
 /*
  * The next message; timeout_ms as poll(2). 0, or -errno: -ETIMEDOUT none came,

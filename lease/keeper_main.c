@@ -211,6 +211,10 @@ static void handle(const struct keeper_message *message, int *fds)
 			run(leased);
 		}
 		break;
+	case KEEPER_FLUSH:
+		if (leased)
+			flush_and_run(leased);
+		break;
 	case KEEPER_CONSENT:
 		if (leased) {
 			leased_consent(leased);

@@ -21,6 +21,8 @@
  *      |  ATTACH id, extent, shadow, page ---->  |
  *      |  <---------------------- ATTACHED error |
  *      |  DETACH id, extent ----------------->  |
+ *      |  FLUSH id -------------------------->  |
+ *      |  <-------- REPORT (RECALL_WRITTEN, ...) |  if it is ours; or later
  *      |  RELEASE id, a deadline ------------->  |
  *      |  <------------------ REPORT (..., FREE) |  the id is free again
  *      |  (closes the socket, or dies)           |  gives all back, ends
@@ -42,7 +44,8 @@
  * are allocated again whenever others have had the file. With two descriptors,
  * the shadow and its page (extent_page.h), what differs goes into the file
  * before it is handed back. What was attached to a keeper that died has to be
- * attached again.
+ * attached again: until as many shadows are as ADOPT has announced the file is
+ * not handed back, though somebody waits.
  *
  * The keeper never waits for the program: of reports that find the socket full
  * each file's last one is sent when there is room; `generation` counts them
@@ -53,7 +56,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 2
+#define KEEPER_VERSION 3
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -82,6 +85,7 @@ enum keeper_kind {
 	KEEPER_ATTACH,
 	KEEPER_ATTACHED,
 	KEEPER_DETACH,
+	KEEPER_FLUSH,
 };
 
 /* What the program is about to do itself. */
@@ -109,8 +113,9 @@ struct keeper_message {
 			int64_t consent_ns;
 			int64_t pause_min_ns;
 			int64_t pause_max_ns;
-			int32_t type; /* F_WRLCK, F_RDLCK */
-		} acquire;	      /* ACQUIRE, ADOPT */
+			int32_t type;	  /* F_WRLCK, F_RDLCK */
+			uint32_t shadows; /* ADOPT: are attached next */
+		} acquire;		  /* ACQUIRE, ADOPT */
 		struct {
 			int64_t at_ns;
 			int64_t spent_ns;

@@ -25,6 +25,7 @@
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
+#include "staged.h"
 
 /*
  * Ignored where nobody handles it, and blocked in our thread, where it waits
@@ -34,9 +35,15 @@
 #define WAKE_SIGNAL   SIGURG
 #define WAKE_AGAIN_NS (50 * 1000000L)
 
+/* How often a file is looked at that is to be given back when it is ours. */
+#define TIDY_MS 100U
+
 enum request_kind {
 	REQUEST_ACQUIRE,
 	REQUEST_RELEASE,
+	REQUEST_STAGE,
+	REQUEST_UNSTAGE,
+	REQUEST_FLUSH,
 	REQUEST_STOP
 };
 
@@ -47,6 +54,10 @@ struct request {
 	struct lease_want want;
 	int64_t deadline_ns;
 	struct lease *lease;
+	uint64_t offset;
+	uint64_t length;
+	struct swap_view *view; /* to be moved by who asked; NULL: none */
+	int moved;
 	int result;
 	char reason[REASON_MAX];
 	bool is_done;
@@ -81,6 +92,19 @@ void lease_engine_wake(struct lease_engine *engine)
 		WAKE_SIGNAL);
 }
 
+/* Waits in mremap() until the engine has read of it. */
+static void move_now(struct lease_engine *engine, struct request *request)
+{
+	struct swap_view *view = request->view;
+	int r;
+
+	pthread_mutex_unlock(&engine->lock);
+	r = swap_move(view);
+	pthread_mutex_lock(&engine->lock);
+	request->moved = r;
+	request->view = NULL;
+}
+
 /* Waits for the answer; the sentence comes over from the other thread. */
 static int ask(struct lease_engine *engine, struct request *request)
 {
@@ -95,6 +119,10 @@ static int ask(struct lease_engine *engine, struct request *request)
 	while (!request->is_done) {
 		struct timespec until;
 
+		if (request->view) {
+			move_now(engine, request);
+			continue;
+		}
 		lease_engine_wake(engine);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += WAKE_AGAIN_NS;
@@ -120,6 +148,43 @@ static struct request *next_request(struct lease_engine *engine)
 		engine->requests = request->next;
 	pthread_mutex_unlock(&engine->lock);
 	return request;
+}
+
+/* The thread that asked, for staged.h. */
+struct mover {
+	struct lease_engine *engine;
+	struct request *request;
+};
+
+static void move(void *arg, struct swap_view *view)
+{
+	struct mover *mover = arg;
+
+	pthread_mutex_lock(&mover->engine->lock);
+	mover->request->view = view;
+	pthread_cond_broadcast(&mover->engine->done);
+	pthread_mutex_unlock(&mover->engine->lock);
+}
+
+static int moved(void *arg)
+{
+	struct mover *mover = arg;
+	int r = -EINPROGRESS;
+
+	pthread_mutex_lock(&mover->engine->lock);
+	if (!mover->request->view)
+		r = mover->request->moved;
+	pthread_mutex_unlock(&mover->engine->lock);
+	return r;
+}
+
+static int stage(struct lease_engine *engine, struct request *request)
+{
+	struct mover mover = {engine, request};
+	const struct staged_mover staged = {move, moved, &mover};
+
+	return staged_add(&engine->table, request->lease, request->offset,
+			  request->length, &staged);
 }
 
 static void finish(struct lease_engine *engine, struct request *request,
@@ -150,6 +215,17 @@ static bool serve(struct lease_engine *engine)
 			reason_set(0, "not all could be written");
 			r = lease_give_back(&engine->table, request->lease,
 					    request->deadline_ns);
+			break;
+		case REQUEST_STAGE:
+			r = stage(engine, request);
+			break;
+		case REQUEST_UNSTAGE:
+			r = staged_remove(&engine->table, request->lease,
+					  request->offset, request->length);
+			break;
+		case REQUEST_FLUSH:
+			r = staged_flush(&engine->table, request->lease,
+					 request->offset, request->length);
 			break;
 		case REQUEST_STOP:
 			r = 0;
@@ -187,8 +263,9 @@ static int timeout_ms(const struct lease_table *table)
 {
 	unsigned int keeper = (unsigned int)talk_timeout_ms(table);
 	unsigned int own = (unsigned int)own_desk_timeout_ms(&table->own);
+	unsigned int first = keeper < own ? keeper : own;
 
-	return (int)(keeper < own ? keeper : own);
+	return (int)(table->lingering && first > TIDY_MS ? TIDY_MS : first);
 }
 
 static void loop(struct lease_engine *engine)
@@ -210,6 +287,7 @@ static void loop(struct lease_engine *engine)
 		talk_hear(&engine->table);
 		talk_send_consents(&engine->table);
 		own_desk_serve(&engine->table);
+		lease_tidy(&engine->table);
 		goes_on = serve(engine);
 	}
 }
@@ -332,6 +410,42 @@ int lease_release(struct lease *lease, int64_t deadline_ns)
 
 	errno = saved_errno;
 	return r;
+}
+
+/* A handler of the program that touched the range would wait for us. */
+static int ask_signals_blocked(struct lease *lease, enum request_kind kind,
+			       uint64_t offset, uint64_t length)
+{
+	struct request request = {
+		.kind = kind,
+		.lease = lease,
+		.offset = offset,
+		.length = length,
+	};
+	int saved_errno = errno, r;
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = ask(lease->engine, &request);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = saved_errno;
+	return r;
+}
+
+int lease_stage(struct lease *lease, uint64_t offset, uint64_t length)
+{
+	return ask_signals_blocked(lease, REQUEST_STAGE, offset, length);
+}
+
+int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length)
+{
+	return ask_signals_blocked(lease, REQUEST_UNSTAGE, offset, length);
+}
+
+int lease_flush(struct lease *lease, uint64_t offset, uint64_t length)
+{
+	return ask_signals_blocked(lease, REQUEST_FLUSH, offset, length);
 }
 
 enum recall_state lease_state(const struct lease *lease)

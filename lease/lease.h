@@ -132,9 +132,43 @@ int lease_acquire(struct lease_engine *engine, const struct lease_want *want,
 /*
  * One count less; the last one flushes, gives the file back, and returns when
  * that is done, at deadline_ns (CLOCK_MONOTONIC) at the latest. 0, or -errno:
- * what kept it from being written. The lease is gone in any case.
+ * what kept it from being written. The lease is gone in any case, but for
+ * -EAGAIN: a shadow has to stay while others have the file; then it goes when
+ * that does.
  */
 int lease_release(struct lease *lease, int64_t deadline_ns);
+
+/*
+ * A shadow takes the place of all shared mappings of [offset, offset + length)
+ * of a file that has a write lease, and the keeper carries what happens there
+ * to the file (staged.h). Counted: regions may overlap. The calling thread
+ * moves mappings, with its signals blocked. 0, or -errno with a sentence and
+ * the file is mapped as before:
+ *   -EPERM       other threads run, and what they do in system calls cannot be
+ *                held up (userfaultfd): the sentence names the remedy
+ *   -EOPNOTSUPP  the kernel's userfaultfd is too old; a mapping has what cannot
+ *                be made anew
+ *   -EBUSY       another userfaultfd of the program watches the range
+ *   -EAGAIN      mappings of the file come and go
+ *   -EMFILE      no descriptors left: two for each extent
+ *   -ENOMEM      no memory, or too many mappings
+ *   -EIO         the file cannot be read
+ */
+int lease_stage(struct lease *lease, uint64_t offset, uint64_t length);
+
+/*
+ * One count less. Where it was the last all is flushed and the file mapped
+ * back. 0, or -errno with a sentence, and the shadow stays until that can be
+ * done: -EAGAIN others have the file now; -ETIMEDOUT, -EIO it could not be
+ * written.
+ */
+int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length);
+
+/*
+ * What was stored in the shadows of this range before the call is in the file,
+ * durable, when it returns 0. Else as lease_unstage().
+ */
+int lease_flush(struct lease *lease, uint64_t offset, uint64_t length);
 
 /* What the keeper said last. Any thread, at any time; reads memory only. */
 enum recall_state lease_state(const struct lease *lease);

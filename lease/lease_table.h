@@ -43,6 +43,7 @@ struct lease {
 	int fd;		    /* in the engine's descriptor table, or -1 */
 	char *path;	    /* that it had, where fd is -1 (recover.h) */
 	bool is_adrift;	    /* no keeper has it, and no fd */
+	bool is_lingering;  /* given back, once its shadows can go */
 	bool was_told_lost; /* before a keeper said so */
 	atomic_bool is_out_of_sight; /* LOST, whatever the board says */
 	int error;		     /* of the last phase */
@@ -52,6 +53,7 @@ struct lease {
 	struct own *owns; /* announced, in the order of the announcements */
 	bool has_closed;  /* a descriptor with locks: own_locks.c */
 	struct lease_range *ranges;
+	struct staged *staged; /* extents with a shadow: staged.h */
 	uint32_t last_extent;
 	uint32_t awaited_extent; /* 0: none */
 	int extent_error;	 /* the answer */
@@ -60,6 +62,7 @@ struct lease {
 };
 
 #define TABLE_BUCKET_BITS 14
+#define TABLE_SHADOWS	  1024U
 
 struct lease_table {
 	const struct lease_config *config;
@@ -68,10 +71,12 @@ struct lease_table {
 	unsigned int count;
 	struct lease *by_id[BOARD_SLOTS];
 	struct lease *by_file[1U << TABLE_BUCKET_BITS];
+	struct staged *by_shadow[TABLE_SHADOWS]; /* staged.h */
 	uint32_t next_id;
 	uint32_t ids_end;      /* one past the highest id ever used */
 	int64_t next_start_ns; /* of a keeper, after one died */
 	bool is_keeper_dead;
+	unsigned int lingering;		/* leases: lease_take.h */
 	unsigned int adrift;		/* leases */
 	int64_t recover_ns;		/* when they are looked for again */
 	struct lease *_Atomic consents; /* given, not sent yet */

@@ -15,6 +15,10 @@
 #include "reason.h"
 #include "recover.h"
 #include "sole.h"
+#include "staged.h"
+
+/* For the keeper to give a file back that nobody waits for. */
+#define TIDY_NS (1000000000LL)
 
 static void remove_lease(struct lease_table *table, struct lease *lease)
 {
@@ -31,6 +35,12 @@ int lease_give_back(struct lease_table *table, struct lease *lease,
 
 	if (--lease->refs)
 		return 0;
+	staged_tidy(table, lease);
+	if (lease->staged) {
+		lease->is_lingering = true;
+		table->lingering++;
+		return -EAGAIN;
+	}
 	lease->phase = LEASE_RELEASING;
 	lease->is_waiting = true;
 	lease->deadline_ns = deadline_ns;
@@ -40,6 +50,26 @@ int lease_give_back(struct lease_table *table, struct lease *lease,
 	r = lease->error;
 	remove_lease(table, lease);
 	return r;
+}
+
+static void stop_lingering(struct lease_table *table, struct lease *lease)
+{
+	table->lingering -= lease->is_lingering;
+	lease->is_lingering = false;
+}
+
+void lease_tidy(struct lease_table *table)
+{
+	for (uint32_t id = 0; table->lingering && id < table->ids_end; id++) {
+		struct lease *lease = table->by_id[id];
+
+		if (!lease || !lease->is_lingering ||
+		    lease_state(lease) != RECALL_HELD)
+			continue;
+		stop_lingering(table, lease);
+		lease->refs = 1;
+		lease_give_back(table, lease, talk_now() + TIDY_NS);
+	}
 }
 
 static int refuse_type(const struct description *description, int fd)
@@ -126,8 +156,10 @@ static int take_again(struct lease_table *table, struct lease *lease,
 		if (!r)
 			r = range_add(table, lease, want->offset, want->length);
 	}
-	if (!r)
+	if (!r) {
+		stop_lingering(table, lease);
 		lease->refs++;
+	}
 	return r;
 }
 
@@ -214,13 +246,39 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 	return r;
 }
 
+/* What is mapped there may be a shadow already: of a leased file. */
+static bool look_at_shadow(const struct lease_table *table,
+			   const struct lease_want *want,
+			   struct description *ret)
+{
+	struct mapping mapping;
+	struct lease *lease;
+
+	if (want->fd >= 0 || mapping_at(want->addr, &mapping, NULL))
+		return false;
+	lease = staged_lease(table, mapping.dev, mapping.ino);
+	if (!lease)
+		return false;
+	*ret = (struct description){
+		.dev = lease->dev,
+		.ino = lease->ino,
+		.type = want->type == LEASE_TYPE_AUTO ? lease->type
+						      : want->type,
+		.fd = -1,
+		.name = "the file",
+	};
+	return true;
+}
+
 int lease_take(struct lease_table *table, struct lease_engine *engine,
 	       const struct lease_want *want, struct lease **ret)
 {
 	struct description description;
 	struct lease *lease;
-	int r = description_look(table->pidfd, want, &description);
+	int r = 0;
 
+	if (!look_at_shadow(table, want, &description))
+		r = description_look(table->pidfd, want, &description);
 	if (r)
 		return r;
 	lease = table_find(table, description.dev, description.ino);

@@ -17,6 +17,7 @@
 #include "raw.h"
 #include "recover.h"
 #include "setlease.h"
+#include "staged.h"
 
 #define MS	 1000000LL
 #define START_NS (100 * MS) /* at least between two keepers */
@@ -40,6 +41,7 @@ static struct keeper_request request_of(const struct lease_table *table,
 		.consent_ns = table->config->consent_ns,
 		.pause_min_ns = table->config->pause_min_ns,
 		.pause_max_ns = table->config->pause_max_ns,
+		.shadows = staged_count(lease),
 	};
 }
 
@@ -62,6 +64,7 @@ void talk_ask(struct lease_table *table, struct lease *lease)
 	else
 		keeper_adopt(&table->keeper, &request);
 	range_attach_all(table, lease);
+	staged_attach_all(table, lease);
 	own_desk_again(table, lease);
 	if (lease->phase == LEASE_RELEASING)
 		keeper_release(&table->keeper, lease->id, lease->deadline_ns);
@@ -200,6 +203,7 @@ static void handle(struct lease_table *table,
 		break;
 	case KEEPER_ATTACHED:
 		range_attached(lease, message->extent.id, message->error);
+		staged_attached(lease, message->extent.id, message->error);
 		break;
 	case KEEPER_OWN_READY:
 		if (message->own == KEEPER_OWN_ALLOCATE)
@@ -256,14 +260,18 @@ static void wait_for_news(const struct lease_table *table)
 		;
 }
 
+void talk_step(struct lease_table *table)
+{
+	if (!hear(table, 0))
+		wait_for_news(table);
+	talk_send_consents(table);
+	own_desk_serve(table);
+}
+
 void talk_wait(struct lease_table *table, struct lease *lease)
 {
-	while (lease->is_waiting) {
-		if (!hear(table, 0))
-			wait_for_news(table);
-		talk_send_consents(table);
-		own_desk_serve(table);
-	}
+	while (lease->is_waiting)
+		talk_step(table);
 }
 
 int talk_timeout_ms(const struct lease_table *table)

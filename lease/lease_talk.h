@@ -21,6 +21,9 @@ void talk_ask(struct lease_table *table, struct lease *lease);
 /* Until the keeper has answered; not so long that consents wait for it. */
 void talk_wait(struct lease_table *table, struct lease *lease);
 
+/* Hears what comes next, for who waits for something; 200 ms at most. */
+void talk_step(struct lease_table *table);
+
 /* Messages that are there; starts another keeper if it is dead and time. */
 void talk_hear(struct lease_table *table);
 

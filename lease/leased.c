@@ -92,6 +92,8 @@ struct leased *leased_new(struct leased_shared *shared,
 		leased->id = message->id;
 		leased->fd = fd;
 		leased->type = message->acquire.type;
+		if (message->kind == KEEPER_ADOPT)
+			leased->shadows_due = message->acquire.shadows;
 		leased->watch.wd = -1;
 		leased->due.at_ns = RECALL_NEVER;
 		leased_choose_actions(leased);
@@ -233,6 +235,7 @@ void leased_attach(struct leased *leased, const struct keeper_message *message,
 		message->extent.length, leased->fd, fds[0], fds[1]);
 	leased_choose_actions(leased);
 	answer(leased->shared, &reply);
+	leased->shadows_due -= fds[0] >= 0 && leased->shadows_due;
 	recall_settle(&leased->recall);
 	due_now(leased);
 }
@@ -252,6 +255,7 @@ void leased_flush_now(struct leased *leased)
 void leased_owner_gone(struct leased *leased)
 {
 	memset(leased->at, 0, sizeof(leased->at));
+	leased->shadows_due = 0;
 	while (leased->recall.own_opens)
 		recall_own_end(&leased->recall);
 }
@@ -266,6 +270,12 @@ void leased_run(struct leased *leased)
 {
 	int64_t news_ns, due_ns, now_ns;
 
+	/* Nothing is handed back, or merged, before all of it is there. */
+	if (leased->shadows_due) {
+		leased_send_report(leased);
+		set_due(leased, RECALL_NEVER);
+		return;
+	}
 	due_ns = recall_run(&leased->recall);
 	news_ns = leased_run_news(leased);
 	leased_send_report(leased);

@@ -66,6 +66,7 @@ struct leased {
 	int64_t rest_until_ns; /* RECALL_NEVER: while a pass is under way */
 	int64_t armed_ns;
 
+	unsigned int shadows_due;	   /* to be attached, after ADOPT */
 	unsigned int at[KEEPER_OWNS];	   /* that the program is at */
 	unsigned int waiting[KEEPER_OWNS]; /* for OWN_READY */
 	int own_error;

@@ -333,10 +333,12 @@ static int swap_in_alone(const struct swap *swap, struct filling *filling)
 		r = twin_put(&swap->views[i].shadow);
 	if (r > 0)
 		r = -EAGAIN;
-	if (r)
+	if (r) {
+		swap->ops->let_go(swap->ops->arg);
 		put_files(swap);
-	else
+	} else {
 		finish_views(swap);
+	}
 	return r;
 }
 
@@ -357,6 +359,7 @@ static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 		r = fill(filling);
 	if (r) {
 		take_back(filling);
+		swap->ops->let_go(swap->ops->arg);
 		put_files(swap);
 	} else {
 		finish_views(swap);
@@ -467,8 +470,10 @@ static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
 		refuse(r, "the shadow cannot be held still", swap);
 	else
 		r = flush(arg);
-	if (!r)
+	if (!r) {
+		swap->ops->let_go(swap->ops->arg);
 		put_files(swap);
+	}
 	if (!swap->is_alone)
 		trap_close(&trap);
 	return r;

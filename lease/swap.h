@@ -54,6 +54,11 @@ struct swap_ops {
 	void (*move)(void *arg, struct swap_view *view);
 	/* -EINPROGRESS, or what it said. */
 	int (*moved)(void *arg);
+	/*
+	 * Before the file is mapped back: whoever carries the shadow to the
+	 * file must do so no more, or it would carry old bytes over new ones.
+	 */
+	void (*let_go)(void *arg);
 	void *arg;
 };
 
@@ -81,9 +86,9 @@ int swap_move(struct swap_view *view);
 int swap_in(const struct swap *swap);
 
 /*
- * flush() has all that is in the shadow written to the file. 0: every view
- * shows the file. Or -errno, flush()'s or with a sentence: every view shows the
- * shadow as before.
+ * flush() has all that is in the shadow written to the file, while nobody can
+ * store there. 0: every view shows the file. Or -errno, flush()'s or with a
+ * sentence: every view shows the shadow as before.
  */
 int swap_out(const struct swap *swap, int (*flush)(void *arg), void *arg);
 

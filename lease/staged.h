@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Ranges of leased files that have a shadow: the engine's side.
+ *
+ *   region A      |-------------------|
+ *   region B                |---------------------|
+ *   extents       |    1    |    1    |     2     |   of the file
+ *
+ * An extent is whole pages of the file with one shadow, shared by all regions
+ * that overlap it, and counted by them. A new region gets extents for the gaps
+ * that the others leave. Each extent is put in the place of all the program's
+ * shared mappings of it (swap.h) and laid before the keeper, which carries what
+ * happens there to the file from then on.
+ *
+ * When the last region of an extent goes, it is flushed and the file mapped
+ * back. Not while somebody else has the file, or nobody can tell: then the
+ * shadow stays where it is, and the file is mapped back when it is ours again
+ * and the engine comes by (staged_tidy()).
+ *
+ * The engine thread's alone.
+ */
+#ifndef DAXMR_LEASE_STAGED_H
+#define DAXMR_LEASE_STAGED_H
+
+#include "lease_table.h"
+#include "swap.h"
+
+/* The thread that asked, which moves mappings: swap.h. */
+struct staged_mover {
+	void (*move)(void *arg, struct swap_view *view);
+	int (*moved)(void *arg);
+	void *arg;
+};
+
+/*
+ * Gives [offset, offset + length) of a file that is leased for writing a
+ * shadow. 0, or -errno with a sentence, and nothing has
+ * changed: those of swap_in(), extent_new(), what the keeper says to the
+ * extent; -EMFILE no descriptors left for shadows (two each).
+ */
+int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
+	       uint64_t length, const struct staged_mover *mover);
+
+/* One region less. Errors are the flush's: the shadow stays. */
+int staged_remove(struct lease_table *table, struct lease *lease,
+		  uint64_t offset, uint64_t length);
+
+/*
+ * All that is in the shadows of this range is in the file and durable. 0, or
+ * with a sentence: -EAGAIN others have the file now; the flush's error
+ * (-ENOSPC, -EIO, -EDQUOT), it is tried again later.
+ */
+int staged_flush(struct lease_table *table, struct lease *lease,
+		 uint64_t offset, uint64_t length);
+
+/* Extents that no region has any more, where the file is ours. */
+void staged_tidy(struct lease_table *table, struct lease *lease);
+
+/* The lease that this memfd is a shadow of; NULL: none. */
+struct lease *staged_lease(const struct lease_table *table, dev_t dev,
+			   ino_t ino);
+
+/* Before another keeper: so many; what it says to that. */
+unsigned int staged_count(const struct lease *lease);
+void staged_attach_all(struct lease_table *table, const struct lease *lease);
+void staged_attached(struct lease *lease, uint32_t extent, int error);
+
+#endif
