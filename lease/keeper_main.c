@@ -49,7 +49,9 @@ static struct leased_shared shared = {
 	.break_time = -1,
 };
 static struct leased *by_id[BOARD_SLOTS];
-static struct leased **by_fd;
+static struct by_fd {
+	struct leased *leased;
+} * by_fd;
 static int fds_end;
 static uint32_t ids_end; /* one past the highest id ever used */
 static unsigned int files;
@@ -59,7 +61,7 @@ static bool set_by_fd(int fd, struct leased *leased)
 {
 	if (fd >= fds_end) {
 		int end = 2 * fd + 64;
-		struct leased **bigger =
+		struct by_fd *bigger =
 			reallocarray(by_fd, (size_t)end, sizeof(*by_fd));
 
 		if (!bigger)
@@ -69,7 +71,7 @@ static bool set_by_fd(int fd, struct leased *leased)
 		by_fd = bigger;
 		fds_end = end;
 	}
-	by_fd[fd] = leased;
+	by_fd[fd].leased = leased;
 	return true;
 }
 
@@ -88,7 +90,7 @@ static void run(struct leased *leased)
 	if (leased->slot.is_waiting && !is_orphan)
 		return;
 	by_id[leased->id] = NULL;
-	by_fd[leased->fd] = NULL;
+	by_fd[leased->fd].leased = NULL;
 	leased_free(leased);
 	files--;
 }
@@ -147,11 +149,20 @@ static void acquire(const struct keeper_message *message, int fd)
 	if (!leased)
 		return;
 	by_id[message->id] = leased;
-	by_fd[fd] = leased;
+	by_fd[fd].leased = leased;
 	if (message->id >= ids_end)
 		ids_end = message->id + 1;
 	files++;
 	run(leased);
+}
+
+static void no_such(const struct keeper_message *message, enum keeper_kind kind)
+{
+	struct keeper_message reply = *message;
+
+	reply.kind = kind;
+	reply.error = -ESRCH;
+	outbox_answer(&shared.outbox, &reply);
 }
 
 /* inotify's news is there when the call returns: it is read before its end. */
@@ -176,17 +187,6 @@ static void own(const struct keeper_message *message, struct leased *leased)
 		outbox_refuse(&shared.outbox, message, KEEPER_OWN_READY,
 			      -ESRCH);
 	}
-}
-
-static void attach(const struct keeper_message *message, struct leased *leased,
-		   const int *fds)
-{
-	if (!leased) {
-		outbox_refuse(&shared.outbox, message, KEEPER_ATTACHED, -ESRCH);
-		return;
-	}
-	leased_attach(leased, message, fds);
-	run(leased);
 }
 
 /* Descriptors that nobody has taken (they are -1 then) are closed. */
@@ -226,7 +226,12 @@ static void handle(const struct keeper_message *message, int *fds)
 		own(message, leased);
 		break;
 	case KEEPER_ATTACH:
-		attach(message, leased, fds);
+		if (leased) {
+			leased_attach(leased, message, fds);
+			run(leased);
+		} else {
+			no_such(message, KEEPER_ATTACHED);
+		}
 		break;
 	case KEEPER_DETACH:
 		if (leased)
@@ -291,9 +296,9 @@ static void read_signals(int signals)
 		if (info[i].ssi_signo == SIGTERM) {
 			flush_all = true;
 		} else if ((int)info[i].ssi_signo == LEASED_SIGNAL && fd >= 0 &&
-			   fd < fds_end && by_fd[fd]) {
-			leased_break_heard(by_fd[fd]);
-			run(by_fd[fd]);
+			   fd < fds_end && by_fd[fd].leased) {
+			leased_break_heard(by_fd[fd].leased);
+			run(by_fd[fd].leased);
 		} else {
 			look_at_all = true;
 		}

@@ -118,7 +118,7 @@ static double cpu_sec(pid_t pid)
 	return (double)ns / 1e9;
 }
 
-/* The first seconds, in which the rests grow, cost the most. */
+/* Until the rests have grown to their longest, and then. */
 static void changed__at_full_speed_costs_next_to_nothing(void **state)
 {
 	double start, spent, used;
@@ -126,14 +126,16 @@ static void changed__at_full_speed_costs_next_to_nothing(void **state)
 
 	(void)state;
 	kept_acquire(0);
+	for (start = now_sec(); now_sec() - start < 2;)
+		write_raw();
 	start = now_sec();
 	used = cpu_sec(keeper.pid);
 	while ((spent = now_sec() - start) < 3)
 		write_raw();
 	used = cpu_sec(keeper.pid) - used;
 	before = atomic_load(&keeper.board[0].generation);
-	print_message("%.2f %% of a CPU, %ju reports in %.1f s\n",
-		      100 * used / spent, before, spent);
+	print_message("%.2f %% of a CPU, %ju reports\n", 100 * used / spent,
+		      before);
 	assert_true(used < 0.01 * spent);
 	assert_in_range(before, 5, 50);
 
