@@ -129,7 +129,7 @@ void extents_restart_merge(struct extents *extents)
 static int allocate(struct extents *extents, int file_fd)
 {
 	struct range *range = extents->allocating;
-	uint64_t start, end, stop;
+	uint64_t start, end, stop = 0;
 	struct stat st;
 	int r;
 
