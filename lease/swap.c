@@ -3,18 +3,14 @@
  * Shadow and file change places: swap.h.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "fill.h"
 #include "raw.h"
 #include "reason.h"
 #include "swap.h"
-#include "trap.h"
-
-/* Filled and let go at a time: a huge page. */
-#define CHUNK (2UL << 20)
 
 /* How often the thread that moves is looked at when no news comes from it. */
 #define LOOK_MS 1
@@ -27,12 +23,6 @@ static uintptr_t addr_of(const struct swap_view *view)
 static size_t length_of(const struct swap_view *view)
 {
 	return view->state.mapping.end - view->state.mapping.start;
-}
-
-/* In the extent, and so in the shadow. */
-static uint64_t offset_of(const struct swap *swap, const struct swap_view *view)
-{
-	return view->state.mapping.offset - swap->extent->offset;
 }
 
 static int advise(const void *addr, size_t length, int advice)
@@ -50,7 +40,7 @@ static int set_place(const struct swap *swap, struct swap_view *view)
 		return -errno;
 	place->dev = st.st_dev;
 	place->ino = st.st_ino;
-	place->offset = offset_of(swap, view);
+	place->offset = fill_offset(swap, view);
 	return 0;
 }
 
@@ -71,7 +61,7 @@ static int make_twins(const struct swap *swap, struct swap_view *view)
 
 	if (!r)
 		r = twin_make(TWIN_OF_MEMFD, swap->shadow_fd,
-			      offset_of(swap, view), &view->state,
+			      fill_offset(swap, view), &view->state,
 			      &view->shadow);
 	if (!r)
 		r = advise(view->shadow.addr, length_of(view), MADV_DONTDUMP);
@@ -132,171 +122,6 @@ static int move(const struct swap *swap, struct trap *trap,
 	}
 }
 
-static int read_file(const struct swap *swap, char *to, uint64_t offset,
-		     size_t length)
-{
-	while (length) {
-		ssize_t n = syscall(SYS_pread64, swap->file_fd, to, length,
-				    swap->extent->offset + offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		/* Beyond the end; a page must be there to be let go. */
-		if (n == 0) {
-			memset(to, 0, length);
-			return 0;
-		}
-		to += n;
-		offset += (size_t)n;
-		length -= (size_t)n;
-	}
-	return 0;
-}
-
-static int write_file(const struct swap *swap, const char *from,
-		      uint64_t offset, size_t length)
-{
-	while (length) {
-		ssize_t n = syscall(SYS_pwrite64, swap->file_fd, from, length,
-				    swap->extent->offset + offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		from += n;
-		offset += (size_t)n;
-		length -= (size_t)n;
-	}
-	return 0;
-}
-
-struct filling {
-	const struct swap *swap;
-	struct trap *trap; /* NULL: nobody waits */
-	char *shadow;	   /* all of it, ours alone */
-	bool *is_done;	   /* per chunk */
-	size_t chunks;
-	size_t next;
-};
-
-static size_t chunk_length(const struct filling *filling, size_t chunk)
-{
-	uint64_t left = filling->swap->extent->length - chunk * CHUNK;
-
-	return left < CHUNK ? left : CHUNK;
-}
-
-/* The part of each view that lies in the chunk. */
-static int let_go(const struct filling *filling, size_t chunk)
-{
-	uint64_t start = chunk * CHUNK;
-	uint64_t end = start + chunk_length(filling, chunk);
-
-	for (unsigned int i = 0; i < filling->swap->count; i++) {
-		const struct swap_view *view = &filling->swap->views[i];
-		uint64_t at = offset_of(filling->swap, view);
-		uint64_t from = at > start ? at : start;
-		uint64_t to =
-			at + length_of(view) < end ? at + length_of(view) : end;
-		int r = from < to ? trap_let_go(filling->trap,
-						addr_of(view) + (from - at),
-						to - from)
-				  : 0;
-
-		if (r)
-			return r;
-	}
-	return 0;
-}
-
-/* The chunk that a fault at this address waits for; `next` where it's none. */
-static size_t chunk_of(const struct filling *filling, uintptr_t addr)
-{
-	for (unsigned int i = 0; i < filling->swap->count; i++) {
-		const struct swap_view *view = &filling->swap->views[i];
-
-		if (addr >= addr_of(view) &&
-		    addr - addr_of(view) < length_of(view))
-			return (addr - addr_of(view) +
-				offset_of(filling->swap, view)) /
-			       CHUNK;
-	}
-	return filling->next;
-}
-
-/* Nobody else has stored there yet: what was read is what digests are of. */
-static void set_digests(const struct filling *filling, size_t chunk)
-{
-	struct extent *extent = filling->swap->extent;
-	uint64_t block = chunk * CHUNK / EXTENT_BLOCK;
-	uint64_t end = block + chunk_length(filling, chunk) / EXTENT_BLOCK;
-
-	for (; block < end; block++) {
-		uint64_t digest = extent_digest(
-			extent, filling->shadow + block * EXTENT_BLOCK);
-
-		atomic_store_explicit(&extent->digests[block], digest,
-				      memory_order_relaxed);
-		extent_set_filled(extent, block);
-	}
-}
-
-static int fill_chunk(struct filling *filling, size_t chunk)
-{
-	if (!filling->is_done[chunk]) {
-		int r = read_file(filling->swap,
-				  filling->shadow + chunk * CHUNK,
-				  chunk * CHUNK, chunk_length(filling, chunk));
-
-		if (r)
-			return r;
-		set_digests(filling, chunk);
-	}
-	/* From here on it may be stored to. */
-	filling->is_done[chunk] = true;
-	return filling->trap ? let_go(filling, chunk) : 0;
-}
-
-static int fill(struct filling *filling)
-{
-	int r = 0;
-
-	while (!r) {
-		size_t chunk;
-		uintptr_t addr;
-
-		while (filling->next < filling->chunks &&
-		       filling->is_done[filling->next])
-			filling->next++;
-		if (filling->next == filling->chunks)
-			return 0;
-		chunk = filling->next;
-		if (filling->trap &&
-		    trap_read(filling->trap, 0, &addr) == TRAP_FAULT)
-			chunk = chunk_of(filling, addr);
-		r = fill_chunk(filling, chunk);
-	}
-	return r;
-}
-
-/* What was let go may have been stored to: that goes to the file. */
-static void take_back(struct filling *filling)
-{
-	const struct swap *swap = filling->swap;
-
-	for (unsigned int i = 0; i < swap->count; i++)
-		if (!swap->views[i].shadow.addr)
-			trap_freeze(addr_of(&swap->views[i]),
-				    length_of(&swap->views[i]));
-	for (size_t chunk = 0; chunk < filling->chunks; chunk++)
-		if (filling->is_done[chunk])
-			write_file(swap, filling->shadow + chunk * CHUNK,
-				   chunk * CHUNK, chunk_length(filling, chunk));
-}
-
 /* Where the shadow is by now. A view that the program has changed is its own.
  */
 static void put_files(const struct swap *swap)
@@ -327,7 +152,7 @@ static void finish_views(const struct swap *swap)
 /* Nobody is there who could see it half done. */
 static int swap_in_alone(const struct swap *swap, struct filling *filling)
 {
-	int r = fill(filling);
+	int r = fill_all(filling);
 
 	for (unsigned int i = 0; !r && i < swap->count; i++)
 		r = twin_put(&swap->views[i].shadow);
@@ -344,27 +169,27 @@ static int swap_in_alone(const struct swap *swap, struct filling *filling)
 
 static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 {
-	struct trap trap;
-	int r = trap_open(&trap);
+	struct trap *trap = &filling->trap;
+	int r = trap_open(trap);
 
 	if (r)
 		return r;
-	filling->trap = &trap;
+	filling->is_trapped = true;
 	/* All of them before one is exposed. */
 	for (unsigned int i = 0; !r && i < swap->count; i++)
-		r = trap_twin(&trap, &swap->views[i]);
+		r = trap_twin(trap, &swap->views[i]);
 	for (unsigned int i = 0; !r && i < swap->count; i++)
-		r = move(swap, &trap, &swap->views[i]);
+		r = move(swap, trap, &swap->views[i]);
 	if (!r)
-		r = fill(filling);
+		r = fill_all(filling);
 	if (r) {
-		take_back(filling);
+		fill_take_back(filling);
 		swap->ops->let_go(swap->ops->arg);
 		put_files(swap);
 	} else {
 		finish_views(swap);
 	}
-	trap_close(&trap);
+	trap_close(trap);
 	return r;
 }
 
@@ -414,31 +239,21 @@ static int swap_in_filling(const struct swap *swap, struct filling *filling)
 
 int swap_in(const struct swap *swap)
 {
-	struct filling filling = {
-		.swap = swap,
-		.chunks = (swap->extent->length + CHUNK - 1) / CHUNK,
-	};
 	const char *what = "no shadow can take the place of the file";
 	int saved_errno = errno, r = check_views(swap);
+	struct filling filling;
 
-	if (r) {
-		errno = saved_errno;
-		return r;
+	if (!r) {
+		r = fill_init(&filling, swap);
+		if (!r)
+			r = swap_in_filling(swap, &filling);
+		fill_done(&filling);
+		/* trap_open() has said it better. */
+		if (r && r != -EPERM && r != -EOPNOTSUPP && r != -ENOSYS)
+			refuse(r, what, swap);
 	}
-	filling.is_done = calloc(filling.chunks, sizeof(*filling.is_done));
-	filling.shadow = raw_map(swap->shadow_fd, swap->extent->length,
-				 PROT_READ | PROT_WRITE, 0);
-	r = filling.is_done && filling.shadow != MAP_FAILED
-		    ? swap_in_filling(swap, &filling)
-		    : -ENOMEM;
-	if (filling.shadow != MAP_FAILED)
-		raw_unmap(filling.shadow, swap->extent->length);
-	free(filling.is_done);
 	errno = saved_errno;
-	/* trap_open() has said it better. */
-	return r && r != -EPERM && r != -EOPNOTSUPP && r != -ENOSYS
-		       ? refuse(r, what, swap)
-		       : r;
+	return r;
 }
 
 /* Everybody waits who touches a view. */

@@ -72,7 +72,7 @@ int trap_open(struct trap *ret)
 	return 0;
 }
 
-int trap_set(struct trap *trap, uintptr_t addr, size_t length)
+int trap_set(const struct trap *trap, uintptr_t addr, size_t length)
 {
 	struct uffdio_register range = {
 		.range = {addr, length},
@@ -89,7 +89,7 @@ int trap_freeze(uintptr_t addr, size_t length)
 									: 0;
 }
 
-int trap_read(struct trap *trap, int timeout_ms, uintptr_t *ret_addr)
+int trap_read(const struct trap *trap, int timeout_ms, uintptr_t *ret_addr)
 {
 	struct pollfd source = {.fd = trap->fd, .events = POLLIN};
 	struct uffd_msg message;
@@ -114,7 +114,7 @@ int trap_read(struct trap *trap, int timeout_ms, uintptr_t *ret_addr)
 	}
 }
 
-int trap_let_go(struct trap *trap, uintptr_t addr, size_t length)
+int trap_let_go(const struct trap *trap, uintptr_t addr, size_t length)
 {
 	struct uffdio_range all = {addr, length};
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = addr + length;

@@ -36,7 +36,7 @@ int trap_open(struct trap *ret);
  * has touched yet or whose entries are dropped. -EBUSY: another userfaultfd has
  * it.
  */
-int trap_set(struct trap *trap, uintptr_t addr, size_t length);
+int trap_set(const struct trap *trap, uintptr_t addr, size_t length);
 
 /* Drops the entries of a range that is set: from now on everybody waits. */
 int trap_freeze(uintptr_t addr, size_t length);
@@ -50,10 +50,10 @@ enum trap_news {
 	TRAP_FAULT,
 	TRAP_MOVED
 };
-int trap_read(struct trap *trap, int timeout_ms, uintptr_t *ret_addr);
+int trap_read(const struct trap *trap, int timeout_ms, uintptr_t *ret_addr);
 
 /* The memfd's pages in this range are ready: who waits goes on. */
-int trap_let_go(struct trap *trap, uintptr_t addr, size_t length);
+int trap_let_go(const struct trap *trap, uintptr_t addr, size_t length);
 
 /* No range is trapped any more, everybody goes on. */
 void trap_close(struct trap *trap);

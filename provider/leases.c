@@ -79,8 +79,7 @@ static const char *const cause_names[RECALL_CAUSES] = {
 	[RECALL_OWN_OPEN] = "this program opens the file once more",
 	[RECALL_CHANGED] = "the file was changed past daxmr",
 	[RECALL_FLUSHED] = "all is flushed, the file is handed over",
-	[RECALL_OUT_OF_TIME] = "the file had to be handed over before all was "
-			       "flushed",
+	[RECALL_OUT_OF_TIME] = "handed over before all was flushed",
 	[RECALL_WRITTEN] = "all is flushed",
 	[RECALL_REVOKED] = "the kernel took it",
 	[RECALL_RETAKEN] = "taken again",

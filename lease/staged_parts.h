@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An extent with a shadow, for the files of staged.h.
+ */
+#ifndef DAXMR_LEASE_STAGED_PARTS_H
+#define DAXMR_LEASE_STAGED_PARTS_H
+
+#include "staged.h"
+
+struct staged {
+	struct staged *next;	    /* of the lease */
+	struct staged *next_shadow; /* of the table's bucket */
+	struct lease *lease;
+	dev_t shadow_dev;
+	ino_t shadow_ino;
+	uint64_t offset;
+	uint64_t end;
+	unsigned int refs;
+	uint32_t id; /* for the keeper */
+	int shadow_fd;
+	int page_fd;
+	struct extent extent;
+	bool is_sync;	  /* the file was mapped with MAP_SYNC */
+	bool is_dontdump; /* the program had said so itself */
+	bool is_let_go;	  /* the keeper has it no more */
+	int error;	  /* the keeper's answer */
+};
+
+/* What the steps of a swap need to know. */
+struct swapping {
+	struct lease_table *table;
+	struct lease *lease;
+	struct staged *staged;
+	const struct staged_mover *mover;
+};
+
+/* staged_swap.c: shadow and file change places. */
+
+/* 0, -errno; -EAGAIN: mappings have changed, look again. */
+int staged_swap_in(const struct swapping *swapping);
+
+/* Flushes, and has the keeper let go of it before the file is back. */
+int staged_swap_out(const struct swapping *swapping);
+
+/* Until the keeper has been through all of it once from now on. */
+int staged_flush_one(const struct swapping *swapping);
+
+/* Returns when the keeper flushes this extent no more. */
+void staged_let_go(const struct swapping *swapping);
+
+#endif

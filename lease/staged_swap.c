@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Shadow and file of an extent change places, with the keeper: staged_parts.h.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lease_talk.h"
+#include "raw.h"
+#include "reason.h"
+#include "staged_parts.h"
+
+/* How long a flush is waited for that nothing is heard of. */
+#define FLUSH_NS (30 * 1000000000LL)
+
+/*
+ * Two tasks: the thread that waits for us and our own. Nobody else can be
+ * there: new ones are started by those that run.
+ */
+static bool is_alone(void)
+{
+	struct dirent *entry;
+	int fd = raw_open(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	unsigned int tasks = 0;
+
+	if (!dir) {
+		if (fd >= 0)
+			raw_close(fd);
+		return false;
+	}
+	while ((entry = readdir(dir)))
+		tasks += entry->d_name[0] != '.';
+	closedir(dir);
+	return tasks <= 2;
+}
+
+static void remove_flag(char *flags, const char *flag)
+{
+	char *at = strstr(flags, flag);
+
+	if (at)
+		memmove(at, at + 2, strlen(at + 2) + 1);
+}
+
+/* The shared mappings of `file`, as far as they lie in [offset, end) of it. */
+static int find_views(dev_t dev, ino_t ino, uint64_t offset, uint64_t end,
+		      struct swap_view **ret, unsigned int *ret_count)
+{
+	struct mapping_state *states;
+	struct swap_view *views;
+	unsigned int found = 0;
+	size_t count;
+	int r = mapping_all(dev, ino, &states, &count);
+
+	if (r)
+		return reason_set(r, "mappings cannot be seen (/proc: %s)",
+				  strerrordesc_np(-r));
+	views = calloc(count + 1, sizeof(*views));
+	for (size_t i = 0; views && i < count; i++) {
+		struct mapping *mapping = &states[i].mapping;
+		uint64_t stop = mapping->offset + mapping->end - mapping->start;
+
+		if (!mapping->is_shared || mapping->offset >= end ||
+		    stop <= offset)
+			continue;
+		if (mapping->offset < offset) {
+			mapping->start += offset - mapping->offset;
+			mapping->offset = offset;
+		}
+		if (stop > end)
+			mapping->end -= stop - end;
+		views[found++].state = states[i];
+	}
+	free(states);
+	if (!views)
+		return reason_set(-ENOMEM, "no memory for the mappings' list");
+	*ret = views;
+	*ret_count = found;
+	return 0;
+}
+
+static void ask_move(void *arg, struct swap_view *view)
+{
+	const struct staged_mover *mover = ((struct swapping *)arg)->mover;
+
+	mover->move(mover->arg, view);
+}
+
+static int what_of_move(void *arg)
+{
+	const struct staged_mover *mover = ((struct swapping *)arg)->mover;
+
+	return mover->moved(mover->arg);
+}
+
+/*
+ * The keeper reads messages in their order, so the answer to the next one is
+ * the proof.
+ */
+void staged_let_go(const struct swapping *swapping)
+{
+	struct lease *lease = swapping->lease;
+	struct keeper *keeper = &swapping->table->keeper;
+
+	swapping->staged->is_let_go = true;
+	keeper_detach(keeper, lease->id, swapping->staged->id);
+	lease->is_waiting = true;
+	keeper_own_begin(keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	talk_wait(swapping->table, lease);
+	keeper_own_end(keeper, lease->id, KEEPER_OWN_ALLOCATE);
+}
+
+static void let_go(void *arg)
+{
+	staged_let_go(arg);
+}
+
+int staged_swap_in(const struct swapping *swapping)
+{
+	const struct lease *lease = swapping->lease;
+	struct staged *staged = swapping->staged;
+	const struct swap_ops ops = {ask_move, what_of_move, let_go,
+				     (void *)swapping};
+	struct swap swap = {
+		.ops = &ops,
+		.file_fd = lease->fd,
+		.shadow_fd = staged->shadow_fd,
+		.extent = &staged->extent,
+	};
+	int r = find_views(lease->dev, lease->ino, staged->offset, staged->end,
+			   &swap.views, &swap.count);
+
+	if (r)
+		return r;
+	for (unsigned int i = 0; i < swap.count; i++) {
+		const struct mapping_state *state = &swap.views[i].state;
+
+		staged->is_sync |= mapping_has(state, "sf");
+		staged->is_dontdump |= mapping_has(state, "dd");
+	}
+	swap.is_alone = is_alone();
+	r = swap_in(&swap);
+	free(swap.views);
+	return r;
+}
+
+/* The views are mappings of the shadow: what they had as the file's. */
+static void describe_as_file(const struct lease *lease,
+			     const struct staged *staged,
+			     struct swap_view *view)
+{
+	struct mapping_state *state = &view->state;
+
+	state->mapping.dev = lease->dev;
+	state->mapping.ino = lease->ino;
+	state->mapping.offset += staged->offset;
+	if (!staged->is_dontdump)
+		remove_flag(state->flags, "dd");
+	if (staged->is_sync)
+		strncat(state->flags, " sf",
+			sizeof(state->flags) - strlen(state->flags) - 1);
+}
+
+int staged_flush_one(const struct swapping *swapping)
+{
+	struct lease_table *table = swapping->table;
+	struct lease *lease = swapping->lease;
+	struct extent_page *page = swapping->staged->extent.page;
+	uint64_t begun = atomic_load(&page->generation);
+	int64_t deadline_ns = talk_now() + FLUSH_NS;
+	pid_t keeper = 0;
+
+	for (;;) {
+		enum recall_state state = lease_state(lease);
+
+		if (atomic_load(&page->complete) > begun)
+			return 0;
+		if (state == RECALL_YIELDED || state == RECALL_LOST)
+			return reason_set(-EAGAIN,
+					  "others have the file now: what is "
+					  "new is written when it is ours "
+					  "again");
+		if (atomic_load(&page->state) == EXTENT_FAILED &&
+		    atomic_load(&page->generation) > begun)
+			return reason_set(-EIO,
+					  "not all could be written to the "
+					  "file; it is tried again");
+		if (talk_now() > deadline_ns)
+			return reason_set(-ETIMEDOUT,
+					  "the keeper has not written the file "
+					  "in %lld s",
+					  FLUSH_NS / 1000000000LL);
+		/* Each keeper has to be asked. */
+		if (!table->is_keeper_dead && keeper != table->keeper.pid) {
+			keeper = table->keeper.pid;
+			keeper_flush(&table->keeper, lease->id);
+		}
+		talk_step(table);
+	}
+}
+
+static int flush_frozen(void *arg)
+{
+	return staged_flush_one(arg);
+}
+
+int staged_swap_out(const struct swapping *swapping)
+{
+	const struct lease *lease = swapping->lease;
+	const struct staged *staged = swapping->staged;
+	void *arg = (void *)swapping;
+	const struct swap_ops ops = {.let_go = let_go, .arg = arg};
+	struct swap swap = {
+		.ops = &ops,
+		.file_fd = lease->fd,
+		.shadow_fd = staged->shadow_fd,
+		.extent = &swapping->staged->extent,
+	};
+	int r;
+
+	/* Most of it while the program runs. */
+	r = staged_flush_one(swapping);
+	if (!r)
+		r = find_views(staged->shadow_dev, staged->shadow_ino, 0,
+			       staged->end - staged->offset, &swap.views,
+			       &swap.count);
+	if (r)
+		return r;
+	for (unsigned int i = 0; i < swap.count; i++)
+		describe_as_file(lease, staged, &swap.views[i]);
+	swap.is_alone = is_alone();
+	r = swap_out(&swap, flush_frozen, arg);
+	free(swap.views);
+	return r;
+}
