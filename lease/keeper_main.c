@@ -311,6 +311,7 @@ static void read_signals(int signals)
 
 static void read_news(void)
 {
+	watches_heard(&shared.watches, leased_now());
 	watches_read(&shared.watches, leased_watch_told);
 	if (shared.watches.is_news_lost)
 		each(leased_news_lost);
@@ -337,7 +338,7 @@ static int loop(int signals)
 		[SOCKET] = {.fd = shared.outbox.socket},
 		[PIDFD] = {.fd = KEEPER_PIDFD_FD, .events = POLLIN},
 		[SIGNALS] = {.fd = signals, .events = POLLIN},
-		[INOTIFY] = {.fd = shared.watches.inotify, .events = POLLIN},
+		[INOTIFY] = {.events = POLLIN},
 	};
 
 	while (!is_orphan || files) {
@@ -345,6 +346,8 @@ static int loop(int signals)
 
 		if (is_orphan && !files)
 			break;
+		sources[INOTIFY].fd = watches_wait(&shared.watches,
+						   leased_now(), &timeout_ms);
 		sources[SOCKET].events =
 			POLLIN |
 			(outbox_is_waiting(&shared.outbox) ? POLLOUT : 0);

@@ -83,3 +83,20 @@ void watches_read(struct watches *watches, watch_fn *fn)
 		}
 	}
 }
+
+void watches_heard(struct watches *watches, int64_t now_ns)
+{
+	watches->heard_ns = now_ns;
+}
+
+int watches_wait(const struct watches *watches, int64_t now_ns, int *timeout_ms)
+{
+	int64_t rest_ns = watches->heard_ns + WATCH_PACE_NS - now_ns;
+	int rest_ms = (int)((rest_ns + 999999) / 1000000);
+
+	if (!watches->heard_ns || rest_ns <= 0)
+		return watches->inotify;
+	if (*timeout_ms < 0 || *timeout_ms > rest_ms)
+		*timeout_ms = rest_ms;
+	return -1;
+}
