@@ -174,22 +174,22 @@ static int ask(struct lease_table *table, struct lease *lease)
 }
 
 /*
- * Asks the keeper for it; a description of the program's own is made the only
- * one when the kernel says that there are others, one that was opened here
- * before. Who else has it is looked for once.
+ * Asks the keeper for it. A description that was opened here is made the only
+ * one before, as far as the mapping goes that it was opened for; and any where
+ * the kernel says that there are others. Who else has it is looked for once.
  */
 static int ask_as_sole(struct lease_table *table, struct lease *lease,
-		       bool is_fresh)
+		       const struct lease_want *want, bool is_fresh)
 {
 	bool is_sole = lease->type == F_WRLCK && is_fresh;
 	int r = 0;
 
 	if (is_sole)
-		r = sole_make(lease->fd, table->keeper.pid);
+		r = sole_make_at(lease->fd, table->keeper.pid, want->addr);
 	if (r)
 		return r;
 	r = ask(table, lease);
-	if (r == -EAGAIN && lease->type == F_WRLCK && !is_sole) {
+	if (r == -EAGAIN && lease->type == F_WRLCK) {
 		r = sole_make(lease->fd, table->keeper.pid);
 		if (r)
 			return r;
@@ -230,7 +230,7 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 	lease->refs = 1;
 	lease->fd = description->fd;
 	description->fd = -1;
-	r = ask_as_sole(table, lease, description->is_fresh);
+	r = ask_as_sole(table, lease, want, description->is_fresh);
 	if (!r)
 		r = allocate_first(table, lease, want);
 	if (!r && lease->type == F_WRLCK)

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
-#include "mapping.h"
+#include "mapping_parts.h"
 #include "raw.h"
 
 /* Of Linux 6.11, <linux/fs.h>. */
@@ -77,7 +77,7 @@ static int ask(int fd, uint64_t flags, uintptr_t addr, struct mapping *ret,
 }
 
 /* "START-END rwxs OFFSET MAJOR:MINOR INODE   NAME" */
-static bool parse(const char *line, struct mapping *ret, const char **ret_name)
+bool mapping_parse(const char *line, struct mapping *ret, const char **ret_name)
 {
 	unsigned int major, minor;
 	uint64_t offset, ino;
@@ -120,7 +120,7 @@ static void copy_name(char *name, const char *text)
 	name[used] = '\0';
 }
 
-static FILE *open_text(const char *path)
+FILE *mapping_open_text(const char *path)
 {
 	int fd = raw_open(AT_FDCWD, path, O_RDONLY);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
@@ -136,7 +136,7 @@ static FILE *open_text(const char *path)
 /* Reads no further than the address, so that what it says is new. */
 static int read_up_to(uintptr_t addr, struct mapping *ret, char *name)
 {
-	FILE *file = open_text("/proc/thread-self/maps");
+	FILE *file = mapping_open_text("/proc/thread-self/maps");
 	struct mapping mapping = {0};
 	const char *shown = "";
 	char *line = NULL;
@@ -146,7 +146,7 @@ static int read_up_to(uintptr_t addr, struct mapping *ret, char *name)
 	if (!file)
 		return -errno;
 	while (mapping.end <= addr && getline(&line, &size, file) > 0)
-		if (!parse(line, &mapping, &shown))
+		if (!mapping_parse(line, &mapping, &shown))
 			break;
 	if (mapping.start <= addr && addr < mapping.end) {
 		if (name)
@@ -210,105 +210,4 @@ bool mapping_may_write(uintptr_t addr)
 	}
 	errno = saved_errno;
 	return may_write;
-}
-
-/* Spaces between them, so no two can be taken for a third. */
-bool mapping_has(const struct mapping_state *state, const char *flag)
-{
-	return strstr(state->flags, flag);
-}
-
-struct list {
-	struct mapping_state *states;
-	size_t count;
-	size_t room;
-};
-
-static struct mapping_state *add(struct list *list)
-{
-	if (list->count == list->room) {
-		size_t room = 2 * list->room + 8;
-		struct mapping_state *bigger =
-			reallocarray(list->states, room, sizeof(*bigger));
-
-		if (!bigger)
-			return NULL;
-		list->states = bigger;
-		list->room = room;
-	}
-	memset(&list->states[list->count], 0, sizeof(*list->states));
-	return &list->states[list->count++];
-}
-
-/*
- * Where the last mapping of the file ends, smaps need not be read further: that
- * takes ten times as long for each mapping.
- */
-static uintptr_t find_end(dev_t dev, ino_t ino)
-{
-	int fd = raw_open(AT_FDCWD, "/proc/thread-self/maps", O_RDONLY);
-	struct mapping mapping = {0};
-	uintptr_t end = 0;
-	int r;
-
-	if (fd < 0)
-		return UINTPTR_MAX;
-	while (!(r = mapping_next(fd, mapping.end, &mapping)))
-		if (mapping.dev == dev && mapping.ino == ino)
-			end = mapping.end;
-	raw_close(fd);
-	return r == -ENOENT ? end : UINTPTR_MAX;
-}
-
-int mapping_all(dev_t dev, ino_t ino, struct mapping_state **ret,
-		size_t *ret_count)
-{
-	uintptr_t end = find_end(dev, ino);
-	FILE *file = open_text("/proc/thread-self/smaps");
-	struct mapping_state *state = NULL;
-	struct list list = {0};
-	struct mapping mapping;
-	const char *unused;
-	char *line = NULL;
-	size_t size = 0;
-	int r = 0;
-
-	if (!file)
-		return -errno;
-	while (!r && getline(&line, &size, file) > 0) {
-		/* The lines of a mapping begin with a capital letter. */
-		if (line[0] >= 'A' && line[0] <= 'Z') {
-			if (!state)
-				continue;
-			if (!strncmp(line, "VmFlags: ", 9)) {
-				line[strcspn(line, "\n")] = '\0';
-				snprintf(state->flags, sizeof(state->flags),
-					 "%s", line + 9);
-			} else {
-				sscanf(line, "ProtectionKey: %d", &state->key);
-			}
-			continue;
-		}
-		state = NULL;
-		if (!parse(line, &mapping, &unused))
-			continue;
-		if (mapping.start >= end)
-			break;
-		if (mapping.dev != dev || mapping.ino != ino)
-			continue;
-		state = add(&list);
-		if (state)
-			state->mapping = mapping;
-		else
-			r = -ENOMEM;
-	}
-	free(line);
-	fclose(file);
-	if (r) {
-		free(list.states);
-		return r;
-	}
-	*ret = list.states;
-	*ret_count = list.count;
-	return 0;
 }

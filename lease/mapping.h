@@ -6,7 +6,8 @@
  * One address is one ioctl from Linux 6.11 on (PROCMAP_QUERY), the lines of
  * maps up to it before. All of a file are in smaps alone, with the flags that
  * each mapping has; it walks the page tables of everything that is mapped, so
- * it is read only where mappings have to be made anew.
+ * it is read only where mappings have to be made anew, and to the end only
+ * where one is not enough.
  */
 #ifndef DAXMR_LEASE_MAPPING_H
 #define DAXMR_LEASE_MAPPING_H
@@ -67,5 +68,12 @@ bool mapping_has(const struct mapping_state *state, const char *flag);
 /* All mappings of a file. 0 and *ret for free(), or -errno. */
 int mapping_all(dev_t dev, ino_t ino, struct mapping_state **ret,
 		size_t *ret_count);
+
+/*
+ * The shared mapping that addr lies in, at the same cost among ten and ten
+ * thousand. What a userfaultfd has registered shows no flag of it here. 0,
+ * -ENOENT it cannot be had that way, or as mapping_at().
+ */
+int mapping_state_at(uintptr_t addr, struct mapping_state *ret);
 
 #endif

@@ -114,3 +114,21 @@ int remap_file(int fd)
 	errno = saved_errno;
 	return r;
 }
+
+int remap_at(int fd, uintptr_t addr)
+{
+	struct mapping_state state;
+	int saved_errno = errno, r;
+	struct stat st;
+
+	if (raw_stat(fd, &st))
+		return reason_set(-errno, "the file cannot be looked at");
+	r = mapping_state_at(addr, &state);
+	if (!r && state.mapping.dev == st.st_dev &&
+	    state.mapping.ino == st.st_ino)
+		r = remap_once(fd, &state, 1);
+	else
+		r = 1;
+	errno = saved_errno;
+	return r > 0 ? remap_file(fd) : r;
+}

@@ -35,6 +35,8 @@
 #ifndef DAXMR_LEASE_REMAP_H
 #define DAXMR_LEASE_REMAP_H
 
+#include <stdint.h>
+
 /*
  * From fd's description, which is open for reading and writing. 0, or -errno
  * with a sentence:
@@ -45,5 +47,12 @@
  *   others       mmap(2), mremap(2), mlock(2), /proc
  */
 int remap_file(int fd);
+
+/*
+ * The one that addr lies in, as remap_file(), which it becomes where that one
+ * cannot be had by itself. The cost of that one does not grow with what else is
+ * mapped, of other files and of this.
+ */
+int remap_at(int fd, uintptr_t addr);
 
 #endif

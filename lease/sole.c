@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -42,6 +43,15 @@ static int count_locks(const char *path, const char *file)
 	return n;
 }
 
+static int refuse_lock(const char *name)
+{
+	return reason_set(-EBUSY,
+			  "%s is locked (flock, or an OFD lock) by a "
+			  "descriptor that has been closed and that only a "
+			  "mapping keeps open: keep it open",
+			  name);
+}
+
 /* Nobody else has it open: what the description has not is a mapping's. */
 static int check_locks(int fd, const char *name)
 {
@@ -61,12 +71,19 @@ static int check_locks(int fd, const char *name)
 				  "%s: whether a lock would be lost cannot be "
 				  "seen (/proc/locks)",
 				  name);
-	if (all > own)
-		return reason_set(-EBUSY,
-				  "%s is locked (flock, or an OFD lock) by a "
-				  "descriptor that has been closed and that "
-				  "only a mapping keeps open: keep it open",
-				  name);
+	return all > own ? refuse_lock(name) : 0;
+}
+
+/* Of a description that has none itself. */
+static int try_locks(int fd, const char *name)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	if (fcntl(fd, F_OFD_GETLK, &lock))
+		return check_locks(fd, name);
+	if (lock.l_type != F_UNLCK || flock(fd, LOCK_EX | LOCK_NB))
+		return refuse_lock(name);
+	flock(fd, LOCK_UN);
 	return 0;
 }
 
@@ -79,5 +96,17 @@ int sole_make(int fd, pid_t except)
 		r = check_locks(fd, reason_file(fd, name, sizeof(name)));
 	if (!r)
 		r = remap_file(fd);
+	return r;
+}
+
+int sole_make_at(int fd, pid_t except, uintptr_t addr)
+{
+	char name[REASON_FILE_MAX];
+	int r = grant_check_openers(fd, except);
+
+	if (!r)
+		r = try_locks(fd, reason_file(fd, name, sizeof(name)));
+	if (!r)
+		r = remap_at(fd, addr);
 	return r;
 }

@@ -13,6 +13,7 @@
 #ifndef DAXMR_LEASE_SOLE_H
 #define DAXMR_LEASE_SOLE_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
@@ -23,5 +24,18 @@
  *   those of remap_file()
  */
 int sole_make(int fd, pid_t except);
+
+/*
+ * The same for a description that has just been opened here, and that one
+ * mapping alone is likely to need: only what lies at addr is made anew. Whether
+ * that was enough the kernel says when the lease is asked for.
+ *
+ * What the description has no locks of its own for is asked by trying: a flock
+ * that nobody holds is taken and given back, where all locks of the machine
+ * would have to be read otherwise, each lease among them. Who opens the file
+ * within these microseconds and wants the same without waiting hears
+ * EWOULDBLOCK; he would have been in the lease's way.
+ */
+int sole_make_at(int fd, pid_t except, uintptr_t addr);
 
 #endif

@@ -32,8 +32,11 @@ static size_t length_of(const struct mapping *mapping)
 	return mapping->end - mapping->start;
 }
 
-/* Of Linux 6.15 on; a kernel that knows no guard pages refuses the question. */
-static bool has_guards(const struct mapping *mapping)
+#define PAGE_WRITE_PROTECTABLE (1 << 0) /* Linux 6.7: by a userfaultfd */
+#define PAGE_GUARD	       (1 << 8) /* Linux 6.15 */
+
+/* A kernel that does not know of such pages refuses the question. */
+static bool has_pages(const struct mapping *mapping, uint64_t which)
 {
 	struct {
 		uint64_t start, end, vec;
@@ -48,8 +51,8 @@ static bool has_guards(const struct mapping *mapping)
 		.vec = (uintptr_t)&found,
 		.vec_len = 1,
 		.max_pages = 1,
-		.mask = 1 << 8, /* PAGE_IS_GUARD */
-		.reported = 1 << 8,
+		.mask = which,
+		.reported = which,
 	};
 	int fd = raw_open(AT_FDCWD, "/proc/thread-self/pagemap", O_RDONLY);
 	int n = fd < 0 ? -1 : ioctl(fd, _IOWR('f', 16, scan), &scan);
@@ -72,11 +75,12 @@ int twin_check(const struct mapping_state *state)
 	const struct mapping *mapping = &state->mapping;
 
 	if (mapping_has(state, "um") || mapping_has(state, "uw") ||
-	    mapping_has(state, "ui"))
+	    mapping_has(state, "ui") ||
+	    has_pages(mapping, PAGE_WRITE_PROTECTABLE))
 		return refuse(mapping, "it is registered with a userfaultfd");
 	if (mapping_has(state, "sl"))
 		return refuse(mapping, "it is sealed (mseal)");
-	if (mapping_has(state, "gu") || has_guards(mapping))
+	if (mapping_has(state, "gu") || has_pages(mapping, PAGE_GUARD))
 		return refuse(mapping, "it has guard pages "
 				       "(MADV_GUARD_INSTALL)");
 	for (const char *at = state->flags; at[0] && at[1]; at += 3) {

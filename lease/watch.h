@@ -23,7 +23,7 @@
 #include <sys/inotify.h>
 
 #define WATCH_BUCKETS 4096U
-#define WATCH_PACE_NS 10000000LL
+#define WATCH_PACE_NS 15000000LL
 
 struct watch {
 	int wd; /* -1: none */

@@ -509,6 +509,15 @@ static void locks__that_only_a_mapping_keeps_are_not_lost(void **state)
 	munmap(addr, 4 * PAGE);
 
 	fd = open(file.path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(flock(fd, LOCK_SH), 0);
+	addr = map(fd, PROT_READ | PROT_WRITE, MAP_SHARED);
+	close(fd);
+	check_refused(addr, -EBUSY, "flock");
+	child_start(&child, try_flock, file.path);
+	child_end(&child);
+	munmap(addr, 4 * PAGE);
+
+	fd = open(file.path, O_RDWR | O_CLOEXEC);
 	assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
 	addr = map(fd, PROT_READ | PROT_WRITE, MAP_SHARED);
 	close(fd);

@@ -150,8 +150,28 @@ static void check_same(const struct seen *before, const struct seen *after)
 	}
 }
 
+/* What smaps says of all of them is said of each alone. */
+static void remap_each(const struct seen *seen)
+{
+	for (size_t i = 0; i < seen->count; i++) {
+		struct mapping_state *all = &seen->states[i], one;
+		uintptr_t addr = all->mapping.start;
+		int r = mapping_state_at(addr, &one);
+
+		if (r)
+			fail_msg("0x%lx: %d", (unsigned long)addr, r);
+		forget_dirty(&one);
+		forget_dirty(all);
+		assert_string_equal(one.flags, all->flags);
+		assert_int_equal(one.key, all->key);
+		r = remap_at(file.fd, addr);
+		if (r)
+			fail_msg("%d: %s", r, reason_text());
+	}
+}
+
 /* Each beside a page of another kind, so that none of them merge. */
-static void remap__keeps_what_each_mapping_had(void **state)
+static void keep_what_each_mapping_had(bool one_by_one)
 {
 	static const int advices[] = {MADV_DONTFORK,   MADV_DONTDUMP,
 				      MADV_SEQUENTIAL, MADV_RANDOM,
@@ -160,7 +180,6 @@ static void remap__keeps_what_each_mapping_had(void **state)
 	struct seen before, after;
 	char *addr;
 
-	(void)state;
 	addr = map_closed(PAGES, PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_NORESERVE, 0);
 	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
@@ -177,7 +196,10 @@ static void remap__keeps_what_each_mapping_had(void **state)
 				 0);
 	before = see();
 	assert_true(before.count >= 11);
-	remap(file.fd);
+	if (one_by_one)
+		remap_each(&before);
+	else
+		remap(file.fd);
 	after = see();
 	check_same(&before, &after);
 	assert_true(is_sole(file.fd));
@@ -186,6 +208,38 @@ static void remap__keeps_what_each_mapping_had(void **state)
 	munmap(addr, PAGES * PAGE);
 	if (key > 0)
 		syscall(SYS_pkey_free, key);
+}
+
+static void remap__keeps_what_each_mapping_had(void **state)
+{
+	(void)state;
+	keep_what_each_mapping_had(false);
+}
+
+static void remap__of_one_keeps_what_it_had(void **state)
+{
+	(void)state;
+	keep_what_each_mapping_had(true);
+}
+
+/* Others are left on their description, nothing is left where it was read. */
+static void remap__of_one_leaves_others_alone(void **state)
+{
+	char *first = map_closed(4, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	char *second = map_closed(2, PROT_READ, MAP_SHARED, 3);
+	struct seen before = see(), after;
+
+	(void)state;
+	assert_int_equal(remap_at(file.fd, (uintptr_t)first + PAGE), 0);
+	assert_false(is_sole(file.fd));
+	assert_int_equal(remap_at(file.fd, (uintptr_t)second), 0);
+	assert_true(is_sole(file.fd));
+	after = see();
+	check_same(&before, &after);
+	free(before.states);
+	free(after.states);
+	munmap(first, 4 * PAGE);
+	munmap(second, 2 * PAGE);
 }
 
 /* DAX knows it; on a page cache there are no such mappings. */
@@ -383,7 +437,36 @@ static void remap__guard_pages_are_refused(void **state)
 	munmap(addr, 2 * PAGE);
 }
 
-/* Only memory of tmpfs can be registered, not files of ext4 and xfs. */
+/* From Linux 6.7 on what the kernel alone handles, on files of ext4 and xfs. */
+static void remap__of_one_with_userfaultfd_is_refused(void **state)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = 1 << 13 | 1 << 15, /* WP_UNPOPULATED, WP_ASYNC */
+	};
+	char *addr = map_closed(1, PROT_READ, MAP_SHARED, 0);
+	struct uffdio_register range = {
+		.range = {(uintptr_t)addr, PAGE},
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	int uffd =
+		(int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	(void)state;
+	assert_true(uffd >= 0);
+	if (!ioctl(uffd, UFFDIO_API, &api)) {
+		assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &range), 0);
+		assert_int_equal(remap_at(file.fd, (uintptr_t)addr),
+				 -EOPNOTSUPP);
+		assert_non_null(strstr(reason_text(), "userfaultfd"));
+	} else {
+		assert_int_equal(errno, EINVAL);
+	}
+	close(uffd);
+	munmap(addr, PAGE);
+}
+
+/* Only memory of tmpfs can be registered in full, not files of ext4 and xfs. */
 static void remap__userfaultfd_is_refused(void **state)
 {
 	struct uffdio_api api = {.api = UFFD_API};
@@ -465,6 +548,9 @@ int main(void)
 		remap_test(remap__leaves_one_description),
 		remap_test(remap__leaves_private_mappings_alone),
 		remap_test(remap__keeps_what_each_mapping_had),
+		remap_test(remap__of_one_keeps_what_it_had),
+		remap_test(remap__of_one_leaves_others_alone),
+		remap_test(remap__of_one_with_userfaultfd_is_refused),
 		remap_test(remap__keeps_map_sync),
 		remap_test(remap__threads_lose_no_store),
 		remap_test(remap__others_come_and_go),
