@@ -289,3 +289,8 @@ enum recall_state keeper_state(const struct keeper *keeper, uint32_t id)
 {
 	return atomic_load(&keeper->board[id].state);
 }
+
+uint64_t keeper_reports(const struct keeper *keeper, uint32_t id)
+{
+	return atomic_load(&keeper->board[id].generation);
+}

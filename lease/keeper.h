@@ -95,5 +95,6 @@ int keeper_receive(struct keeper *keeper, int timeout_ms,
 
 /* What the keeper wrote last. */
 enum recall_state keeper_state(const struct keeper *keeper, uint32_t id);
+uint64_t keeper_reports(const struct keeper *keeper, uint32_t id);
 
 #endif

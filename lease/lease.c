@@ -455,6 +455,11 @@ enum recall_state lease_state(const struct lease *lease)
 		       : keeper_state(&lease->table->keeper, lease->id);
 }
 
+uint64_t lease_reports(const struct lease *lease)
+{
+	return keeper_reports(&lease->table->keeper, lease->id);
+}
+
 void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino)
 {
 	*ret_dev = lease->dev;

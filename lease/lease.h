@@ -173,6 +173,12 @@ int lease_flush(struct lease *lease, uint64_t offset, uint64_t length);
 /* What the keeper said last. Any thread, at any time; reads memory only. */
 enum recall_state lease_state(const struct lease *lease);
 
+/*
+ * How much has happened to it: grows with each report, also those that the
+ * observer has still to be told. As lease_state(), for comparison only.
+ */
+uint64_t lease_reports(const struct lease *lease);
+
 /* Which file it is on. */
 void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino);
 

@@ -18,6 +18,7 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.lease_acquire = leases_acquire,
 		.lease_release = leases_release,
 		.lease_state = lease_state,
+		.lease_reports = lease_reports,
 	};
 
 	return version == DAXMR_ENGINE_VERSION ? &engine : NULL;

@@ -34,13 +34,14 @@ struct engine {
 	int (*lease_acquire)(const struct lease_want *want, struct lease **ret);
 	int (*lease_release)(struct lease *lease, int64_t deadline_ns);
 	enum recall_state (*lease_state)(const struct lease *lease);
+	uint64_t (*lease_reports)(const struct lease *lease);
 };
 
 /*
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 2
+#define DAXMR_ENGINE_VERSION 3
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

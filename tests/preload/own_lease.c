@@ -81,6 +81,37 @@ bool own_is_held(void)
 	return own_engine->lease_state(own_lease) == RECALL_HELD;
 }
 
+/*
+ * The keeper reads what inotify has before it answers an announcement: what
+ * came before that is in its count.
+ */
+static uint64_t reports(void)
+{
+	struct file_guard guard;
+
+	assert_true(own_engine->changing(&guard, own_fd));
+	own_engine->end(&guard);
+	return own_engine->lease_reports(own_lease);
+}
+
+static uint64_t expected;
+
+void own_expect_quiet(void)
+{
+	own_wait_until_held();
+	expected = reports();
+}
+
+void own_check_quiet(void)
+{
+	uint64_t now = reports();
+
+	if (now != expected)
+		fail_msg("%d reports where nothing should have happened",
+			 (int)(now - expected));
+	assert_true(own_is_held());
+}
+
 static bool is_held(void *arg)
 {
 	(void)arg;

@@ -28,12 +28,17 @@ int own_cannot_lease(void);
 int own_setup(void **state);
 int own_teardown(void **state);
 
-/*
- * A lease that was broken is not held again for 10 ms: so right after a call
- * this says whether the call broke it.
- */
 bool own_is_held(void);
 void own_wait_until_held(void);
+
+/*
+ * Nothing happens to the lease between the two: it is neither broken, though
+ * for a moment, nor is a change taken for somebody else's. The keeper's own
+ * count of what it reported is compared, when it has seen all that the program
+ * did until then.
+ */
+void own_expect_quiet(void);
+void own_check_quiet(void);
 
 /* Until the condition holds, WAIT_SEC at most. */
 typedef bool own_condition(void *arg);
