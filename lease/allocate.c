@@ -92,7 +92,7 @@ static int populate(int fd, uint64_t offset, uint64_t end)
 
 		if (addr == MAP_FAILED)
 			return -errno;
-		if (madvise(addr, length, MADV_POPULATE_WRITE))
+		if (raw_madvise(addr, length, MADV_POPULATE_WRITE))
 			r = -errno;
 		raw_unmap(addr, length);
 		if (r)
@@ -115,13 +115,13 @@ static int unshare(int fd, uint64_t offset, uint64_t end)
 	struct extents extents = {0};
 	int r = 0;
 
-	if (fallocate(fd, FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)offset, (off_t)(end - offset)))
+	if (raw_fallocate(fd, FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE,
+			  offset, end - offset))
 		r = -errno;
 	/* Where there is no such call, the populating may have copied them. */
 	if (r == -EOPNOTSUPP || r == -EINVAL)
 		r = populate(fd, offset, end);
-	if (!r && fdatasync(fd))
+	if (!r && syscall(SYS_fdatasync, fd))
 		r = -errno;
 	if (!r)
 		r = look(fd, offset, end, &extents);
@@ -147,8 +147,8 @@ static int allocate(int fd, uint64_t offset, uint64_t end)
 		if (r)
 			return r;
 	}
-	if (extents.holes && fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset,
-				       (off_t)(end - offset)))
+	if (extents.holes &&
+	    raw_fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, end - offset))
 		return -errno;
 	return populate(fd, offset, end);
 }

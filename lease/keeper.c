@@ -223,6 +223,13 @@ int keeper_own_end(struct keeper *keeper, uint32_t id, enum keeper_own kind)
 	return send_own(keeper, KEEPER_OWN_END, id, kind);
 }
 
+int keeper_unlock(struct keeper *keeper, uint32_t id)
+{
+	struct keeper_message message = {.kind = KEEPER_UNLOCK, .id = id};
+
+	return send_message(keeper, &message, NULL, 0);
+}
+
 int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent)
 {
 	const int fds[KEEPER_MESSAGE_FDS] = {extent->shadow_fd,

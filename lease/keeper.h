@@ -69,6 +69,12 @@ int keeper_consent(struct keeper *keeper, uint32_t id);
 int keeper_own_begin(struct keeper *keeper, uint32_t id, enum keeper_own kind);
 int keeper_own_end(struct keeper *keeper, uint32_t id, enum keeper_own kind);
 
+/*
+ * Drops the flock and OFD locks of the leased description, for a program that
+ * has none of it any more; no answer.
+ */
+int keeper_unlock(struct keeper *keeper, uint32_t id);
+
 /* A range of the file that the keeper looks after. */
 struct keeper_extent {
 	uint32_t id;	 /* the lease's */

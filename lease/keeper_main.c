@@ -237,6 +237,10 @@ static void handle(const struct keeper_message *message, int *fds)
 		if (leased)
 			leased_detach(leased, message->extent.id);
 		break;
+	case KEEPER_UNLOCK:
+		if (leased)
+			leased_unlock(leased);
+		break;
 	default:
 		orphaned();
 	}

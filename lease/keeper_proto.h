@@ -23,6 +23,7 @@
  *      |  DETACH id, extent ----------------->  |
  *      |  FLUSH id -------------------------->  |
  *      |  <-------- REPORT (RECALL_WRITTEN, ...) |  if it is ours; or later
+ *      |  UNLOCK id -------------------------->  |  flock and OFD locks
  *      |  RELEASE id, a deadline ------------->  |
  *      |  <------------------ REPORT (..., FREE) |  the id is free again
  *      |  (closes the socket, or dies)           |  gives all back, ends
@@ -86,6 +87,7 @@ enum keeper_kind {
 	KEEPER_ATTACHED,
 	KEEPER_DETACH,
 	KEEPER_FLUSH,
+	KEEPER_UNLOCK,
 };
 
 /* What the program is about to do itself. */

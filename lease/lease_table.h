@@ -75,6 +75,7 @@ struct lease_table {
 	uint32_t next_id;
 	uint32_t ids_end;      /* one past the highest id ever used */
 	int64_t next_start_ns; /* of a keeper, after one died */
+	int64_t unserved_ns;   /* since when none can be started, or 0 */
 	bool is_keeper_dead;
 	unsigned int lingering;		/* leases: lease_take.h */
 	unsigned int adrift;		/* leases */

@@ -7,6 +7,7 @@
 
 #include "allocate.h"
 #include "description.h"
+#include "errand.h"
 #include "grant.h"
 #include "lease_take.h"
 #include "lease_talk.h"
@@ -91,14 +92,28 @@ static bool is_served(const struct lease *lease, const struct lease_want *want,
 	       (want->type == LEASE_TYPE_AUTO && lease->type == F_WRLCK);
 }
 
+struct blocks {
+	int fd;
+	uint64_t offset;
+	uint64_t length;
+};
+
+static int allocate_blocks(void *arg)
+{
+	const struct blocks *blocks = arg;
+
+	return allocate_range(blocks->fd, blocks->offset, blocks->length);
+}
+
 /* The keeper must not take it for somebody else's doing. */
 static int allocate_first(struct lease_table *table, struct lease *lease,
 			  const struct lease_want *want)
 {
+	struct blocks blocks = {lease->fd, want->offset, want->length};
 	int r = 0;
 
 	if (lease->type == F_WRLCK)
-		r = allocate_range(lease->fd, want->offset, want->length);
+		r = errand_run(table, lease->engine, allocate_blocks, &blocks);
 	keeper_own_end(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
 	return r;
 }
@@ -108,6 +123,7 @@ static int allocate_again(struct lease_table *table, struct lease *lease,
 			  const struct lease_want *want,
 			  struct description *description)
 {
+	struct blocks blocks = {-1, want->offset, want->length};
 	int fd = lease->fd, r;
 
 	if (fd < 0 && description->type == F_WRLCK) {
@@ -125,7 +141,8 @@ static int allocate_again(struct lease_table *table, struct lease *lease,
 	lease->is_waiting = true;
 	keeper_own_begin(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
 	talk_wait(table, lease);
-	r = allocate_range(fd, want->offset, want->length);
+	blocks.fd = fd;
+	r = errand_run(table, lease->engine, allocate_blocks, &blocks);
 	keeper_own_end(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
 	return r;
 }

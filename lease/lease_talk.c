@@ -86,6 +86,18 @@ static void give_up(struct lease *lease, int error)
 	lease->error = error;
 }
 
+/*
+ * A lease that nobody serves would hold up each opener for the kernel's whole
+ * lease-break time. The next keeper finds that it has gone.
+ */
+static void drop_unserved(const struct lease_table *table, struct lease *lease)
+{
+	if (lease->fd < 0 || talk_now() - table->unserved_ns < RECALL_RETRY)
+		return;
+	setlease_drop(lease->fd, lease->type);
+	recover_tell_lost(lease);
+}
+
 static int launch_keeper(struct lease_table *table)
 {
 	const struct lease_observer *observer = &table->config->observer;
@@ -109,6 +121,10 @@ static void start_another(struct lease_table *table)
 	table->next_start_ns = talk_now() + START_NS;
 	r = launch_keeper(table);
 	table->is_keeper_dead = r < 0;
+	if (!r)
+		table->unserved_ns = 0;
+	else if (!table->unserved_ns)
+		table->unserved_ns = talk_now();
 	tell_keeper_died(table, r);
 	for (uint32_t id = 0; id < table->ids_end; id++) {
 		struct lease *lease = table->by_id[id];
@@ -118,9 +134,11 @@ static void start_another(struct lease_table *table)
 		if (r) {
 			own_desk_give_up(lease);
 			give_up(lease, r);
+			drop_unserved(table, lease);
 		} else if (lease->fd < 0) {
 			recover_begin(table, lease);
 		} else {
+			atomic_store(&lease->is_out_of_sight, false);
 			talk_ask(table, lease);
 		}
 	}

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "leased_parts.h"
@@ -244,6 +245,14 @@ void leased_detach(struct leased *leased, uint32_t extent)
 {
 	extents_remove(&leased->extents, extent);
 	leased_choose_actions(leased);
+}
+
+void leased_unlock(struct leased *leased)
+{
+	struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	flock(leased->fd, LOCK_UN);
+	fcntl(leased->fd, F_OFD_SETLK, &all);
 }
 
 void leased_flush_now(struct leased *leased)

@@ -92,6 +92,8 @@ void leased_own_end(struct leased *leased, enum keeper_own kind);
 void leased_attach(struct leased *leased, const struct keeper_message *message,
 		   const int *fds);
 void leased_detach(struct leased *leased, uint32_t extent);
+/* Drops flock and OFD locks of the description. */
+void leased_unlock(struct leased *leased);
 void leased_flush_now(struct leased *leased);
 /* There is nobody any more who is at anything. */
 void leased_owner_gone(struct leased *leased);

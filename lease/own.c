@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "description.h"
+#include "errand.h"
 #include "lease_talk.h"
 #include "own_desk.h"
 #include "raw.h"
@@ -127,6 +129,11 @@ void own_closed(struct lease_engine *engine, dev_t dev, ino_t ino)
 		pthread_sigmask(SIG_SETMASK, &all, &own.signals);
 		ask(&own, OWN_CLOSED);
 		pthread_sigmask(SIG_SETMASK, &own.signals, NULL);
+		/* what it was sent before it has done when it answers */
+		if (own.result) {
+			own_begin(engine, dev, ino, KEEPER_OWN_CHANGE, &own);
+			own_end(&own);
+		}
 	}
 	errno = saved_errno;
 }
@@ -178,14 +185,47 @@ static void end(struct lease_table *table, struct own *own)
 	finish(own);
 }
 
-static void truncate_leased(struct own *own)
+static int truncate_and_finish(void *arg)
 {
+	struct own *own = arg;
+
+	own->result = syscall(SYS_ftruncate, own->fd, own->length) ? -errno : 0;
+	raw_close(own->fd);
+	finish(own);
+	return 0;
+}
+
+/*
+ * The leased description in the engine's table, which outlives a release: ours,
+ * or the program's own, which has it where the keeper alone has one of ours.
+ */
+static int leased_description(const struct lease_table *table,
+			      const struct lease *lease)
+{
+	struct description description = {
+		.fd = -1,
+		.dev = lease->dev,
+		.ino = lease->ino,
+		.type = F_WRLCK,
+	};
+
+	if (lease->fd >= 0)
+		return (int)syscall(SYS_fcntl, lease->fd, F_DUPFD_CLOEXEC, 0);
+	description_find(table->pidfd, &description);
+	return description.fd;
+}
+
+/* A file system that is frozen holds up nobody but who asked. */
+static void truncate_leased(const struct lease_table *table, struct own *own)
+{
+	own->fd = -1;
+	if (own->lease && own->lease->type == F_WRLCK)
+		own->fd = leased_description(table, own->lease);
+	if (own->fd >= 0) {
+		errand_send(truncate_and_finish, own);
+		return;
+	}
 	own->result = -EOPNOTSUPP;
-	if (own->lease && own->lease->type == F_WRLCK && own->lease->fd >= 0)
-		own->result =
-			syscall(SYS_ftruncate, own->lease->fd, own->length)
-				? -errno
-				: 0;
 	finish(own);
 }
 
@@ -203,6 +243,7 @@ static void closed(struct lease_table *table, struct own *own)
 		lease->has_closed = !own_locks_drop(table, lease);
 		if (lease->has_closed)
 			look_again(&table->own, talk_now());
+		own->result = lease->fd < 0;
 	}
 	finish(own);
 }
@@ -254,7 +295,7 @@ void own_desk_serve(struct lease_table *table)
 			end(table, own);
 			break;
 		case OWN_TRUNCATE:
-			truncate_leased(own);
+			truncate_leased(table, own);
 			break;
 		case OWN_CLOSED:
 			closed(table, own);

@@ -58,6 +58,7 @@ struct own {
 	struct own *queued; /* before this one */
 	enum own_request request;
 	int64_t length;
+	int fd; /* OWN_TRUNCATE: for the thread that does it */
 	int result;
 	bool is_announced; /* it is to be ended */
 

@@ -45,6 +45,6 @@ void own_desk_give_up(struct lease *lease);
  * end nobody tells: it is to be looked for again. (A descriptor is closed by a
  * call that tells.)
  */
-bool own_locks_drop(const struct lease_table *table, const struct lease *lease);
+bool own_locks_drop(struct lease_table *table, const struct lease *lease);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -71,6 +72,17 @@ static inline int raw_poll(struct pollfd *sources, unsigned int count,
 
 	return (int)syscall(SYS_ppoll, sources, count,
 			    timeout_ms < 0 ? NULL : &timeout, NULL, 0);
+}
+
+static inline int raw_fallocate(int fd, int mode, uint64_t offset,
+				uint64_t length)
+{
+	return (int)syscall(SYS_fallocate, fd, mode, offset, length);
+}
+
+static inline int raw_madvise(void *addr, size_t length, int advice)
+{
+	return (int)syscall(SYS_madvise, addr, length, advice);
 }
 
 /* Shared, at an address that the kernel chooses; MAP_FAILED and errno. */

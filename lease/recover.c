@@ -143,7 +143,7 @@ static int open_again(const struct lease *lease, struct description *ret)
 }
 
 /* The kernel has the lease away from who will not hear of its break. */
-static void tell_lost(struct lease *lease)
+void recover_tell_lost(struct lease *lease)
 {
 	const struct lease_observer *observer = &lease->table->config->observer;
 	enum recall_state state =
@@ -202,7 +202,7 @@ void recover_run(struct lease_table *table)
 		else
 			reopen(table, lease);
 		if (lease->is_adrift)
-			tell_lost(lease);
+			recover_tell_lost(lease);
 	}
 	table->recover_ns = talk_now() + PAUSE_NS;
 }

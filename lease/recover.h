@@ -29,6 +29,9 @@ void recover_prepare(struct lease *lease);
 /* A keeper died, or has not taken it: the next recover_run() sees to it. */
 void recover_begin(struct lease_table *table, struct lease *lease);
 
+/* Nobody serves it any more: counts as LOST until a keeper has it again. */
+void recover_tell_lost(struct lease *lease);
+
 /*
  * Tries what is due. A lease that was found is laid before the keeper; one that
  * is being released and cannot be had any more has ended.

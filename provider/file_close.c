@@ -59,37 +59,47 @@ static bool has_locks(unsigned int fd)
 	       strstr(text, ": OFDLCK ");
 }
 
-static void look_at(struct file_guard *guard, unsigned int fd)
+/* False: there is no room for it. */
+static bool look_at(struct file_guard *guard, unsigned int fd)
 {
 	struct lease_engine *engine = leases_engine();
 	struct stat st;
 
-	if (!engine || guard->count == FILE_GUARD_MAX ||
-	    syscall(SYS_fstat, fd, &st) || !S_ISREG(st.st_mode) ||
+	if (!engine || syscall(SYS_fstat, fd, &st) || !S_ISREG(st.st_mode) ||
 	    !own_is_leased(engine, st.st_dev, st.st_ino) || !has_locks(fd))
-		return;
+		return true;
+	if (guard->count == FILE_GUARD_MAX)
+		return false;
 	guard->file[guard->count].dev = st.st_dev;
 	guard->file[guard->count++].ino = st.st_ino;
+	return true;
 }
 
-/* Those that are open: a range has up to 2^32 numbers. */
+/*
+ * Those that are open: a range has up to 2^32 numbers. The kernel lists them in
+ * ascending order.
+ */
 static void look_at_all(struct file_guard *guard, unsigned int first,
 			unsigned int last)
 {
+	bool has_room = true;
 	char room[1024] __attribute__((aligned(8)));
 	int dir = raw_open(AT_FDCWD, FOLDER, O_RDONLY | O_DIRECTORY);
 	long n;
 
 	if (dir < 0)
 		return;
-	while ((n = syscall(SYS_getdents64, dir, room, sizeof(room))) > 0) {
-		for (char *at = room; at < room + n;) {
+	while (has_room &&
+	       (n = syscall(SYS_getdents64, dir, room, sizeof(room))) > 0) {
+		for (char *at = room; at < room + n && has_room;) {
 			const struct dirent64 *entry = (const void *)at;
 			unsigned int fd = (unsigned int)atoi(entry->d_name);
 
 			if (entry->d_name[0] != '.' && fd >= first &&
 			    fd <= last)
-				look_at(guard, fd);
+				has_room = look_at(guard, fd);
+			if (!has_room)
+				guard->last = fd - 1;
 			at += entry->d_reclen;
 		}
 	}
@@ -102,6 +112,7 @@ bool guard_closing(struct file_guard *guard, unsigned int first,
 	int saved_errno = errno;
 
 	guard->count = 0;
+	guard->last = last;
 	if (first == last)
 		look_at(guard, first);
 	else if (first < last)

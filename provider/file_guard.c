@@ -75,9 +75,10 @@ bool guard_changing(struct file_guard *guard, int fd)
 struct punch {
 	struct file_guard *guard;
 	struct lease_engine *engine;
+	uintptr_t start;
 };
 
-/* Of more files than there is room for the rest goes unannounced. */
+/* In the order of addresses. */
 static int punch_one(const struct self_map *map, void *arg)
 {
 	struct punch *punch = arg;
@@ -90,23 +91,26 @@ static int punch_one(const struct self_map *map, void *arg)
 		if (guard->own[i].dev == map->dev &&
 		    guard->own[i].ino == map->ino)
 			return 0;
+	if (guard->count == FILE_GUARD_MAX) {
+		guard->length = map->start - punch->start;
+		return 1;
+	}
 	own_begin(punch->engine, map->dev, map->ino, KEEPER_OWN_CHANGE,
 		  &guard->own[guard->count++]);
-	return guard->count == FILE_GUARD_MAX;
+	return 0;
 }
 
 bool guard_punching(struct file_guard *guard, void *addr, size_t length)
 {
-	struct punch punch = {guard, leases_engine()};
 	uintptr_t start = (uintptr_t)addr;
+	struct punch punch = {guard, leases_engine(), start};
 	int saved_errno = errno;
 
 	guard->count = 0;
-	if (punch.engine)
-		self_maps_each(start,
-			       start + length < start ? UINTPTR_MAX
-						      : start + length,
-			       punch_one, &punch);
+	guard->length = length;
+	/* one that wraps around is refused by the kernel */
+	if (punch.engine && start + length >= start)
+		self_maps_each(start, start + length, punch_one, &punch);
 	errno = saved_errno;
 	return guard->count > 0;
 }

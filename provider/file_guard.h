@@ -20,6 +20,12 @@
 
 struct file_guard {
 	unsigned int count;
+	/*
+	 * Where there are more files than it has room for: how far it goes. The
+	 * rest is another call's, under a guard of its own.
+	 */
+	unsigned int last; /* guard_closing(): descriptor */
+	size_t length;	   /* guard_punching(): from addr on */
 	union {
 		struct own own[FILE_GUARD_MAX];
 		struct {
@@ -36,7 +42,7 @@ bool guard_opening(struct file_guard *guard, int dir, const char *path,
 /* A change of size or blocks, through a descriptor. */
 bool guard_changing(struct file_guard *guard, int fd);
 
-/* The same through mappings (MADV_REMOVE). */
+/* The same through mappings (MADV_REMOVE), of guard->length bytes. */
 bool guard_punching(struct file_guard *guard, void *addr, size_t length);
 
 void guard_end(struct file_guard *guard);
@@ -50,9 +56,9 @@ int guard_truncate(struct file_guard *guard, const char *path, int64_t length,
 		   int *ret_error);
 
 /*
- * Before descriptors [first, last] are closed: are there leased files with
- * locks among them that go with the last of their descriptors? guard_closed()
- * then.
+ * Before descriptors [first, guard->last] are closed: are there leased files
+ * with locks among them that go with the last of their descriptors?
+ * guard_closed() then.
  */
 bool guard_closing(struct file_guard *guard, unsigned int first,
 		   unsigned int last);

@@ -94,19 +94,52 @@ posix_fallocate_guarded(enum file_call call, int fd, off_t offset, off_t length)
 	return r;
 }
 
-static __attribute__((noinline)) int
-madvise_guarded(enum file_call call, void *addr, size_t length, int advice)
+/* One of the two returns its error. */
+static bool is_not_mapped(enum file_call call, int r)
+{
+	return (call == FILE_posix_madvise ? r : errno) == ENOMEM;
+}
+
+static int not_mapped(enum file_call call)
+{
+	if (call == FILE_posix_madvise)
+		return ENOMEM;
+	errno = ENOMEM;
+	return -1;
+}
+
+/* As much of it as there is room for files: *length. */
+static int punch(enum file_call call, void *addr, size_t *length)
 {
 	madvise_fn *real = (madvise_fn *)file_real(call);
 	struct file_guard guard;
 	int r;
 
-	if (!file_engine->punching(&guard, addr, length))
-		return real(addr, length, advice);
+	file_engine->punching(&guard, addr, *length);
+	*length = guard.length;
 	pthread_cleanup_push(file_end_guard, &guard);
-	r = real(addr, length, advice);
+	r = real(addr, *length, MADV_REMOVE);
 	pthread_cleanup_pop(1);
 	return r;
+}
+
+/* The kernel, too, goes on over what is not mapped, and says it then. */
+static __attribute__((noinline)) int punch_guarded(enum file_call call,
+						   void *addr, size_t length)
+{
+	bool is_hole = false;
+
+	do {
+		size_t done = length;
+		int r = punch(call, addr, &done);
+
+		if (r && !is_not_mapped(call, r))
+			return r;
+		is_hole |= r != 0;
+		addr = (char *)addr + done;
+		length -= done;
+	} while (length);
+	return is_hole ? not_mapped(call) : 0;
 }
 
 EXPORT int hook_truncate(const char *path, off_t length) __asm__("truncate");
@@ -202,7 +235,7 @@ int hook_madvise(void *addr, size_t length, int advice)
 	if (advice != MADV_REMOVE || !has_leases())
 		return ((madvise_fn *)file_real(FILE_madvise))(addr, length,
 							       advice);
-	return madvise_guarded(FILE_madvise, addr, length, advice);
+	return punch_guarded(FILE_madvise, addr, length);
 }
 
 EXPORT int hook_posix_madvise(void *addr, size_t length,
@@ -213,7 +246,7 @@ int hook_posix_madvise(void *addr, size_t length, int advice)
 	if (advice != MADV_REMOVE || !has_leases())
 		return ((madvise_fn *)file_real(FILE_posix_madvise))(
 			addr, length, advice);
-	return madvise_guarded(FILE_posix_madvise, addr, length, advice);
+	return punch_guarded(FILE_posix_madvise, addr, length);
 }
 
 /* Will locks have to go with what is closed? Not for a bad call. */
@@ -264,12 +297,15 @@ int hook_close_range(unsigned int first, unsigned int last, int flags)
 	struct file_guard guard;
 	int r;
 
-	if (!is_closing(&guard, first, last))
-		return real(first, last, flags);
-	r = real(first, last, flags);
-	if (!r)
-		file_engine->closed(&guard);
-	return r;
+	while (is_closing(&guard, first, last)) {
+		r = real(first, guard.last, flags);
+		if (!r)
+			file_engine->closed(&guard);
+		if (r || guard.last == last)
+			return r;
+		first = guard.last + 1;
+	}
+	return real(first, last, flags);
 }
 
 EXPORT void hook_closefrom(int first) __asm__("closefrom");
@@ -280,12 +316,10 @@ void hook_closefrom(int first)
 	unsigned int low = first < 0 ? 0 : (unsigned int)first;
 	struct file_guard guard;
 
-	if (!is_closing(&guard, low, UINT_MAX)) {
-		real(first);
-		return;
-	}
+	if (is_closing(&guard, low, UINT_MAX))
+		hook_close_range(low, UINT_MAX, 0);
+	/* what is left, if the kernel should not have the other */
 	real(first);
-	file_engine->closed(&guard);
 }
 
 EXPORT int hook_dup2(int old, int new) __asm__("dup2");

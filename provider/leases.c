@@ -72,24 +72,47 @@ static int find_keeper(char path[PATH_MAX])
 	return found ? 0 : -ENOENT;
 }
 
-static const char *const cause_names[RECALL_CAUSES] = {
-	[RECALL_GRANTED] = "granted",
-	[RECALL_BREAK_HEARD] = "another process wants the file",
-	[RECALL_RELEASE_ASKED] = "it is given back",
-	[RECALL_OWN_OPEN] = "this program opens the file once more",
-	[RECALL_CHANGED] = "the file was changed past daxmr",
-	[RECALL_FLUSHED] = "all is flushed, the file is handed over",
-	[RECALL_OUT_OF_TIME] = "handed over before all was flushed",
-	[RECALL_WRITTEN] = "all is flushed",
-	[RECALL_REVOKED] = "the kernel took it",
-	[RECALL_RETAKEN] = "taken again",
-	[RECALL_MERGED] = "merged",
-	[RECALL_RELEASED] = "released",
-	[RECALL_FLUSH_FAILED] = "flushing failed and is tried again",
-	[RECALL_MERGE_FAILED] = "merging failed and is tried again",
-	[RECALL_TAKE_FAILED] = "it cannot be taken and is tried again",
-	[RECALL_UNWATCHED] = "changes past daxmr cannot be noticed",
-};
+/* Every cause: the compiler warns of one that is missing. */
+static const char *cause_name(enum recall_cause cause)
+{
+	switch (cause) {
+	case RECALL_GRANTED:
+		return "granted";
+	case RECALL_BREAK_HEARD:
+		return "another process wants the file";
+	case RECALL_RELEASE_ASKED:
+		return "it is given back";
+	case RECALL_OWN_OPEN:
+		return "this program opens the file once more";
+	case RECALL_CHANGED:
+		return "the file was changed past daxmr";
+	case RECALL_FLUSHED:
+		return "all is flushed, the file is handed over";
+	case RECALL_OUT_OF_TIME:
+		return "handed over before all was flushed";
+	case RECALL_WRITTEN:
+		return "all is flushed";
+	case RECALL_REVOKED:
+		return "the kernel took it";
+	case RECALL_RETAKEN:
+		return "taken again";
+	case RECALL_MERGED:
+		return "merged";
+	case RECALL_RELEASED:
+		return "released";
+	case RECALL_FLUSH_FAILED:
+		return "flushing failed and is tried again";
+	case RECALL_MERGE_FAILED:
+		return "merging failed and is tried again";
+	case RECALL_TAKE_FAILED:
+		return "it cannot be taken and is tried again";
+	case RECALL_UNWATCHED:
+		return "changes past daxmr cannot be noticed";
+	case RECALL_CAUSES:
+		break;
+	}
+	return "changed";
+}
 
 static enum log_level level_of(const struct recall_report *report)
 {
@@ -108,9 +131,29 @@ static enum log_level level_of(const struct recall_report *report)
 }
 
 /*
+ * A description of our own of a pipe or a terminal, with which no write waits:
+ * -1 there is none to be had, and nobody reads.
+ */
+static int without_waiting(int fd)
+{
+	char link[64];
+	struct stat st;
+	int own;
+
+	if (raw_stat(fd, &st) || (!S_ISFIFO(st.st_mode) && !isatty(fd)))
+		return fd;
+	snprintf(link, sizeof(link), "/proc/thread-self/fd/%d", fd);
+	own = raw_open(AT_FDCWD, link, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+	if (own < 0 && errno != ENXIO)
+		return fd; /* of another user, say */
+	raw_close(fd);
+	return own;
+}
+
+/*
  * The thread that observes has /dev/null for standard error: the program's is
  * borrowed for a line. One that would make us wait gets none; the program may
- * be waiting for us.
+ * be waiting for us. (A regular file on a frozen file system does.)
  */
 static bool borrow_stderr(void)
 {
@@ -120,6 +163,8 @@ static bool borrow_stderr(void)
 	if (pidfd >= 0)
 		fd = (int)syscall(SYS_pidfd_getfd, pidfd, STDERR_FILENO, 0);
 	raw_close(pidfd);
+	if (fd >= 0)
+		fd = without_waiting(fd);
 	if (fd < 0)
 		return false;
 	syscall(SYS_dup3, fd, STDERR_FILENO, O_CLOEXEC);
@@ -142,9 +187,6 @@ static void give_stderr_back(void)
 static void changed(void *arg, struct lease *lease,
 		    const struct recall_report *report, uint64_t missed)
 {
-	const char *cause = report->cause < RECALL_CAUSES
-				    ? cause_names[report->cause]
-				    : NULL;
 	enum log_level level = level_of(report);
 	dev_t dev;
 	ino_t ino;
@@ -158,7 +200,7 @@ static void changed(void *arg, struct lease *lease,
 			  "lease on inode %llu of %u:%u: %s, %s after %lld us "
 			  "of %s%s%s%s",
 			  (unsigned long long)ino, major(dev), minor(dev),
-			  cause ? cause : "changed",
+			  cause_name(report->cause),
 			  recall_state_name(report->to),
 			  (long long)report->spent_ns / 1000,
 			  recall_state_name(report->from),

@@ -21,16 +21,35 @@
 
 static struct own_set set;
 static atomic_bool is_over;
-static atomic_int lost;
+static atomic_int lost, looks;
 
 /* Slot 0 is there all the time, and its chain has others come and go. */
 static void *look_for_first(void *arg)
 {
 	(void)arg;
-	while (!atomic_load(&is_over))
+	while (!atomic_load(&is_over)) {
 		if (!own_set_has(&set, 1, 1))
 			atomic_fetch_add(&lost, 1);
+		atomic_fetch_add(&looks, 1);
+	}
 	return NULL;
+}
+
+#define NEIGHBOURS 16U
+
+/* Files whose chain is that of (1, 1), where slot 0 is. */
+static void find_neighbours(ino_t inos[NEIGHBOURS])
+{
+	uint32_t n = 0, head = 0;
+
+	while (set.heads[head] != 1)
+		head++;
+	for (ino_t ino = 2; n < NEIGHBOURS; ino++) {
+		own_set_add(&set, 1, 1, ino);
+		if (set.heads[head] == 2)
+			inos[n++] = ino;
+		own_set_remove(&set, 1);
+	}
 }
 
 static void set__has_what_was_added(void **state)
@@ -54,20 +73,26 @@ static void set__has_what_was_added(void **state)
 
 static void set__readers_lose_nothing_while_it_changes(void **state)
 {
+	ino_t inos[NEIGHBOURS];
 	pthread_t threads[2];
 
 	(void)state;
 	own_set_add(&set, 0, 1, 1);
+	find_neighbours(inos);
 	atomic_store(&is_over, false);
+	atomic_store(&looks, 0);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(
 			pthread_create(&threads[i], NULL, look_for_first, NULL),
 			0);
-	/* slots in its chain before it, and the same ones in others, in turn */
-	for (uint32_t round = 0; round < 2000; round++) {
-		for (uint32_t i = 1; i < 50; i++)
-			own_set_add(&set, i, 1, round % 2 ? 1 : 100 + i);
-		for (uint32_t i = 1; i < 50; i++)
+	/* slots of its chain, before it, go over to others: a reader that
+	 * stands in one goes along and does not come by slot 0 */
+	for (uint32_t round = 0; round < 2000 || atomic_load(&looks) < 100000;
+	     round++) {
+		for (uint32_t i = 1; i <= NEIGHBOURS; i++)
+			own_set_add(&set, i, 1,
+				    round % 2 ? 100 + i : inos[i - 1]);
+		for (uint32_t i = 1; i <= NEIGHBOURS; i++)
 			own_set_remove(&set, i);
 	}
 	atomic_store(&is_over, true);
@@ -82,24 +107,26 @@ static struct lease *lease;
 static struct file file;
 static struct stat st;
 
-static atomic_int keepers;
+static atomic_int keepers, failures;
+static char keeper_link[300]; /* to its executable */
 
 static void keeper_died(void *arg, int error)
 {
 	(void)arg;
-	if (!error)
-		atomic_fetch_add(&keepers, 1);
+	atomic_fetch_add(error ? &failures : &keepers, 1);
 }
 
 static int setup(void **state)
 {
 	struct lease_config config = {
-		.keeper_path = KEEPER_PATH,
+		.keeper_path = keeper_link,
 		.observer = {.keeper_died = keeper_died},
 	};
 
 	(void)state;
 	file_make(&file, 4 * PAGE);
+	snprintf(keeper_link, sizeof(keeper_link), "%s.keeper", file.path);
+	assert_int_equal(symlink(KEEPER_PATH, keeper_link), 0);
 	assert_int_equal(fstat(file.fd, &st), 0);
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	assert_int_equal(
@@ -119,12 +146,18 @@ static int teardown(void **state)
 	assert_int_equal(own_files, 0);
 	assert_int_equal(file_lease_holder(&file), 0);
 	file_remove(&file);
+	unlink(keeper_link);
 	return 0;
 }
 
 static bool is_held(void *arg)
 {
 	return lease_state(arg) == RECALL_HELD;
+}
+
+static bool is_lost(void *arg)
+{
+	return lease_state(arg) == RECALL_LOST;
 }
 
 static void kill_keeper(void)
@@ -173,6 +206,46 @@ static void own__keeper_is_dead_at_begin(void **state)
 	wait_for(is_held, lease, "the lease is held again");
 }
 
+static bool can_start_none(void *arg)
+{
+	return atomic_load(&failures) > *(int *)arg;
+}
+
+/* No keeper is to be had: an open of our own, and one by others, go on. */
+static void own__no_keeper_can_be_started(void **state)
+{
+	int before = atomic_load(&failures), fd;
+	struct own own;
+
+	(void)state;
+	assert_int_equal(unlink(keeper_link), 0);
+	kill_keeper();
+	wait_for(can_start_none, &before, "no keeper can be started");
+	own_begin(engine, st.st_dev, st.st_ino, KEEPER_OWN_OPEN, &own);
+	fd = open(file.path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	assert_true(fd >= 0);
+	own_end(&own);
+	close(fd);
+	assert_int_equal(symlink(KEEPER_PATH, keeper_link), 0);
+	wait_for(is_held, lease, "the lease is held again");
+}
+
+static void unserved__others_do_not_wait_for_the_kernel(void **state)
+{
+	int before = atomic_load(&failures);
+
+	(void)state;
+	assert_int_equal(unlink(keeper_link), 0);
+	kill_keeper();
+	wait_for(can_start_none, &before, "no keeper can be started");
+	file_check_let_in(&file, O_RDWR);
+	wait_for(is_lost, lease, "the lease counts as lost");
+	assert_int_equal(symlink(KEEPER_PATH, keeper_link), 0);
+	wait_for(is_held, lease, "the lease is held again");
+	file_check_let_in(&file, O_RDWR);
+	wait_for(is_held, lease, "and served");
+}
+
 static void own__lease_is_released_between_begin_and_end(void **state)
 {
 	struct own own;
@@ -218,6 +291,8 @@ int main(void)
 		cmocka_unit_test(set__readers_lose_nothing_while_it_changes),
 		OWN_TEST(own__keeper_dies_between_begin_and_end),
 		OWN_TEST(own__keeper_is_dead_at_begin),
+		OWN_TEST(own__no_keeper_can_be_started),
+		OWN_TEST(unserved__others_do_not_wait_for_the_kernel),
 		OWN_TEST(own__lease_is_released_between_begin_and_end),
 		OWN_TEST(own__signals_are_blocked_in_between),
 	};
