@@ -85,21 +85,24 @@ static void set__readers_lose_nothing_while_it_changes(void **state)
 		assert_int_equal(
 			pthread_create(&threads[i], NULL, look_for_first, NULL),
 			0);
-	/* slots of its chain, before it, go over to others: a reader that
-	 * stands in one goes along and does not come by slot 0 */
-	for (uint32_t round = 0; round < 2000 || atomic_load(&looks) < 100000;
-	     round++) {
-		for (uint32_t i = 1; i <= NEIGHBOURS; i++)
-			own_set_add(&set, i, 1,
-				    round % 2 ? 100 + i : inos[i - 1]);
-		for (uint32_t i = 1; i <= NEIGHBOURS; i++)
+	/* One after the other goes over to a chain of its own, and back: who
+	 * stands in it goes along, and does not come by slot 0. */
+	for (uint32_t i = 1; i <= NEIGHBOURS; i++)
+		own_set_add(&set, i, 1, inos[i - 1]);
+	while (atomic_load(&looks) < 2000000) {
+		for (uint32_t i = 1; i <= NEIGHBOURS; i++) {
 			own_set_remove(&set, i);
+			own_set_add(&set, i, 2, i);
+			own_set_remove(&set, i);
+			own_set_add(&set, i, 1, inos[i - 1]);
+		}
 	}
 	atomic_store(&is_over, true);
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(atomic_load(&lost), 0);
-	own_set_remove(&set, 0);
+	for (uint32_t i = 0; i <= NEIGHBOURS; i++)
+		own_set_remove(&set, i);
 }
 
 static struct lease_engine *engine;
