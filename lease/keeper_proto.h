@@ -57,7 +57,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 3
+#define KEEPER_VERSION 4
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
