@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * flush_full FOLDER
+ *
+ * A shadow is flushed into a file of which half has blocks, on a file system
+ * that is full: the blocks that there is no room for are an error, the others
+ * are flushed, and once there is room the next pass writes what was left.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "extent_page.h"
+#include "flush.h"
+#include "reason.h"
+
+#define BLOCKS 1024UL
+#define SIZE   (BLOCKS * EXTENT_BLOCK)
+
+#define check(condition)                                                       \
+	do {                                                                   \
+		if (!(condition)) {                                            \
+			fprintf(stderr, "line %d: %s (%s; %s)\n", __LINE__,    \
+				#condition, strerror(errno), reason_text());   \
+			exit(1);                                               \
+		}                                                              \
+	} while (0)
+
+static char *shadow, *seen;
+static struct extent extent;
+
+static int make_file(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	check(fd >= 0 && !ftruncate(fd, SIZE));
+	check(pwrite(fd, seen, SIZE / 2, 0) == SIZE / 2 && !fsync(fd));
+	return fd;
+}
+
+/* To the last block. */
+static void fill_up(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	off_t at = 0;
+
+	check(fd >= 0);
+	for (off_t piece = 1 << 28; piece >= 4096;) {
+		if (!fallocate(fd, 0, at, piece)) {
+			at += piece;
+		} else {
+			check(errno == ENOSPC);
+			piece /= 2;
+		}
+	}
+	close(fd);
+}
+
+static int pass(struct flush *flush)
+{
+	int r;
+
+	do
+		r = flush_piece(flush);
+	while (r > 0);
+	return r;
+}
+
+/* A block has a digest where it is in the file, and nowhere else. */
+static unsigned long count_unwritten(int fd)
+{
+	unsigned long unwritten = 0;
+
+	check(pread(fd, seen, SIZE, 0) == SIZE);
+	for (unsigned long i = 0; i < BLOCKS; i++) {
+		size_t at = i * EXTENT_BLOCK;
+		bool is_same = !memcmp(seen + at, shadow + at, EXTENT_BLOCK);
+
+		check(is_same == (extent.digests[i] != 0));
+		check(is_same || i >= BLOCKS / 2);
+		unwritten += !is_same;
+	}
+	return unwritten;
+}
+
+int main(int argc, char **argv)
+{
+	char path[4096], filler[4096];
+	int fd, shadow_fd, page_fd;
+	unsigned long unwritten;
+	struct flush *flush;
+
+	if (argc != 2)
+		return 2;
+	snprintf(path, sizeof(path), "%s/flushed", argv[1]);
+	snprintf(filler, sizeof(filler), "%s/filler", argv[1]);
+	seen = calloc(1, SIZE);
+	check(seen);
+	fd = make_file(path);
+	shadow_fd = memfd_create("shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	check(shadow_fd >= 0 && !ftruncate(shadow_fd, SIZE));
+	shadow = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, shadow_fd,
+		      0);
+	check(shadow != MAP_FAILED);
+	check(!extent_new(0, SIZE, &extent, &page_fd));
+	memset(shadow, 's', SIZE);
+	for (unsigned long i = 0; i < BLOCKS; i++)
+		extent_set_filled(&extent, i);
+	check(!flush_open(fd, shadow_fd, page_fd, &flush));
+	fill_up(filler);
+	check(pass(flush) == -ENOSPC);
+	unwritten = count_unwritten(fd);
+	printf("%lu of %lu blocks have no room\n", unwritten, BLOCKS);
+	check(unwritten > 0);
+	check(atomic_load(&extent.page->failed) == unwritten);
+	check(atomic_load(&extent.page->state) == EXTENT_FAILED);
+	check(pass(flush) == -ENOSPC);
+	check(!unlink(filler));
+	check(!pass(flush));
+	check(!count_unwritten(fd));
+	check(atomic_load(&extent.page->state) == EXTENT_IDLE);
+	flush_close(flush);
+	check(!unlink(path));
+	return 0;
+}
