@@ -157,14 +157,30 @@ static void read_command(int proc, struct opener *opener)
 			*c = '?';
 }
 
+/*
+ * Of the kernel's own threads, most of what /proc lists, and of who is about to
+ * end: no address space, so nothing mapped, and no descriptor that it can use.
+ */
+static bool runs_no_program(int proc)
+{
+	char target;
+
+	return syscall(SYS_readlinkat, proc, "exe", &target, sizeof(target)) <
+		       0 &&
+	       errno == ENOENT;
+}
+
 static void look_at(int proc, pid_t pid, struct search *search,
 		    struct openers *openers)
 {
 	bool is_self = pid == getpid();
 	struct opener found = {.pid = pid};
-	int fds = count_fds(proc, search, is_self ? &found : NULL);
-	int maps = is_self ? 0 : count_maps(proc, search);
+	int fds, maps;
 
+	if (!is_self && runs_no_program(proc))
+		return;
+	fds = count_fds(proc, search, is_self ? &found : NULL);
+	maps = is_self ? 0 : count_maps(proc, search);
 	if (fds < 0 || maps < 0)
 		openers->unseen++;
 	if (fds <= 0 && maps <= 0)

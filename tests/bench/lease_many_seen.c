@@ -38,11 +38,11 @@ unsigned int seen_keepers(ino_t *inodes, size_t count, unsigned long *held,
 	unsigned int keepers = 0;
 	char line[256];
 
+	*held = 0;
+	*pid = 0;
 	if (!locks)
 		return ~0U;
-	*pid = 0;
 	qsort(inodes, count, sizeof(*inodes), compare_inodes);
-	*held = 0;
 	while (fgets(line, sizeof(line), locks)) {
 		unsigned long inode;
 		ino_t wanted;
