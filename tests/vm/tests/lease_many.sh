@@ -4,6 +4,7 @@
 # on: 6.1-stock-xfs new-stock-xfs
 # soak 900
 # short
+# limit: 240
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
