@@ -32,6 +32,7 @@ int keeper_init(struct keeper *keeper)
 		goto failed;
 	*keeper = (struct keeper){
 		.socket = -1,
+		.received_fd = -1,
 		.board_fd = fd,
 		.board = board,
 	};
@@ -45,8 +46,16 @@ failed:
 			  strerrordesc_np(-error));
 }
 
+static void close_received(struct keeper *keeper)
+{
+	if (keeper->received_fd >= 0)
+		raw_close(keeper->received_fd);
+	keeper->received_fd = -1;
+}
+
 static void forget(struct keeper *keeper)
 {
+	close_received(keeper);
 	if (keeper->socket >= 0)
 		raw_close(keeper->socket);
 	keeper->socket = -1;
@@ -267,6 +276,46 @@ int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent)
 	return send_message(keeper, &message, NULL, 0);
 }
 
+int keeper_fetch(struct keeper *keeper, uint32_t id)
+{
+	struct keeper_message message = {.kind = KEEPER_FETCH, .id = id};
+
+	return send_message(keeper, &message, NULL, 0);
+}
+
+int keeper_received_fd(struct keeper *keeper)
+{
+	int fd = keeper->received_fd;
+
+	keeper->received_fd = -1;
+	return fd;
+}
+
+/* As recv(), and a descriptor that comes along. */
+static ssize_t receive(struct keeper *keeper, struct keeper_message *message)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {message, sizeof(*message)};
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	const struct cmsghdr *header;
+	ssize_t n;
+
+	close_received(keeper);
+	n = raw_recvmsg(keeper->socket, &msg);
+	header = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (header && header->cmsg_type == SCM_RIGHTS)
+		memcpy(&keeper->received_fd, CMSG_DATA(header), sizeof(int));
+	return n;
+}
+
 int keeper_receive(struct keeper *keeper, int timeout_ms,
 		   struct keeper_message *ret)
 {
@@ -279,7 +328,7 @@ int keeper_receive(struct keeper *keeper, int timeout_ms,
 		return -EPIPE;
 	if (raw_poll(&source, 1, timeout_ms) == 0)
 		return -ETIMEDOUT;
-	n = raw_receive(keeper->socket, &message, sizeof(message));
+	n = receive(keeper, &message);
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		r = -EPIPE;
 	else if (n < 0)

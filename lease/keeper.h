@@ -22,6 +22,7 @@ struct keeper {
 	int board_fd;
 	pid_t pid; /* 0: none, or one that cannot be seen from here */
 	struct board_slot *board;
+	int received_fd;      /* came with the last message, or -1 */
 	const char *listener; /* keepers come from there; NULL: from here */
 };
 
@@ -92,12 +93,21 @@ int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent);
 /* A pass over all shadows of the file, now or when it is ours again. */
 int keeper_flush(struct keeper *keeper, uint32_t id);
 
+/* A descriptor of the file: KEEPER_FETCHED, then keeper_received_fd(). */
+int keeper_fetch(struct keeper *keeper, uint32_t id);
+
 /*
  * The next message; timeout_ms as poll(2). 0, or -errno: -ETIMEDOUT none came,
  * -EPIPE the keeper is dead, -EPROTO it speaks otherwise (*ret untouched).
  */
 int keeper_receive(struct keeper *keeper, int timeout_ms,
 		   struct keeper_message *ret);
+
+/*
+ * That came with the last message: the caller's from now on. -1: none came, or
+ * there was no room for it.
+ */
+int keeper_received_fd(struct keeper *keeper);
 
 /* What the keeper wrote last. */
 enum recall_state keeper_state(const struct keeper *keeper, uint32_t id);

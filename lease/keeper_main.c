@@ -215,6 +215,12 @@ static void handle(const struct keeper_message *message, int *fds)
 		if (leased)
 			flush_and_run(leased);
 		break;
+	case KEEPER_FETCH:
+		if (leased)
+			leased_fetch(leased);
+		else
+			no_such(message, KEEPER_FETCHED);
+		break;
 	case KEEPER_CONSENT:
 		if (leased) {
 			leased_consent(leased);

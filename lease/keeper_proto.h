@@ -24,6 +24,8 @@
  *      |  FLUSH id -------------------------->  |
  *      |  <-------- REPORT (RECALL_WRITTEN, ...) |  if it is ours; or later
  *      |  UNLOCK id -------------------------->  |  flock and OFD locks
+ *      |  FETCH id -------------------------->  |
+ *      |  <------------------ FETCHED error, file |
  *      |  RELEASE id, a deadline ------------->  |
  *      |  <------------------ REPORT (..., FREE) |  the id is free again
  *      |  (closes the socket, or dies)           |  gives all back, ends
@@ -57,7 +59,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 4
+#define KEEPER_VERSION 5
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -88,6 +90,8 @@ enum keeper_kind {
 	KEEPER_DETACH,
 	KEEPER_FLUSH,
 	KEEPER_UNLOCK,
+	KEEPER_FETCH,
+	KEEPER_FETCHED,
 };
 
 /* What the program is about to do itself. */
@@ -106,11 +110,12 @@ struct keeper_message {
 	uint32_t version;
 	uint32_t kind;
 	uint32_t id;
-	/* READY, ACQUIRED, REPORT, OWN_READY, ATTACHED: -errno or 0 */
+	/* READY, ACQUIRED, REPORT, OWN_READY, ATTACHED, FETCHED: -errno or 0 */
 	int32_t error;
 	union {
 		int32_t pid;	     /* READY */
 		int64_t deadline_ns; /* ASK, RELEASE */
+		int32_t fd;	     /* FETCHED: the keeper's, sent along */
 		struct {
 			int64_t consent_ns;
 			int64_t pause_min_ns;

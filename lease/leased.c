@@ -261,6 +261,18 @@ void leased_flush_now(struct leased *leased)
 	due_now(leased);
 }
 
+void leased_fetch(struct leased *leased)
+{
+	struct keeper_message reply = {
+		.version = KEEPER_VERSION,
+		.kind = KEEPER_FETCHED,
+		.id = leased->id,
+		.fd = leased->fd,
+	};
+
+	answer(leased->shared, &reply);
+}
+
 void leased_owner_gone(struct leased *leased)
 {
 	memset(leased->at, 0, sizeof(leased->at));

@@ -95,6 +95,8 @@ void leased_detach(struct leased *leased, uint32_t extent);
 /* Drops flock and OFD locks of the description. */
 void leased_unlock(struct leased *leased);
 void leased_flush_now(struct leased *leased);
+/* Answered with the descriptor. */
+void leased_fetch(struct leased *leased);
 /* There is nobody any more who is at anything. */
 void leased_owner_gone(struct leased *leased);
 void leased_release(struct leased *leased, int64_t deadline_ns);

@@ -2,15 +2,35 @@
 /* Messages to the program: outbox.h. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "outbox.h"
 
-/* False where there is no room; a program that is gone has all the room. */
+/*
+ * False where there is no room; a program that is gone has all the room. What
+ * FETCHED sends along may be another file by the time when there is room: who
+ * gets it looks.
+ */
 static bool sent(struct outbox *outbox, const struct keeper_message *message)
 {
-	return send(outbox->socket, message, sizeof(*message),
-		    MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {(void *)message, sizeof(*message)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (message->kind == KEEPER_FETCHED && !message->error) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &message->fd, sizeof(int));
+	}
+	return sendmsg(outbox->socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >=
+		       0 ||
 	       errno != EAGAIN;
 }
 

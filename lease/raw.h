@@ -46,10 +46,9 @@ static inline ssize_t raw_read(int fd, void *buffer, size_t size)
 	return syscall(SYS_read, fd, buffer, size);
 }
 
-static inline ssize_t raw_receive(int fd, void *buffer, size_t size)
+static inline ssize_t raw_recvmsg(int fd, struct msghdr *msg)
 {
-	return syscall(SYS_recvfrom, fd, buffer, size, MSG_DONTWAIT, NULL,
-		       NULL);
+	return syscall(SYS_recvmsg, fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 }
 
 static inline ssize_t raw_sendmsg(int fd, const struct msghdr *msg)
