@@ -191,6 +191,11 @@ static unsigned int count_fds(pid_t pid)
 	return n - 2;
 }
 
+static bool has_fds(void *count)
+{
+	return count_fds(listener.pid) == *(unsigned int *)count;
+}
+
 static void peers__nonsense_is_refused(void **state)
 {
 	struct keeper_message hello = {KEEPER_VERSION, .kind = KEEPER_HELLO};
@@ -232,7 +237,7 @@ static void peers__nonsense_is_refused(void **state)
 	close(board);
 	close(peer());
 	assert_int_equal(start_keeper(), 0);
-	assert_int_equal(count_fds(listener.pid), before);
+	wait_for(has_fds, &before, "all that they left is closed");
 }
 
 static void peers__that_are_silent_hold_up_nobody(void **state)
