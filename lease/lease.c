@@ -28,11 +28,12 @@
 #include "staged.h"
 
 /*
- * Ignored where nobody handles it, and blocked in our thread, where it waits
- * for the signalfd. A program that sets SIG_IGN meanwhile takes it away, so who
- * waits sends it again.
+ * Blocked in our thread from the start, where it waits for the signalfd. One
+ * that nobody sends to the process as a whole: a signalfd takes those, too, and
+ * the program would not get its own. A program that sets SIG_IGN takes it away,
+ * so who waits sends it again.
  */
-#define WAKE_SIGNAL   SIGURG
+#define WAKE_SIGNAL   SIGSTKFLT
 #define WAKE_AGAIN_NS (50 * 1000000L)
 
 /* How often a file is looked at that is to be given back when it is ours. */
@@ -105,13 +106,11 @@ static void move_now(struct lease_engine *engine, struct request *request)
 	request->view = NULL;
 }
 
-/* Waits for the answer; the sentence comes over from the other thread. */
-static int ask(struct lease_engine *engine, struct request *request)
+static void wait_for_answer(struct lease_engine *engine,
+			    struct request *request)
 {
 	struct request **at;
 
-	if (getpid() != engine->pid)
-		return reason_set(-ESRCH, "a forked child has no leases");
 	pthread_mutex_lock(&engine->lock);
 	for (at = &engine->requests; *at; at = &(*at)->next)
 		;
@@ -133,8 +132,30 @@ static int ask(struct lease_engine *engine, struct request *request)
 		pthread_cond_timedwait(&engine->done, &engine->lock, &until);
 	}
 	pthread_mutex_unlock(&engine->lock);
+}
+
+/*
+ * The sentence comes over from the other thread. The request is on this one's
+ * stack: neither a handler that leaves by siglongjmp() nor a cancellation may
+ * take it away. (And a handler that touched what is being swapped would wait
+ * for us.)
+ */
+static int ask(struct lease_engine *engine, struct request *request)
+{
+	int saved_errno = errno, cancel_state;
+	sigset_t all, before;
+
+	if (getpid() != engine->pid)
+		return reason_set(-ESRCH, "a forked child has no leases");
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	wait_for_answer(engine, request);
+	pthread_setcancelstate(cancel_state, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (request->result)
 		reason_set(request->result, "%s", request->reason);
+	errno = saved_errno;
 	return request->result;
 }
 
@@ -214,6 +235,7 @@ static bool serve(struct lease_engine *engine)
 		case REQUEST_RELEASE:
 			reason_set(0, "not all could be written");
 			r = lease_give_back(&engine->table, request->lease,
+					    request->offset, request->length,
 					    request->deadline_ns);
 			break;
 		case REQUEST_STAGE:
@@ -391,30 +413,29 @@ int lease_acquire(struct lease_engine *engine, const struct lease_want *want,
 		.kind = REQUEST_ACQUIRE,
 		.want = *want,
 	};
-	int saved_errno = errno, r = ask(engine, &request);
+	int r = ask(engine, &request);
 
 	if (!r)
 		*ret = request.lease;
-	errno = saved_errno;
 	return r;
 }
 
-int lease_release(struct lease *lease, int64_t deadline_ns)
+int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
+		  int64_t deadline_ns)
 {
 	struct request request = {
 		.kind = REQUEST_RELEASE,
 		.lease = lease,
+		.offset = offset,
+		.length = length,
 		.deadline_ns = deadline_ns,
 	};
-	int saved_errno = errno, r = ask(lease->engine, &request);
 
-	errno = saved_errno;
-	return r;
+	return ask(lease->engine, &request);
 }
 
-/* A handler of the program that touched the range would wait for us. */
-static int ask_signals_blocked(struct lease *lease, enum request_kind kind,
-			       uint64_t offset, uint64_t length)
+static int ask_for_range(struct lease *lease, enum request_kind kind,
+			 uint64_t offset, uint64_t length)
 {
 	struct request request = {
 		.kind = kind,
@@ -422,30 +443,23 @@ static int ask_signals_blocked(struct lease *lease, enum request_kind kind,
 		.offset = offset,
 		.length = length,
 	};
-	int saved_errno = errno, r;
-	sigset_t all, before;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = ask(lease->engine, &request);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	errno = saved_errno;
-	return r;
+	return ask(lease->engine, &request);
 }
 
 int lease_stage(struct lease *lease, uint64_t offset, uint64_t length)
 {
-	return ask_signals_blocked(lease, REQUEST_STAGE, offset, length);
+	return ask_for_range(lease, REQUEST_STAGE, offset, length);
 }
 
 int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length)
 {
-	return ask_signals_blocked(lease, REQUEST_UNSTAGE, offset, length);
+	return ask_for_range(lease, REQUEST_UNSTAGE, offset, length);
 }
 
 int lease_flush(struct lease *lease, uint64_t offset, uint64_t length)
 {
-	return ask_signals_blocked(lease, REQUEST_FLUSH, offset, length);
+	return ask_for_range(lease, REQUEST_FLUSH, offset, length);
 }
 
 enum recall_state lease_state(const struct lease *lease)

@@ -12,9 +12,10 @@
  * the program's table: its numbers are its own, close_range() of everything
  * does us no harm, and no close of ours drops its fcntl locks. A file gets from
  * the one table to the other by pidfd_getfd(): its open file description is the
- * program's own, with its flock. Callers wake the thread by SIGURG, sent to it
- * alone and read by a signalfd; no handler is installed or run. What the thread
- * does with descriptors and mappings it does by raw system calls (raw.h).
+ * program's own, with its flock. Callers wake the thread by SIGSTKFLT, sent to
+ * it alone and read by a signalfd; no handler is installed or run. What the
+ * thread does with descriptors and mappings it does by raw system calls
+ * (raw.h).
  *
  * The keeper is started with the first lease and ends with the last. If it
  * dies the engine starts another, which finds what happened meanwhile.
@@ -122,27 +123,37 @@ struct lease_want {
  *   -ENOSPC, -EDQUOT  no blocks for the range
  *   -ERANGE      the range goes beyond the end of the file
  *   -ENOMEM      no memory
+ *   -ETIMEDOUT   the keeper does not answer (10 s): it is stopped, or waits for
+ *                a frozen file system
  *   -ESRCH       in a forked child
  *   others of    keeper_start(), mmap(2), open(2)
- * Blocks: some milliseconds, and as long as blocks are allocated.
+ * Blocks: some milliseconds, and as long as blocks are allocated; on a frozen
+ * file system until it is thawed, and so do all that ask meanwhile. Signals are
+ * blocked in the calling thread, and it is no cancellation point; so in all
+ * that waits below.
  */
 int lease_acquire(struct lease_engine *engine, const struct lease_want *want,
 		  struct lease **ret);
 
 /*
- * One count less; the last one flushes, gives the file back, and returns when
- * that is done, at deadline_ns (CLOCK_MONOTONIC) at the latest. 0, or -errno:
- * what kept it from being written. The lease is gone in any case, but for
- * -EAGAIN: a shadow has to stay while others have the file; then it goes when
- * that does.
+ * One count less, of the range that was acquired: where no other has asked for
+ * it, it is not looked after any more. The last count flushes, gives the file
+ * back, and returns when that is done, at deadline_ns (CLOCK_MONOTONIC) at the
+ * latest. 0, or -errno with a sentence: what kept it from being written. The
+ * lease is gone in any case; the file is later with
+ *   -EAGAIN      a shadow has to stay while others have the file
+ *   -ETIMEDOUT   the keeper has not answered until 2 s after deadline_ns (it is
+ *                stopped, or waits for a frozen file system)
+ * -EINVAL: such a range was not acquired, and nothing has changed.
  */
-int lease_release(struct lease *lease, int64_t deadline_ns);
+int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
+		  int64_t deadline_ns);
 
 /*
  * A shadow takes the place of all shared mappings of [offset, offset + length)
  * of a file that has a write lease, and the keeper carries what happens there
  * to the file (staged.h). Counted: regions may overlap. The calling thread
- * moves mappings, with its signals blocked. 0, or -errno with a sentence and
+ * moves mappings. 0, or -errno with a sentence and
  * the file is mapped as before:
  *   -EPERM       other threads run, and what they do in system calls cannot be
  *                held up (userfaultfd): the sentence names the remedy

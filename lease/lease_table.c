@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "lease_table.h"
+#include "range.h"
 #include "raw.h"
 
 static struct lease **bucket_of(struct lease_table *table, dev_t dev, ino_t ino)
@@ -67,12 +68,8 @@ void table_remove(struct lease_table *table, struct lease *lease)
 	if (lease->fd >= 0)
 		raw_close(lease->fd);
 	table->adrift -= lease->is_adrift;
-	while (lease->ranges) {
-		struct lease_range *range = lease->ranges;
-
-		lease->ranges = range->next;
-		free(range);
-	}
+	range_free_all(lease);
+	table->left -= lease->is_left;
 	free(lease->path);
 	free(lease);
 }

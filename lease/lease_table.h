@@ -22,10 +22,18 @@ enum lease_phase {
 	LEASE_ENDED
 };
 
-/* range.h */
+/* range.h: both of whole pages. */
+struct lease_region {
+	struct lease_region *next;
+	uint64_t offset;
+	uint64_t end;
+	unsigned int refs;
+};
+
+/* What of them touches, as one. */
 struct lease_range {
 	struct lease_range *next;
-	uint64_t offset; /* of whole pages */
+	uint64_t offset;
 	uint64_t end;
 	uint32_t extent; /* its number for the keeper */
 };
@@ -44,6 +52,7 @@ struct lease {
 	char *path;	    /* that it had, where fd is -1 (recover.h) */
 	bool is_adrift;	    /* no keeper has it, and no fd */
 	bool is_lingering;  /* given back, once its shadows can go */
+	bool is_left;	    /* RELEASING, and nobody waits for it */
 	bool was_told_lost; /* before a keeper said so */
 	atomic_bool is_out_of_sight; /* LOST, whatever the board says */
 	int error;		     /* of the last phase */
@@ -52,11 +61,15 @@ struct lease {
 	int64_t deadline_ns;	     /* RELEASING */
 	struct own *owns; /* announced, in the order of the announcements */
 	bool has_closed;  /* a descriptor with locks: own_locks.c */
+	struct lease_region *regions;
 	struct lease_range *ranges;
 	struct staged *staged; /* extents with a shadow: staged.h */
 	uint32_t last_extent;
 	uint32_t awaited_extent; /* 0: none */
 	int extent_error;	 /* the answer */
+	unsigned int late;	 /* KEEPER_OWN_READY that nobody waits for */
+	bool is_fetching;	 /* lease->fd */
+	int fetch_error;	 /* the answer */
 	atomic_bool has_consent;
 	struct lease *next_consent;
 };
@@ -78,6 +91,7 @@ struct lease_table {
 	int64_t unserved_ns;   /* since when none can be started, or 0 */
 	bool is_keeper_dead;
 	unsigned int lingering;		/* leases: lease_take.h */
+	unsigned int left;		/* leases: lease_take.h */
 	unsigned int adrift;		/* leases */
 	int64_t recover_ns;		/* when they are looked for again */
 	struct lease *_Atomic consents; /* given, not sent yet */

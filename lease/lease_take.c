@@ -21,6 +21,9 @@
 /* For the keeper to give a file back that nobody waits for. */
 #define TIDY_NS (1000000000LL)
 
+/* Within that a keeper gives back what it has to. */
+#define GRACE_NS (2 * 1000000000LL)
+
 static void remove_lease(struct lease_table *table, struct lease *lease)
 {
 	talk_send_consents(table);
@@ -29,28 +32,57 @@ static void remove_lease(struct lease_table *table, struct lease *lease)
 		keeper_done(&table->keeper);
 }
 
-int lease_give_back(struct lease_table *table, struct lease *lease,
-		    int64_t deadline_ns)
+/* The keeper has not answered: it goes when that does. */
+static void leave(struct lease_table *table, struct lease *lease)
 {
+	lease->phase = LEASE_RELEASING;
+	lease->is_waiting = true;
+	lease->is_left = true;
+	table->left++;
+}
+
+static int give_back_last(struct lease_table *table, struct lease *lease,
+			  int64_t deadline_ns)
+{
+	int64_t until_ns;
 	int r;
 
-	if (--lease->refs)
-		return 0;
 	staged_tidy(table, lease);
 	if (lease->staged) {
 		lease->is_lingering = true;
 		table->lingering++;
 		return -EAGAIN;
 	}
+	until_ns = talk_now();
+	if (until_ns < deadline_ns)
+		until_ns = deadline_ns;
+	until_ns = until_ns < INT64_MAX - GRACE_NS ? until_ns + GRACE_NS
+						   : INT64_MAX;
 	lease->phase = LEASE_RELEASING;
 	lease->is_waiting = true;
 	lease->deadline_ns = deadline_ns;
 	if (!lease->is_adrift)
 		keeper_release(&table->keeper, lease->id, deadline_ns);
-	talk_wait(table, lease);
+	r = talk_wait_until(table, lease, until_ns);
+	if (r) {
+		leave(table, lease);
+		return r;
+	}
 	r = lease->error;
 	remove_lease(table, lease);
 	return r;
+}
+
+int lease_give_back(struct lease_table *table, struct lease *lease,
+		    uint64_t offset, uint64_t length, int64_t deadline_ns)
+{
+	int r = 0;
+
+	if (lease->type == F_WRLCK)
+		r = range_remove(table, lease, offset, length);
+	if (r || --lease->refs)
+		return r;
+	return give_back_last(table, lease, deadline_ns);
 }
 
 static void stop_lingering(struct lease_table *table, struct lease *lease)
@@ -61,15 +93,17 @@ static void stop_lingering(struct lease_table *table, struct lease *lease)
 
 void lease_tidy(struct lease_table *table)
 {
-	for (uint32_t id = 0; table->lingering && id < table->ids_end; id++) {
+	for (uint32_t id = 0;
+	     table->lingering + table->left && id < table->ids_end; id++) {
 		struct lease *lease = table->by_id[id];
 
-		if (!lease || !lease->is_lingering ||
-		    lease_state(lease) != RECALL_HELD)
-			continue;
-		stop_lingering(table, lease);
-		lease->refs = 1;
-		lease_give_back(table, lease, talk_now() + TIDY_NS);
+		if (lease && lease->is_left && lease->phase == LEASE_ENDED)
+			remove_lease(table, lease);
+		else if (lease && lease->is_lingering &&
+			 lease_state(lease) == RECALL_HELD) {
+			stop_lingering(table, lease);
+			give_back_last(table, lease, talk_now() + TIDY_NS);
+		}
 	}
 }
 
@@ -118,32 +152,21 @@ static int allocate_first(struct lease_table *table, struct lease *lease,
 	return r;
 }
 
-/* Blocks for one range more, through any description of the file. */
+/* Blocks for one range more. To open the file again would break the lease. */
 static int allocate_again(struct lease_table *table, struct lease *lease,
-			  const struct lease_want *want,
-			  struct description *description)
+			  const struct lease_want *want)
 {
 	struct blocks blocks = {-1, want->offset, want->length};
-	int fd = lease->fd, r;
+	int r = talk_fetch(table, lease);
 
-	if (fd < 0 && description->type == F_WRLCK) {
-		if (description->fd < 0)
-			description_find(table->pidfd, description);
-		fd = description->fd;
-	}
-	/* To open it again would break the lease. */
-	if (fd < 0)
-		return reason_set(-EMFILE,
-				  "%s: the keeper alone has a descriptor of "
-				  "it: raise RLIMIT_NOFILE, or keep the "
-				  "program's open",
-				  lease->path);
-	lease->is_waiting = true;
-	keeper_own_begin(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
-	talk_wait(table, lease);
-	blocks.fd = fd;
+	if (!r)
+		r = talk_announce(table, lease);
+	if (r)
+		return r;
+	blocks.fd = lease->fd;
 	r = errand_run(table, lease->engine, allocate_blocks, &blocks);
 	keeper_own_end(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	recover_prepare(lease);
 	return r;
 }
 
@@ -169,7 +192,7 @@ static int take_again(struct lease_table *table, struct lease *lease,
 		if (lease->fd >= 0 &&
 		    (state == RECALL_YIELDED || state == RECALL_LOST))
 			sole_make(lease->fd, table->keeper.pid);
-		r = allocate_again(table, lease, want, description);
+		r = allocate_again(table, lease, want);
 		if (!r)
 			r = range_add(table, lease, want->offset, want->length);
 	}
@@ -182,11 +205,19 @@ static int take_again(struct lease_table *table, struct lease *lease,
 
 static int ask(struct lease_table *table, struct lease *lease)
 {
+	int r;
+
 	lease->phase = LEASE_ACQUIRING;
 	lease->is_waiting = true;
 	lease->error = 0;
 	talk_ask(table, lease);
-	talk_wait(table, lease);
+	r = talk_wait_for_answer(table, lease);
+	if (r) {
+		leave(table, lease);
+		lease->deadline_ns = talk_now();
+		keeper_release(&table->keeper, lease->id, lease->deadline_ns);
+		return r;
+	}
 	return lease->error;
 }
 
@@ -213,11 +244,11 @@ static int ask_as_sole(struct lease_table *table, struct lease *lease,
 		is_sole = true;
 		r = ask(table, lease);
 	}
-	if (r)
+	if (r && !lease->is_left)
 		return grant_explain(lease->fd, lease->type, r,
 				     table->keeper.pid);
 	/* Others may read what only reads. */
-	if (lease->type == F_WRLCK && !is_sole)
+	if (!r && lease->type == F_WRLCK && !is_sole)
 		r = grant_check_shared(lease->fd, table->keeper.pid);
 	return r;
 }
@@ -253,8 +284,8 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 	if (!r && lease->type == F_WRLCK)
 		r = range_add(table, lease, want->offset, want->length);
 	if (r && lease->phase == LEASE_LIVE)
-		lease_give_back(table, lease, talk_now());
-	else if (r)
+		give_back_last(table, lease, talk_now());
+	else if (r && !lease->is_left)
 		remove_lease(table, lease);
 	else
 		*ret = lease;
@@ -299,7 +330,15 @@ int lease_take(struct lease_table *table, struct lease_engine *engine,
 	if (r)
 		return r;
 	lease = table_find(table, description.dev, description.ino);
-	if (!lease) {
+	if (lease && lease->is_left) {
+		r = talk_wait_until(table, lease, talk_now() + GRACE_NS);
+		if (!r)
+			remove_lease(table, lease);
+		lease = NULL;
+	}
+	if (r) {
+		/* It is still being given back. */
+	} else if (!lease) {
 		r = take_first(table, engine, want, &description, ret);
 	} else {
 		r = take_again(table, lease, want, &description);

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <time.h>
 
@@ -15,6 +16,7 @@
 #include "lease_talk.h"
 #include "range.h"
 #include "raw.h"
+#include "reason.h"
 #include "recover.h"
 #include "setlease.h"
 #include "staged.h"
@@ -22,6 +24,8 @@
 #define MS	 1000000LL
 #define START_NS (100 * MS) /* at least between two keepers */
 #define HEAR_MS	 200
+/* A keeper that says nothing for so long is stopped, or hangs in the kernel. */
+#define ANSWER_NS (10000 * MS)
 
 int64_t talk_now(void)
 {
@@ -63,6 +67,7 @@ void talk_ask(struct lease_table *table, struct lease *lease)
 		keeper_acquire(&table->keeper, &request);
 	else
 		keeper_adopt(&table->keeper, &request);
+	lease->late = 0; /* those of a keeper that is dead */
 	range_attach_all(table, lease);
 	staged_attach_all(table, lease);
 	own_desk_again(table, lease);
@@ -198,6 +203,34 @@ static void hear_answer(struct lease_table *table, struct lease *lease,
 	}
 }
 
+/* Answers that come too late come first. */
+static void hear_announced(struct lease *lease)
+{
+	if (lease->late)
+		lease->late--;
+	else
+		lease->is_waiting = false;
+}
+
+static void hear_fetched(struct lease *lease, int error)
+{
+	int fd = keeper_received_fd(&lease->table->keeper);
+	struct stat st;
+
+	if (!error && fd < 0)
+		error = -EMFILE;
+	else if (!error && (raw_stat(fd, &st) || st.st_dev != lease->dev ||
+			    st.st_ino != lease->ino))
+		error = -ESTALE;
+	if (!error && lease->is_fetching && lease->fd < 0)
+		lease->fd = fd;
+	else if (fd >= 0)
+		raw_close(fd);
+	lease->fetch_error = error;
+	if (lease->is_fetching)
+		lease->is_waiting = false;
+}
+
 static void handle(struct lease_table *table,
 		   const struct keeper_message *message)
 {
@@ -225,9 +258,12 @@ static void handle(struct lease_table *table,
 		break;
 	case KEEPER_OWN_READY:
 		if (message->own == KEEPER_OWN_ALLOCATE)
-			lease->is_waiting = false;
+			hear_announced(lease);
 		else
 			own_desk_ready(lease, message->own);
+		break;
+	case KEEPER_FETCHED:
+		hear_fetched(lease, message->error);
 		break;
 	default:
 		break;
@@ -290,6 +326,70 @@ void talk_wait(struct lease_table *table, struct lease *lease)
 {
 	while (lease->is_waiting)
 		talk_step(table);
+}
+
+int talk_wait_until(struct lease_table *table, struct lease *lease,
+		    int64_t until_ns)
+{
+	while (lease->is_waiting) {
+		if (talk_now() >= until_ns)
+			return reason_set(-ETIMEDOUT,
+					  "daxmr-keeper (process %d) does not "
+					  "answer: it has been stopped, or "
+					  "waits for a file system that is "
+					  "frozen or slow; it goes on when "
+					  "that does",
+					  table->keeper.pid);
+		talk_step(table);
+	}
+	return 0;
+}
+
+int talk_wait_for_answer(struct lease_table *table, struct lease *lease)
+{
+	return talk_wait_until(table, lease, talk_now() + ANSWER_NS);
+}
+
+int talk_announce(struct lease_table *table, struct lease *lease)
+{
+	int r;
+
+	lease->is_waiting = true;
+	keeper_own_begin(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	r = talk_wait_for_answer(table, lease);
+	if (r) {
+		lease->late++;
+		keeper_own_end(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	}
+	return r;
+}
+
+int talk_fetch(struct lease_table *table, struct lease *lease)
+{
+	int r = 0;
+
+	if (lease->fd >= 0)
+		return 0;
+	lease->fetch_error = -ECONNRESET;
+	if (!lease->is_adrift) {
+		lease->is_waiting = lease->is_fetching = true;
+		keeper_fetch(&table->keeper, lease->id);
+		r = talk_wait_for_answer(table, lease);
+		lease->is_fetching = false;
+	}
+	if (r || lease->fd >= 0)
+		return r;
+	if (lease->fetch_error == -ECONNRESET)
+		return reason_set(-EBUSY,
+				  "%s: the daxmr-keeper that had it open died, "
+				  "and the next one has not found it yet: try "
+				  "again",
+				  lease->path);
+	return reason_set(lease->fetch_error,
+			  "%s: daxmr-keeper alone has it open, and no "
+			  "descriptor comes from there (%s): raise "
+			  "RLIMIT_NOFILE",
+			  lease->path, strerrordesc_np(-lease->fetch_error));
 }
 
 int talk_timeout_ms(const struct lease_table *table)

@@ -21,6 +21,28 @@ void talk_ask(struct lease_table *table, struct lease *lease);
 /* Until the keeper has answered; not so long that consents wait for it. */
 void talk_wait(struct lease_table *table, struct lease *lease);
 
+/*
+ * As talk_wait(), not beyond until_ns (INT64_MAX: for ever): -ETIMEDOUT with a
+ * sentence, and it is still waited for by the name of lease->is_waiting.
+ */
+int talk_wait_until(struct lease_table *table, struct lease *lease,
+		    int64_t until_ns);
+
+/* For what a keeper does at once: 10 s at most. */
+int talk_wait_for_answer(struct lease_table *table, struct lease *lease);
+
+/*
+ * Announces that blocks are allocated here; keeper_own_end() is due. 0, or as
+ * talk_wait_for_answer(), and nothing is due.
+ */
+int talk_announce(struct lease_table *table, struct lease *lease);
+
+/*
+ * A descriptor of the lease's description in lease->fd, from the keeper, which
+ * has one; recover_prepare() gives it up again. 0, or -errno with a sentence.
+ */
+int talk_fetch(struct lease_table *table, struct lease *lease);
+
 /* Hears what comes next, for who waits for something; 200 ms at most. */
 void talk_step(struct lease_table *table);
 

@@ -78,17 +78,14 @@ static void drop_covered(struct lease_table *table, struct lease *lease)
 	}
 }
 
-int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
-	      uint64_t length)
+/* The keeper's answer is waited for. */
+static int look_after(struct lease_table *table, struct lease *lease,
+		      struct lease_range wanted)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	struct lease_range wanted = {
-		.offset = offset & ~(page - 1),
-		.end = (offset + length + page - 1) & ~(page - 1),
-	};
 	struct lease_range *range;
+	int r;
 
-	if (!length || is_covered(lease, &wanted))
+	if (is_covered(lease, &wanted))
 		return 0;
 	range = malloc(sizeof(*range));
 	if (!range)
@@ -101,15 +98,185 @@ int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	lease->extent_error = 0;
 	lease->is_waiting = true;
 	attach(table, lease, range);
-	talk_wait(table, lease);
+	r = talk_wait_for_answer(table, lease);
 	lease->awaited_extent = 0;
-	if (!lease->extent_error) {
+	if (!r && lease->extent_error)
+		r = reason_set(lease->extent_error,
+			       "the keeper cannot look after the range: %s",
+			       strerrordesc_np(-lease->extent_error));
+	if (!r) {
 		drop_covered(table, lease);
 		return 0;
 	}
+	keeper_detach(&table->keeper, lease->id, range->extent);
 	lease->ranges = range->next;
 	free(range);
-	return reason_set(lease->extent_error,
-			  "the keeper cannot look after the range: %s",
-			  strerrordesc_np(-lease->extent_error));
+	return r;
+}
+
+static struct lease_region whole_pages(uint64_t offset, uint64_t length)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	return (struct lease_region){
+		.offset = offset & ~(page - 1),
+		.end = (offset + length + page - 1) & ~(page - 1),
+	};
+}
+
+static struct lease_region **find_region(struct lease *lease,
+					 const struct lease_region *wanted)
+{
+	struct lease_region **at = &lease->regions;
+
+	while (*at &&
+	       ((*at)->offset != wanted->offset || (*at)->end != wanted->end))
+		at = &(*at)->next;
+	return at;
+}
+
+int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
+	      uint64_t length)
+{
+	struct lease_region wanted = whole_pages(offset, length), *region;
+	struct lease_range range = {
+		.offset = wanted.offset,
+		.end = wanted.end,
+	};
+	int r;
+
+	if (!length)
+		return 0;
+	region = *find_region(lease, &wanted);
+	if (region) {
+		region->refs++;
+		return 0;
+	}
+	region = malloc(sizeof(*region));
+	if (!region)
+		return reason_set(-ENOMEM, "no memory for one range more");
+	r = look_after(table, lease, range);
+	if (r) {
+		free(region);
+		return r;
+	}
+	*region = wanted;
+	region->refs = 1;
+	region->next = lease->regions;
+	lease->regions = region;
+	return 0;
+}
+
+/* From there on, before `end`: the first bytes that no region has. */
+static bool find_gap(const struct lease *lease, uint64_t at, uint64_t end,
+		     struct lease_range *ret)
+{
+	const struct lease_region *region = lease->regions;
+	uint64_t stop = end;
+
+	while (region && at < end) {
+		if (region->offset <= at && region->end > at) {
+			at = region->end;
+			region = lease->regions;
+		} else {
+			region = region->next;
+		}
+	}
+	if (at >= end)
+		return false;
+	for (region = lease->regions; region; region = region->next)
+		if (region->offset > at && region->offset < stop)
+			stop = region->offset;
+	ret->offset = at;
+	ret->end = stop;
+	return true;
+}
+
+static void attach_as_new(struct lease_table *table, struct lease *lease,
+			  struct lease_range *range)
+{
+	range->extent = ++lease->last_extent;
+	attach(table, lease, range);
+}
+
+/*
+ * Both sides of the gap are looked after before the whole is not: no answer is
+ * waited for. Without memory it stays as it is.
+ */
+static void cut(struct lease_table *table, struct lease *lease,
+		const struct lease_range *gap)
+{
+	struct lease_range **at = &lease->ranges, *range, *right = NULL;
+	bool has_left, has_right;
+	uint32_t whole;
+
+	while ((*at)->offset > gap->offset || (*at)->end < gap->end)
+		at = &(*at)->next;
+	range = *at;
+	whole = range->extent;
+	has_left = range->offset < gap->offset;
+	has_right = range->end > gap->end;
+	if (has_left && has_right) {
+		right = malloc(sizeof(*right));
+		if (!right)
+			return;
+		*right = (struct lease_range){
+			.next = range->next,
+			.offset = gap->end,
+			.end = range->end,
+		};
+		range->next = right;
+		attach_as_new(table, lease, right);
+	}
+	if (has_left)
+		range->end = gap->offset;
+	else
+		range->offset = gap->end;
+	if (has_left || has_right)
+		attach_as_new(table, lease, range);
+	keeper_detach(&table->keeper, lease->id, whole);
+	if (has_left || has_right)
+		return;
+	*at = range->next;
+	free(range);
+}
+
+int range_remove(struct lease_table *table, struct lease *lease,
+		 uint64_t offset, uint64_t length)
+{
+	struct lease_region wanted = whole_pages(offset, length), *region, **at;
+	struct lease_range gap;
+
+	if (!length)
+		return 0;
+	at = find_region(lease, &wanted);
+	region = *at;
+	if (!region)
+		return reason_set(
+			-EINVAL, "no lease was acquired for bytes %ju to %ju",
+			(uintmax_t)offset, (uintmax_t)(offset + length));
+	if (--region->refs)
+		return 0;
+	*at = region->next;
+	free(region);
+	for (; find_gap(lease, wanted.offset, wanted.end, &gap);
+	     wanted.offset = gap.end)
+		cut(table, lease, &gap);
+	return 0;
+}
+
+void range_free_all(struct lease *lease)
+{
+	while (lease->ranges) {
+		struct lease_range *range = lease->ranges;
+
+		lease->ranges = range->next;
+		free(range);
+	}
+	while (lease->regions) {
+		struct lease_region *region = lease->regions;
+
+		lease->regions = region->next;
+		free(region);
+	}
 }

@@ -2,8 +2,9 @@
 /*
  * The ranges of a file that a lease was acquired for: where others have had the
  * file in between, the keeper gives them blocks again. Ranges that touch are
- * one; what has been asked for stays until the lease's last count is gone. They
- * are few: as many as there are gaps between the regions of one file.
+ * one for the keeper, so those are few: as many as there are gaps between the
+ * regions of one file. Which regions there are is counted here, so that what
+ * belongs to none any more is left alone.
  */
 #ifndef DAXMR_LEASE_RANGE_H
 #define DAXMR_LEASE_RANGE_H
@@ -16,6 +17,13 @@
  */
 int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	      uint64_t length);
+
+/* One less, as it was added. -EINVAL with a sentence: there is none like it. */
+int range_remove(struct lease_table *table, struct lease *lease,
+		 uint64_t offset, uint64_t length);
+
+/* All, with the lease. */
+void range_free_all(struct lease *lease);
 
 /* Before another keeper. */
 void range_attach_all(struct lease_table *table, const struct lease *lease);

@@ -44,7 +44,7 @@ static bool read_line(const char *at, struct self_map *map)
 
 int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg)
 {
-	int fd = raw_open(AT_FDCWD, "/proc/self/maps", O_RDONLY), r = 0;
+	int fd = raw_open(AT_FDCWD, "/proc/thread-self/maps", O_RDONLY), r = 0;
 	/* only the front of a line matters: names are read over */
 	char text[2048], line[128] = "";
 	size_t used = 0;

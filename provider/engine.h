@@ -32,7 +32,8 @@ struct engine {
 	void (*closed)(const struct file_guard *guard);
 
 	int (*lease_acquire)(const struct lease_want *want, struct lease **ret);
-	int (*lease_release)(struct lease *lease, int64_t deadline_ns);
+	int (*lease_release)(struct lease *lease, uint64_t offset,
+			     uint64_t length, int64_t deadline_ns);
 	enum recall_state (*lease_state)(const struct lease *lease);
 	uint64_t (*lease_reports)(const struct lease *lease);
 };

@@ -281,9 +281,10 @@ int leases_acquire(const struct lease_want *want, struct lease **ret)
 	return r;
 }
 
-int leases_release(struct lease *lease, int64_t deadline_ns)
+int leases_release(struct lease *lease, uint64_t offset, uint64_t length,
+		   int64_t deadline_ns)
 {
-	int r = lease_release(lease, deadline_ns);
+	int r = lease_release(lease, offset, length, deadline_ns);
 
 	if (r)
 		log_sentence(LOG_ERROR, "%s", reason_text());

@@ -15,7 +15,8 @@
 int leases_acquire(const struct lease_want *want, struct lease **ret);
 
 /* As lease_release(). */
-int leases_release(struct lease *lease, int64_t deadline_ns);
+int leases_release(struct lease *lease, uint64_t offset, uint64_t length,
+		   int64_t deadline_ns);
 
 /* NULL: there has been no lease in this process. Never waits, for hooks. */
 struct lease_engine *leases_engine(void);

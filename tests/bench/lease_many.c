@@ -246,7 +246,7 @@ static void few_start(struct lease_config *config)
 			break;
 	} while (read(few_ask[0], &i, sizeof(i)) == sizeof(i));
 	for (i = count + WARM; i < ALL; i++)
-		lease_release(files[i].lease, INT64_MAX);
+		lease_release(files[i].lease, 0, PAGE, INT64_MAX);
 	lease_engine_stop(engine);
 	_exit(0);
 }
@@ -406,7 +406,7 @@ int main(int argc, char **argv)
 	tell_descriptors(fds);
 	start = now_us();
 	for (unsigned long i = 0; i < count + WARM; i++)
-		lease_release(files[i].lease, INT64_MAX);
+		lease_release(files[i].lease, 0, PAGE, INT64_MAX);
 	printf("release: %.0f us each\n",
 	       (now_us() - start) / (double)(count + WARM));
 	lease_engine_stop(engine);

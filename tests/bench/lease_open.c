@@ -137,7 +137,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	opens(path, fd, us);
-	lease_release(lease, INT64_MAX);
+	lease_release(lease, 0, 4096, INT64_MAX);
 	lease_engine_stop(engine);
 	unlink(path);
 	print("signal round trip", trips);

@@ -336,7 +336,7 @@ int main(int argc, char **argv)
 	demand(atomic_load(&losses) == 0, "the kernel never takes the lease");
 	demand(cpu <= SHARE, "the keeper takes its share at most");
 	demand(held <= BOUND_SEC, "the lease is back within 2 s");
-	lease_release(lease, INT64_MAX);
+	lease_release(lease, 0, SIZE, INT64_MAX);
 	lease_engine_stop(engine);
 	unlink(path);
 	return failures != 0;

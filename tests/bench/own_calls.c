@@ -164,7 +164,7 @@ int main(int argc, char **argv)
 		printf("leased file: ftruncate %.1f us, truncate %.1f us\n",
 		       ns_of(leased_ftruncate, 1000) / 1000,
 		       ns_of(leased_truncate, 1000) / 1000);
-		engine->lease_release(lease, INT64_MAX);
+		engine->lease_release(lease, 0, 4096, INT64_MAX);
 	}
 	unlink(path);
 	unlink(other);

@@ -340,7 +340,7 @@ static void read_lease__own_readers_break_nothing(void **state)
 	close(fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	own_fd = want.fd = fd;
-	own_engine->lease_release(own_lease, INT64_MAX);
+	own_engine->lease_release(own_lease, 0, FILE_SIZE, INT64_MAX);
 	assert_int_equal(own_engine->lease_acquire(&want, &own_lease), 0);
 	own_expect_quiet();
 	reader = open(path, O_RDONLY | O_NONBLOCK);
@@ -355,7 +355,7 @@ static void read_lease__own_readers_break_nothing(void **state)
 	assert_true(reader >= 0);
 	assert_int_equal(close(reader), 0);
 	own_wait_until_held();
-	own_engine->lease_release(own_lease, INT64_MAX);
+	own_engine->lease_release(own_lease, 0, FILE_SIZE, INT64_MAX);
 	close(fd);
 	assert_int_equal(unlink(path), 0);
 	/* what teardown expects */

@@ -68,7 +68,7 @@ int own_teardown(void **state)
 	(void)state;
 	own_wait_until_held();
 	own_check_let_in();
-	own_engine->lease_release(own_lease, INT64_MAX);
+	own_engine->lease_release(own_lease, 0, FILE_SIZE, INT64_MAX);
 	if (own_fd >= 0)
 		close(own_fd);
 	assert_int_equal(unlink(own_path), 0);

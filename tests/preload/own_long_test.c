@@ -35,7 +35,7 @@ static void *acquire_and_release(void *arg)
 	result = own_engine->lease_acquire(&want, &lease);
 	atomic_store(&is_done, true);
 	if (!result)
-		own_engine->lease_release(lease, INT64_MAX);
+		own_engine->lease_release(lease, 0, LARGE, INT64_MAX);
 	return NULL;
 }
 

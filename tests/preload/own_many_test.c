@@ -50,9 +50,9 @@ static void lease_files(int count)
 static void release_files(int count)
 {
 	for (int i = 0; i < count; i++) {
-		assert_int_equal(
-			own_engine->lease_release(files[i].lease, INT64_MAX),
-			0);
+		assert_int_equal(own_engine->lease_release(files[i].lease, 0,
+							   PAGE, INT64_MAX),
+				 0);
 		if (files[i].fd >= 0)
 			close(files[i].fd);
 		assert_int_equal(unlink(files[i].path), 0);

@@ -98,7 +98,7 @@ static int use_a_lease_of_its_own(void)
 	other = open(own_path, flags_of("2"));
 	if (other < 0 || ftruncate(other, FILE_SIZE) || close(other))
 		return 8;
-	if (own_engine->lease_release(lease, INT64_MAX))
+	if (own_engine->lease_release(lease, 0, PAGE, INT64_MAX))
 		return 9;
 	return *own_engine->leased_files ? 10 : 0;
 }

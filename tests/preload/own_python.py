@@ -18,7 +18,8 @@ class Engine(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("reg", "rereg", "dereg", "leased_files", "opening", "changing",
                                                      "punching", "truncate", "end", "closing", "closed")] + [
         ("acquire", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p))),
-        ("release", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)),
+        ("release", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64,
+                                     ctypes.c_int64)),
         ("state", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)),
         ("reports", ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)),
     ]
@@ -81,6 +82,6 @@ try:
         assert area[0] == 0 and area[4096] == ord("x")
     assert os.spawnlp(os.P_WAIT, "cat", "cat", "/dev/null", path) in (0,)
     until_held()
-    assert engine.release(lease, 2**63 - 1) == 0
+    assert engine.release(lease, 0, SIZE, 2**63 - 1) == 0
 finally:
     os.unlink(path)

@@ -103,7 +103,7 @@ static void check_refused(const void *addr, int error, const char *text)
 
 static void release(struct lease *lease)
 {
-	assert_int_equal(lease_release(lease, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, 0, 4 * PAGE, INT64_MAX), 0);
 }
 
 static bool is_held(void *lease)
@@ -163,7 +163,8 @@ static void mapping__several_of_different_descriptions(void **state)
 	close(fd);
 	/* by the third, which is still open */
 	assert_int_equal(
-		acquire_range(engine, file.fd, F_WRLCK, 0, PAGE, &lease), 0);
+		acquire_range(engine, file.fd, F_WRLCK, 0, 4 * PAGE, &lease),
+		0);
 	strcpy(first, "the same bytes");
 	assert_string_equal(second, "the same bytes");
 	again = acquire(first);

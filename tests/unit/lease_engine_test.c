@@ -111,7 +111,7 @@ static struct lease *acquire(int fd)
 
 static void release(struct lease *lease)
 {
-	assert_int_equal(lease_release(lease, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, 0, 4 * PAGE, INT64_MAX), 0);
 }
 
 static bool is_held(void *lease)
@@ -175,6 +175,12 @@ static bool has_blocks(void *wanted)
 	return blocks() == *(off_t *)wanted;
 }
 
+static bool had_keeper(void *arg)
+{
+	(void)arg;
+	return atomic_load(&keepers) > 0;
+}
+
 /* Of each range that was asked for, and by the next keeper, too. */
 static void acquire__has_blocks_again_after_others(void **state)
 {
@@ -204,8 +210,66 @@ static void acquire__has_blocks_again_after_others(void **state)
 	child_end(&child);
 	wanted = 3 * PAGE;
 	wait_for(has_blocks, &wanted, "the larger range has blocks again");
-	for (int i = 0; i < 3; i++)
-		release(lease);
+	assert_int_equal(lease_release(lease, 0, 100, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, 2 * PAGE, PAGE, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, PAGE, PAGE, INT64_MAX), 0);
+}
+
+/* Which of the four pages have blocks after others had the file. */
+static void check_looked_after(struct lease *lease, const char *pages)
+{
+	struct child child;
+	off_t at = 0, hole;
+
+	child_start(&child, punch, file.path);
+	child_end(&child);
+	wait_for(is_held, lease, "the lease is held");
+	for (int i = 0; i < 4; i++, at += PAGE) {
+		hole = lseek(file.fd, at, SEEK_HOLE);
+		if ((hole == at) != (pages[i] == '-'))
+			fail_msg("page %d of \"%s\"", i, pages);
+	}
+}
+
+static void drop(struct lease *lease, unsigned long page, unsigned long pages)
+{
+	assert_int_equal(
+		lease_release(lease, page * PAGE, pages * PAGE, INT64_MAX), 0);
+}
+
+static void release__range_of_nobody_is_left_alone(void **state)
+{
+	static const struct {
+		unsigned long offset, length;
+	} ranges[] = {{0, 2}, {1, 2}, {2, 2}, {1, 1}, {1, 1}, {0, 1}};
+	struct lease *lease;
+
+	(void)state;
+	for (size_t i = 0; i < 6; i++)
+		assert_int_equal(acquire_range(engine, file.fd, F_WRLCK,
+					       ranges[i].offset * PAGE,
+					       ranges[i].length * PAGE, &lease),
+				 0);
+	assert_int_equal(lease_release(lease, 0, 3 * PAGE, INT64_MAX), -EINVAL);
+	check_looked_after(lease, "####");
+	drop(lease, 2, 2);
+	check_looked_after(lease, "###-");
+	drop(lease, 0, 2);
+	drop(lease, 1, 2);
+	drop(lease, 1, 1);
+	check_looked_after(lease, "##--");
+	assert_int_equal(acquire_range(engine, file.fd, F_WRLCK, 2 * PAGE,
+				       PAGE + 1, &lease),
+			 0);
+	drop(lease, 1, 1);
+	check_looked_after(lease, "#-##");
+	kill(file_lease_holder(&file), SIGKILL);
+	wait_for(had_keeper, NULL, "there is another");
+	check_looked_after(lease, "#-##");
+	drop(lease, 0, 1);
+	check_looked_after(lease, "--##");
+	assert_int_equal(lease_release(lease, 2 * PAGE, PAGE + 1, INT64_MAX),
+			 0);
 }
 
 static void acquire__is_counted_by_file(void **state)
@@ -276,14 +340,14 @@ static void acquire__auto_takes_what_the_descriptor_allows(void **state)
 				       PAGE, &lease),
 			 0);
 	assert_int_equal(lease_of(file.fd), F_WRLCK);
-	release(lease);
+	drop(lease, 0, 1);
 	fd = open(file.path, O_RDONLY | O_CLOEXEC);
 	close(file.fd);
 	file.fd = fd;
 	assert_int_equal(
 		acquire_range(engine, fd, LEASE_TYPE_AUTO, 0, PAGE, &lease), 0);
 	assert_int_equal(lease_of(fd), F_RDLCK);
-	release(lease);
+	drop(lease, 0, 1);
 }
 
 static void acquire__no_room_leaves_no_lease(void **state)
@@ -454,12 +518,6 @@ static bool had_errors(void *arg)
 	return atomic_load(&keeper_errors) > 2;
 }
 
-static bool had_keeper(void *arg)
-{
-	(void)arg;
-	return atomic_load(&keepers) > 0;
-}
-
 /* The keeper's executable is away for a while (an upgrade), then back. */
 static void keeper_killed__no_other_to_be_had(void **state)
 {
@@ -485,7 +543,7 @@ static void keeper_killed__no_other_to_be_had(void **state)
 	atomic_store(&keeper_errors, 0);
 	kill(file_lease_holder(&file), SIGKILL);
 	wait_for(had_errors, NULL, "it was told that there is no other");
-	assert_int_equal(lease_release(lease, 0), -ENOENT);
+	assert_int_equal(lease_release(lease, 0, 4 * PAGE, 0), -ENOENT);
 	assert_int_equal(lease_of(file.fd), F_UNLCK);
 	unlink(away);
 }
@@ -515,7 +573,7 @@ static void fork__child_has_no_leases(void **state)
 	if (!pid)
 		_exit(acquire_range(engine, file.fd, F_WRLCK, 0, PAGE,
 				    &other) != -ESRCH ||
-		      lease_release(lease, 0) != -ESRCH);
+		      lease_release(lease, 0, PAGE, 0) != -ESRCH);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	check_goes_round(lease);
@@ -576,8 +634,8 @@ static void *acquire_and_release(void *arg)
 		if (fd < 0)
 			return arg;
 		close(fd);
-		if (lease_release(lease, INT64_MAX) ||
-		    lease_release(again, INT64_MAX))
+		if (lease_release(lease, 0, PAGE, INT64_MAX) ||
+		    lease_release(again, PAGE, PAGE, INT64_MAX))
 			return arg;
 	}
 	return NULL;
@@ -610,6 +668,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		engine_test(acquire__is_recalled_and_released),
 		engine_test(acquire__has_blocks_again_after_others),
+		engine_test(release__range_of_nobody_is_left_alone),
 		engine_test(acquire__is_counted_by_file),
 		engine_test(acquire__refusals_are_sentences),
 		engine_test(acquire__other_type_is_refused),

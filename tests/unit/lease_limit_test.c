@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,7 +99,8 @@ static void acquire_all(int open)
 static void release_all(void)
 {
 	for (int i = 0; i < FILES; i++) {
-		assert_int_equal(lease_release(leases[i], INT64_MAX), 0);
+		assert_int_equal(lease_release(leases[i], 0, PAGE, INT64_MAX),
+				 0);
 		file_remove(&files[i]);
 	}
 }
@@ -132,6 +134,47 @@ static void limit__leases_are_more_than_descriptors(void **state)
 	for (int i = 0; i < 20; i++)
 		if (files[i].fd >= 20 + 3)
 			files[i].fd = -1;
+	release_all();
+}
+
+/* The engine has it back from the keeper for as long as it needs it. */
+static void limit__one_region_more_without_a_descriptor(void **state)
+{
+	struct lease_want want = {
+		.fd = -1,
+		.type = LEASE_TYPE_AUTO,
+		.offset = PAGE,
+		.length = 2 * PAGE,
+	};
+	struct lease *lease, *again;
+	struct file more;
+	struct stat st;
+	char *map;
+
+	(void)state;
+	acquire_all(0);
+	file_make(&more, 4 * PAGE);
+	map = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, more.fd,
+		   0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	assert_int_equal(
+		acquire_range(engine, more.fd, F_WRLCK, 0, PAGE, &lease), 0);
+	close(more.fd);
+	more.fd = -1;
+	want.addr = (uintptr_t)map;
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(lease_acquire(engine, &want, &again), 0);
+		assert_ptr_equal(lease, again);
+	}
+	assert_int_equal(lease_state(lease), RECALL_HELD);
+	assert_int_equal(stat(more.path, &st), 0);
+	assert_int_equal(st.st_blocks * 512, 3 * PAGE);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(
+			lease_release(lease, PAGE, 2 * PAGE, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, 0, PAGE, INT64_MAX), 0);
+	munmap(map, 4 * PAGE);
+	file_remove(&more);
 	release_all();
 }
 
@@ -179,7 +222,8 @@ static void keeper_killed__files_that_the_program_has_open(void **state)
 	acquire_all(0);
 	/* the last ones, which only the keeper has */
 	for (first = FILES - spare; first < FILES; first++)
-		assert_int_equal(lease_release(leases[first], INT64_MAX), 0);
+		assert_int_equal(
+			lease_release(leases[first], 0, PAGE, INT64_MAX), 0);
 	for (int i = FILES - spare; i < FILES; i++) {
 		files[i].fd = open(files[i].path, O_RDWR | O_CLOEXEC);
 		assert_true(files[i].fd >= 0);
@@ -208,9 +252,10 @@ static void keeper_killed__file_that_is_gone(void **state)
 	kill(keeper, SIGKILL);
 	while (!atomic_load(&keepers))
 		usleep(1000);
-	assert_int_equal(lease_release(leases[FILES - 1], INT64_MAX), -ENOENT);
+	assert_int_equal(lease_release(leases[FILES - 1], 0, PAGE, INT64_MAX),
+			 -ENOENT);
 	for (i = 0; i < FILES - 1; i++)
-		lease_release(leases[i], INT64_MAX);
+		lease_release(leases[i], 0, PAGE, INT64_MAX);
 	file_remove(&files[0]);
 }
 
@@ -247,6 +292,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		limit_test(limit__leases_are_more_than_descriptors),
+		limit_test(limit__one_region_more_without_a_descriptor),
 		limit_test(keeper_killed__files_without_a_descriptor),
 		limit_test(keeper_killed__files_that_the_program_has_open),
 		limit_test(keeper_killed__file_that_is_gone),

@@ -155,7 +155,7 @@ static void keeper__is_as_one_of_the_programs_own(void **state)
 	assert_int_equal(strcmp(text, "daxmr-keeper\n"), 0);
 	/* the listener has kept nothing of it */
 	assert_int_equal(count_fds(listener.pid), fds);
-	assert_int_equal(lease_release(lease, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, 0, PAGE, INT64_MAX), 0);
 	wait_for(process_is_gone, &keeper, "the keeper ends with its last");
 }
 
@@ -166,7 +166,7 @@ static void listener_ended__keepers_live_on(void **state)
 	(void)state;
 	end_listener();
 	check_goes_round(lease);
-	assert_int_equal(lease_release(lease, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, 0, PAGE, INT64_MAX), 0);
 	assert_int_equal(try_acquire(&other), -ENOENT);
 	assert_non_null(strstr(reason_text(), listener.path));
 	assert_non_null(strstr(reason_text(), "daxmr-keeper --listen"));
@@ -205,7 +205,7 @@ static void keeper_killed__another_is_asked_for(void **state)
 	listener_start(&listener);
 	wait_for(had_keeper, NULL, "there is another");
 	check_goes_round(lease);
-	assert_int_equal(lease_release(lease, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, 0, PAGE, INT64_MAX), 0);
 }
 
 /* A peer that has connected and says nothing yet. */

@@ -143,7 +143,8 @@ static int teardown(void **state)
 {
 	(void)state;
 	if (lease)
-		assert_int_equal(lease_release(lease, INT64_MAX), 0);
+		assert_int_equal(lease_release(lease, 0, 4 * PAGE, INT64_MAX),
+				 0);
 	lease = NULL;
 	lease_engine_stop(engine);
 	assert_int_equal(own_files, 0);
@@ -255,7 +256,7 @@ static void own__lease_is_released_between_begin_and_end(void **state)
 
 	(void)state;
 	own_begin(engine, st.st_dev, st.st_ino, KEEPER_OWN_CHANGE, &own);
-	assert_int_equal(lease_release(lease, INT64_MAX), 0);
+	assert_int_equal(lease_release(lease, 0, 4 * PAGE, INT64_MAX), 0);
 	lease = NULL;
 	assert_int_equal(own_truncate(&own, 0), -EOPNOTSUPP);
 	own_end(&own);

@@ -106,7 +106,7 @@ static void unstage(struct lease *lease, uint64_t offset, uint64_t length)
 	int r = lease_unstage(lease, offset, length);
 
 	if (!r)
-		r = lease_release(lease, INT64_MAX);
+		r = lease_release(lease, offset, length, INT64_MAX);
 	if (r)
 		fail_msg("%d: %s", r, reason_text());
 }
@@ -274,7 +274,7 @@ static void staged__given_back_while_others_have_it_it_goes_later(void **state)
 	memcpy(map, "meanwhile", 9);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), -EAGAIN);
 	assert_int_equal(lease_unstage(lease, 0, LENGTH), -EAGAIN);
-	assert_int_equal(lease_release(lease, INT64_MAX), -EAGAIN);
+	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), -EAGAIN);
 	assert_false(is_file_at(map));
 	close(reader_gate[0]);
 	close(reader_gate[1]);

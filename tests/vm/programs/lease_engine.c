@@ -158,7 +158,7 @@ static void reflinked(void)
 	check(!memcmp(data, after, SIZE));
 	check(pread(copy, after, SIZE, 0) == (ssize_t)SIZE);
 	check(!memcmp(data, after, SIZE));
-	check(!lease_release(lease, INT64_MAX));
+	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 }
 
 /* As much as there is, in smaller and smaller pieces. */
@@ -193,7 +193,7 @@ static void full(void)
 	check(addr != MAP_FAILED);
 	memset(addr, 5, SIZE); /* SIGBUS without blocks */
 	munmap(addr, SIZE);
-	check(!lease_release(lease, INT64_MAX));
+	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 }
 
 static pid_t keeper_of(int fd)
@@ -235,7 +235,7 @@ static void revoked_by(int fd, int flags)
 	wait_for(RECALL_HELD, 2);
 	check(fcntl(fd, F_GETLEASE) == F_WRLCK);
 	check(!atomic_load(&entered[RECALL_YIELDED]));
-	check(!lease_release(lease, INT64_MAX));
+	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 }
 
 static void revoked(void)
@@ -262,7 +262,7 @@ static void frozen(void)
 	wait_for(RECALL_HELD, 2);
 	check(!ioctl(dir, FITHAW, 0));
 	check(waited < 10);
-	check(!lease_release(lease, INT64_MAX));
+	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 }
 
 /* Granted by the kernel there, and guarding nothing. */

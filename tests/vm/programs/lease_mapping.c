@@ -144,7 +144,7 @@ static void bind_mount(void)
 	addr = map_file("bound/file");
 	check(!acquire(addr, &lease));
 	check_seen(lease, "real/file", addr, "through the other mount");
-	check(!lease_release(lease, INT64_MAX));
+	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 	check(!umount2(bound, MNT_DETACH));
 	munmap(addr, SIZE);
 
@@ -153,7 +153,7 @@ static void bind_mount(void)
 	check(!umount2(bound, MNT_DETACH));
 	check(!acquire(addr, &lease));
 	check_seen(lease, "real/file", addr, "mapped by a mount that is gone");
-	check(!lease_release(lease, INT64_MAX));
+	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 	munmap(addr, SIZE);
 }
 
@@ -195,7 +195,7 @@ static void covered(void)
 	check(!acquire(addr, &lease));
 	check(!umount(dir));
 	check_seen(lease, "covered/file", addr, "below");
-	check(!lease_release(lease, INT64_MAX));
+	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 	munmap(addr, SIZE);
 }
 
@@ -288,10 +288,10 @@ static void orphan(void)
 	check(!strcmp(addr, "before"));
 	check_seen(lease, "orphan", addr, "after");
 	set_break_time("45");
-	check(!lease_release(lease, INT64_MAX));
+	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 	munmap(addr, SIZE);
 	for (int i = 0; i < FILLERS; i++)
-		check(!lease_release(fillers[i], INT64_MAX));
+		check(!lease_release(fillers[i], 0, SIZE, INT64_MAX));
 }
 
 int main(int argc, char **argv)

@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(line, "spin\n"))
 			spin();
 	}
-	if (lease_release(lease, INT64_MAX))
+	if (lease_release(lease, 0, SIZE, INT64_MAX))
 		return 1;
 	lease_engine_stop(engine);
 	return 0;
