@@ -80,7 +80,7 @@ try:
         os.ftruncate(fd, 2 * SIZE)
         changes("madvise", lambda: area.madvise(mmap.MADV_REMOVE, 0, 4096))
         assert area[0] == 0 and area[4096] == ord("x")
-    assert os.spawnlp(os.P_WAIT, "cat", "cat", "/dev/null", path) in (0,)
+    assert os.spawnlp(os.P_WAIT, "sh", "sh", "-c", ': <"$0"', path) == 0
     until_held()
     assert engine.release(lease, 0, SIZE, 2**63 - 1) == 0
 finally:
