@@ -127,6 +127,21 @@ static inline void extent_set_filled(const struct extent *extent,
 				 memory_order_release);
 }
 
+/* The keeper's, when the program is gone: nothing in it is to be flushed. */
+static inline void extent_clear_filled(const struct extent *extent,
+				       uint64_t block)
+{
+	atomic_fetch_and_explicit(&extent->filled[block / 64],
+				  ~((uint64_t)1 << block % 64),
+				  memory_order_relaxed);
+}
+
+/*
+ * A shadow for reading, in a way that keeps no F_SEAL_WRITE from it.
+ * MAP_FAILED and errno: as open(2), mmap(2).
+ */
+void *extent_map_shadow(int fd, uint64_t length);
+
 /* Of one block that nobody else writes to; never 0. */
 uint64_t extent_digest(const struct extent *extent, const void *block);
 

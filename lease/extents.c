@@ -15,11 +15,19 @@
 #define ALLOCATE_PIECE (16ULL << 20)
 #define PAGE_MASK      4095ULL
 
+/* Of a pass. What failed is tried again in the next one, what is done isn't. */
+enum progress {
+	TO_DO,
+	FAILED,
+	DONE
+};
+
 struct range {
 	struct range *next;
 	uint32_t id;
 	uint64_t offset;
 	uint64_t length;
+	enum progress allocated, merged;
 	struct flush *flush; /* NULL: no shadow */
 	int shadow_fd;	     /* for the merge, which maps it while it runs */
 	int page_fd;
@@ -115,51 +123,112 @@ bool extents_have_shadow(const struct extents *extents)
 	return false;
 }
 
-void extents_restart_merge(struct extents *extents)
+static void stop_merge(struct extents *extents)
 {
 	if (extents->merge)
 		merge_close(extents->merge);
 	extents->merge = NULL;
-	extents->allocating = extents->merging = NULL;
-	extents->is_allocated = false;
+	extents->allocated = 0;
 	extents->merge_error = 0;
 }
 
-/* The size is looked at before each piece. > 0 there is more, 0 all is done. */
-static int allocate(struct extents *extents, int file_fd)
+void extents_restart_merge(struct extents *extents)
 {
-	struct range *range = extents->allocating;
-	uint64_t start, end, stop = 0;
+	stop_merge(extents);
+	for (struct range *at = extents->first; at; at = at->next)
+		at->allocated = at->merged = TO_DO;
+}
+
+static int end_merge(struct extents *extents)
+{
+	int r = extents->merge_error;
+
+	if (!r) {
+		extents_restart_merge(extents);
+		return 0;
+	}
+	stop_merge(extents);
+	for (struct range *at = extents->first; at; at = at->next) {
+		if (at->allocated == FAILED)
+			at->allocated = TO_DO;
+		if (at->merged == FAILED)
+			at->merged = TO_DO;
+	}
+	return r;
+}
+
+/* The size is looked at before each piece. > 0 there is more. */
+static int allocate_piece(struct extents *extents, const struct range *range,
+			  int file_fd)
+{
+	uint64_t start = range->offset + extents->allocated;
+	uint64_t end = range->offset + range->length;
 	struct stat st;
 	int r;
 
-	if (!range) {
-		range = extents->first;
-		extents->allocated = 0;
-	}
-	if (!range)
-		return 0;
 	if (fstat(file_fd, &st))
 		return -errno;
-	start = range->offset + extents->allocated;
-	end = range->offset + range->length;
 	if (end > (uint64_t)st.st_size)
 		end = (uint64_t)st.st_size;
-	if (start < end) {
-		stop = end - start > ALLOCATE_PIECE ? start + ALLOCATE_PIECE
-						    : end;
-		r = allocate_range(file_fd, start, stop - start);
-		/* It has been cut off since: the next look tells where. */
-		if (r && r != -ERANGE)
-			return r;
-		extents->allocated = stop - range->offset;
+	if (start >= end)
+		return 0;
+	if (end > start + ALLOCATE_PIECE)
+		end = start + ALLOCATE_PIECE;
+	r = allocate_range(file_fd, start, end - start);
+	extents->allocated = end - range->offset;
+	/* It has been cut off since: the next look tells where. */
+	return r && r != -ERANGE ? r : 1;
+}
+
+static int merge_a_piece(struct extents *extents, const struct range *range,
+			 int file_fd)
+{
+	int r = 0;
+
+	if (!extents->merge)
+		r = merge_open(file_fd, range->shadow_fd, range->page_fd,
+			       MERGE_OURS, &extents->merge);
+	if (!r)
+		r = merge_piece(extents->merge);
+	if (r <= 0 && extents->merge) {
+		merge_close(extents->merge);
+		extents->merge = NULL;
 	}
-	if (start >= end || stop == end) {
+	return r;
+}
+
+/* More, or what became of a range: an error of one stops no other. */
+static int progress_of(struct extents *extents, int r, enum progress *progress)
+{
+	if (r > 0)
+		return r;
+	if (r && !extents->merge_error)
+		extents->merge_error = r;
+	*progress = r ? FAILED : DONE;
+	return 1;
+}
+
+/* All are allocated, then all that have a shadow are merged. */
+int extents_merge(struct extents *extents, int file_fd)
+{
+	struct range *range = extents->first;
+	int r;
+
+	while (range && range->allocated != TO_DO)
 		range = range->next;
-		extents->allocated = 0;
+	if (range) {
+		r = allocate_piece(extents, range, file_fd);
+		if (r <= 0)
+			extents->allocated = 0;
+		return progress_of(extents, r, &range->allocated);
 	}
-	extents->allocating = range;
-	return !!range;
+	range = extents->first;
+	while (range && (!range->flush || range->merged != TO_DO))
+		range = range->next;
+	if (!range)
+		return end_merge(extents);
+	r = merge_a_piece(extents, range, file_fd);
+	return progress_of(extents, r, &range->merged);
 }
 
 static struct range *next_shadow(struct range *range)
@@ -169,46 +238,20 @@ static struct range *next_shadow(struct range *range)
 	return range;
 }
 
-/* An error of one range keeps no other from being merged. */
-static int merge(struct extents *extents, int file_fd)
+int extents_seal(struct extents *extents)
 {
-	struct range *range = extents->merging;
-	int r = 0;
+	int r = 0, error = 0;
 
-	if (!range)
-		range = next_shadow(extents->first);
-	if (!range)
-		return 0;
-	if (!extents->merge)
-		r = merge_open(file_fd, range->shadow_fd, range->page_fd,
-			       MERGE_OURS, &extents->merge);
-	if (!r)
-		r = merge_piece(extents->merge);
-	if (r < 0 && !extents->merge_error)
-		extents->merge_error = r;
-	if (r <= 0) {
-		if (extents->merge)
-			merge_close(extents->merge);
-		extents->merge = NULL;
-		range = next_shadow(range->next);
+	for (const struct range *at = extents->first; at; at = at->next) {
+		if (!at->flush ||
+		    fcntl(at->shadow_fd, F_GET_SEALS) & F_SEAL_WRITE)
+			continue;
+		if (fcntl(at->shadow_fd, F_ADD_SEALS, F_SEAL_WRITE))
+			error = -errno;
+		else
+			r = 1;
 	}
-	extents->merging = range;
-	return range ? 1 : extents->merge_error;
-}
-
-int extents_merge(struct extents *extents, int file_fd)
-{
-	int r;
-
-	if (!extents->is_allocated) {
-		r = allocate(extents, file_fd);
-		extents->is_allocated = !r;
-		return r ? r : 1;
-	}
-	r = merge(extents, file_fd);
-	if (r <= 0)
-		extents_restart_merge(extents);
-	return r;
+	return error ? error : r;
 }
 
 void extents_restart_flush(struct extents *extents)
@@ -218,6 +261,7 @@ void extents_restart_flush(struct extents *extents)
 			flush_restart(at->flush);
 	extents->flushing = NULL;
 	extents->flush_error = 0;
+	extents->has_met_others = false;
 }
 
 int extents_flush(struct extents *extents)
@@ -228,14 +272,18 @@ int extents_flush(struct extents *extents)
 	if (!range) {
 		range = extents->first;
 		extents->flush_error = 0;
+		extents->has_met_others = false;
 	}
 	range = next_shadow(range);
 	if (range) {
 		r = flush_piece(range->flush);
 		if (r < 0 && !extents->flush_error)
 			extents->flush_error = r;
-		if (r <= 0)
+		if (r <= 0) {
+			extents->has_met_others |=
+				flush_has_met_others(range->flush);
 			range = next_shadow(range->next);
+		}
 	}
 	extents->flushing = range;
 	return range ? 1 : extents->flush_error;

@@ -16,15 +16,13 @@ struct merge;
 
 struct extents {
 	struct range *first;
-	/* Where a pass is; NULL: at none. */
-	struct range *allocating;
-	uint64_t allocated; /* of that one */
-	bool is_allocated;  /* all: it is at the merge */
-	struct range *merging;
+	/* Where a pass is, of the first range that is still to be done. */
+	uint64_t allocated;
 	struct merge *merge;
 	int merge_error; /* the first of this pass */
 	struct range *flushing;
-	int flush_error; /* the first of this pass */
+	int flush_error;     /* the first of this pass */
+	bool has_met_others; /* flush.h; of the pass that ended last */
 };
 
 /*
@@ -42,11 +40,19 @@ bool extents_have_shadow(const struct extents *extents);
 
 /*
  * One piece of a pass, as recall.h's actions: > 0 there is more, 0 the pass is
- * over, -errno. The size is looked at before each piece: what is beyond the end
- * of the file is left out.
+ * over, -errno the pass is over, and the next one is for those ranges that
+ * failed in it; restarted it is for all. What is beyond the end of the file is
+ * left out.
  */
 int extents_merge(struct extents *extents, int file_fd);
 void extents_restart_merge(struct extents *extents);
+
+/*
+ * Seals the shadows against writing, which the kernel refuses while any of a
+ * device's pins or a mapping that can be written to is alive: a forked child's.
+ * 0: all had been sealed. 1: they are now. -errno: not all are (-EBUSY).
+ */
+int extents_seal(struct extents *extents);
 
 /* As flush_piece(), over all: an error of one keeps no other from the file. */
 int extents_flush(struct extents *extents);

@@ -34,6 +34,7 @@ struct flush {
 	enum phase phase;
 	int error; /* the first of this pass */
 	bool must_store_again;
+	bool has_met_others; /* in this pass */
 
 	/* For who comes out of a fault: set_place(). */
 	uint64_t next; /* the block that is looked at */
@@ -67,25 +68,6 @@ static void set_place(void)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
-static void map_shadow(struct flush *flush, int fd, void **ret)
-{
-	char path[64];
-	int read_only;
-
-	*ret = MAP_FAILED;
-	/*
-	 * A shared mapping of a descriptor that may write counts as one that
-	 * does, and F_SEAL_WRITE would be refused.
-	 */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	read_only = open(path, O_RDONLY | O_CLOEXEC);
-	if (read_only < 0)
-		return;
-	*ret = mmap(NULL, flush->extent.length, PROT_READ, MAP_SHARED,
-		    read_only, 0);
-	close(read_only);
-}
-
 static int open_shadow(struct flush *flush, int fd)
 {
 	struct stat st;
@@ -101,7 +83,7 @@ static int open_shadow(struct flush *flush, int fd)
 				  (long long)st.st_size,
 				  (unsigned long long)flush->extent.length);
 	if (!r) {
-		map_shadow(flush, fd, &shadow);
+		shadow = extent_map_shadow(fd, flush->extent.length);
 		if (shadow == MAP_FAILED)
 			r = -errno;
 	}
@@ -205,14 +187,21 @@ static bool has_digest(struct flush *flush, uint64_t block)
 				    memory_order_relaxed) != 0;
 }
 
+static bool is_unsynced(const struct flush *flush, uint64_t block)
+{
+	uint64_t at = block * BLOCK;
+
+	return at + BLOCK > flush->file.unsynced &&
+	       at < flush->file.unsynced_end;
+}
+
 static bool is_to_be_stored(struct flush *flush, uint64_t block)
 {
 	uint64_t at = block * BLOCK;
 	const uint8_t *file = flush->file.bytes + at;
 	size_t length = flush_file_has(&flush->file, at, BLOCK);
 
-	if (flush->must_store_again && at + BLOCK > flush->file.unsynced &&
-	    at < flush->file.unsynced_end)
+	if (flush->must_store_again && is_unsynced(flush, block))
 		return true;
 	if (length == BLOCK) {
 		if (!is_same(flush->shadow + at, file))
@@ -247,6 +236,20 @@ static void look(void *arg)
 	set_place();
 }
 
+/*
+ * For the store to say why. Where it is no end of the file, what the file had
+ * there is gone: all that there is is ours.
+ */
+static void not_readable(struct flush *flush)
+{
+	uint64_t block = flush->next++;
+
+	flush->found[flush->founds++] = block;
+	if (!flush_file_look(&flush->file) &&
+	    flush_file_has(&flush->file, block * BLOCK, BLOCK))
+		set_digest(flush, block, 0);
+}
+
 static void prepare(void *arg)
 {
 	struct flush *flush = arg;
@@ -266,13 +269,23 @@ static void look_for_more(struct flush *flush)
 		flush->look_end = flush->next + FLUSH_COMPARE / BLOCK;
 	flush->founds = flush->prepared = flush->stored = 0;
 	flush->compared = 0;
-	/* One that cannot be read is for the store to say why. */
 	while (!fault_try(look, flush))
-		flush->found[flush->founds++] = flush->next++;
+		not_readable(flush);
 	count(&flush->extent.page->compared, flush->compared);
 	/* Where that fails the store will tell why. */
 	while (!fault_try(prepare, flush))
 		;
+}
+
+/*
+ * What stands in `copy` is what the block had when shadow and file were last
+ * the same: then it is the file that was changed since, and not by us.
+ */
+static bool is_theirs(struct flush *flush, uint64_t block, uint64_t digest)
+{
+	return digest == atomic_load_explicit(&flush->extent.digests[block],
+					      memory_order_relaxed) &&
+	       !(flush->must_store_again && is_unsynced(flush, block));
 }
 
 static void store(void *arg)
@@ -283,19 +296,24 @@ static void store(void *arg)
 		uint64_t block = flush->found[flush->stored];
 		uint64_t at = block * BLOCK;
 		size_t length = flush_file_has(&flush->file, at, BLOCK);
+		uint64_t digest;
 
 		flush->is_taken = false;
 		set_place();
 		if (!length)
 			continue;
 		take(flush, flush->shadow + at, length);
+		digest = extent_digest(&flush->extent, flush->copy);
+		if (is_theirs(flush, block, digest)) {
+			flush->has_met_others = true;
+			continue;
+		}
 		set_digest(flush, block, 0);
 		flush->is_taken = true;
 		set_place();
 		flush_file_store(&flush->file, at, flush->copy, length);
 		set_place();
-		set_digest(flush, block,
-			   extent_digest(&flush->extent, flush->copy));
+		set_digest(flush, block, digest);
 		count(&flush->extent.page->copied, 1);
 	}
 	set_place();
@@ -330,6 +348,7 @@ static void begin(struct flush *flush)
 {
 	flush->phase = COPYING;
 	flush->error = 0;
+	flush->has_met_others = false;
 	flush->next = 0;
 	flush->founds = flush->stored = 0;
 	flush->file.syncing = 0;
@@ -353,6 +372,15 @@ static int end(struct flush *flush)
 	return 0;
 }
 
+/* The file may show again what it had before: nobody's doing. */
+static void forget_unsynced(struct flush *flush)
+{
+	uint64_t end = (flush->file.unsynced_end + BLOCK - 1) / BLOCK;
+
+	for (uint64_t i = flush->file.unsynced / BLOCK; i < end; i++)
+		set_digest(flush, i, 0);
+}
+
 static int sync_piece(struct flush *flush)
 {
 	int r = flush_file_sync(&flush->file);
@@ -360,9 +388,16 @@ static int sync_piece(struct flush *flush)
 	if (r > 0)
 		return r;
 	flush->must_store_again = r < 0;
-	if (r < 0)
+	if (r < 0) {
+		forget_unsynced(flush);
 		failed(flush, r);
+	}
 	return end(flush);
+}
+
+bool flush_has_met_others(const struct flush *flush)
+{
+	return flush->has_met_others;
 }
 
 int flush_piece(struct flush *flush)

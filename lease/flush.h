@@ -20,6 +20,18 @@
  * keeper that dies in between leaves none, and a block that has none gets one
  * in the next pass, though it be equal. What digests are for: extent_page.h.
  *
+ * A block of the shadow that is as its digest says was not changed by us, so
+ * what differs is the file: it was changed past us, and stays as it is until
+ * the next merge. That is so whoever did it, announced or not: a forked child
+ * through its mapping, io_submit(2). What we have changed as well is ours: it
+ * goes over theirs.
+ *
+ * Looking and storing are two steps. What is done to the file between them past
+ * us, and what is done when the kernel takes the lease away between the
+ * caller's look at it and the store, can be lost: within the 64 KiB that one
+ * piece stores, and for as long as a store takes, which on a file system that
+ * is frozen in just that moment is until it is thawed.
+ *
  * Blocks that are not filled (extent_page.h) and what is beyond the end of the
  * file are left out. A block that cannot be read or written is an error of the
  * pass, and the others are flushed all the same. Where the kernel could not
@@ -29,6 +41,8 @@
  */
 #ifndef DAXMR_LEASE_FLUSH_H
 #define DAXMR_LEASE_FLUSH_H
+
+#include <stdbool.h>
 
 #define FLUSH_PIECE   (64UL << 10) /* stored by one call, at most */
 #define FLUSH_COMPARE (1UL << 20)  /* compared by one call, at most */
@@ -54,6 +68,9 @@ int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret);
  * (-EIO, -ENOSPC, -EDQUOT).
  */
 int flush_piece(struct flush *flush);
+
+/* The last pass left blocks alone that others have changed: merge them. */
+bool flush_has_met_others(const struct flush *flush);
 
 /* The next piece begins a pass, wherever this one was. */
 void flush_restart(struct flush *flush);

@@ -277,6 +277,10 @@ void leased_owner_gone(struct leased *leased)
 {
 	memset(leased->at, 0, sizeof(leased->at));
 	leased->shadows_due = 0;
+	leased->is_orphan = true;
+	/* Where that can be had at once one pass is enough. */
+	if (extents_seal(&leased->extents) > 0)
+		extents_restart_flush(&leased->extents);
 	while (leased->recall.own_opens)
 		recall_own_end(&leased->recall);
 }

@@ -11,7 +11,8 @@
  * does not keep the keeper busy: for REST_MIN, twice that if it goes on, up to
  * REST_MAX, and for a multiple of what the pass took. Then it is armed again
  * and the file settled silently: what happened meanwhile is made good and not
- * told.
+ * told. What inotify does not tell of (stores through a child's mapping) the
+ * flush finds: it leaves it alone, and that is a change by others as well.
  */
 #ifndef DAXMR_LEASE_LEASED_H
 #define DAXMR_LEASE_LEASED_H
@@ -60,12 +61,14 @@ struct leased {
 	struct watch watch;
 	int unwatched_error; /* still to be told */
 	bool has_news;	     /* since the pass began */
+	bool has_met_others; /* the flush did, and it is still to be told */
 	int passes;	     /* that news has made */
 	bool is_resting;
 	int64_t rest_ns;
 	int64_t rest_until_ns; /* RECALL_NEVER: while a pass is under way */
 	int64_t armed_ns;
 
+	bool is_orphan;
 	unsigned int shadows_due;	   /* to be attached, after ADOPT */
 	unsigned int at[KEEPER_OWNS];	   /* that the program is at */
 	unsigned int waiting[KEEPER_OWNS]; /* for OWN_READY */

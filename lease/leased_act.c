@@ -105,8 +105,10 @@ static int act_flush(void *arg)
 	struct leased *leased = arg;
 	int r = extents_flush(&leased->extents);
 
-	if (r <= 0)
+	if (r <= 0) {
 		watches_read(&leased->shared->watches, leased_watch_told);
+		leased->has_met_others |= leased->extents.has_met_others;
+	}
 	return r;
 }
 
@@ -129,8 +131,16 @@ static void act_restart_merge(void *arg)
 {
 	struct leased *leased = arg;
 
-	leased->has_news = false;
+	leased->has_news = leased->has_met_others = false;
 	extents_restart_merge(&leased->extents);
+}
+
+/* Of a program that lives its releasing is the proof. */
+static int act_seal(void *arg)
+{
+	struct leased *leased = arg;
+
+	return leased->is_orphan ? extents_seal(&leased->extents) : 0;
 }
 
 /* What a shadow has got since the last flush is not known. */
@@ -196,7 +206,7 @@ static void act_tell(void *arg, const struct recall_report *report)
 #define WITH_RANGES .merge = act_merge, .restart_merge = act_restart_merge
 #define WITH_SHADOWS                                                           \
 	.flush = act_flush, .restart_flush = act_restart_flush,                \
-	.has_unwritten = act_has_unwritten
+	.seal = act_seal, .has_unwritten = act_has_unwritten
 
 /* Where there is nothing to write nobody waits for a look before it. */
 void leased_choose_actions(struct leased *leased)

@@ -72,6 +72,12 @@ int64_t leased_run_news(struct leased *leased)
 	leased->unwatched_error = 0;
 	if (leased->recall.state != RECALL_HELD)
 		return RECALL_NEVER;
+	if (leased->has_met_others && !leased->recall.must_flush) {
+		leased->has_met_others = false;
+		start_rest(leased);
+		recall_changed(&leased->recall);
+		return leased_now();
+	}
 	if (leased->has_news && !leased->recall.must_flush &&
 	    !leased->recall.must_settle) {
 		leased->has_news = false;

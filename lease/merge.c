@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Merging a file and its shadow: merge.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct merge {
 	struct flush_file file;
 	struct extent extent;
 	_Atomic uint64_t *shadow;
+	bool is_sealed; /* mapped for reading only */
 	enum merge_policy policy;
 	struct merge_counts counts;
 	/* In memory before each access that may fail: fault.h. */
@@ -42,8 +44,11 @@ static int map_shadow(struct merge *merge, int fd)
 		r = -EPROTO;
 	if (r)
 		return r;
-	shadow = mmap(NULL, merge->extent.length, PROT_READ | PROT_WRITE,
-		      MAP_SHARED, fd, 0);
+	merge->is_sealed = fcntl(fd, F_GET_SEALS) & F_SEAL_WRITE;
+	shadow = merge->is_sealed
+			 ? extent_map_shadow(fd, merge->extent.length)
+			 : mmap(NULL, merge->extent.length,
+				PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (shadow == MAP_FAILED)
 		return -errno;
 	merge->shadow = shadow;
@@ -118,6 +123,10 @@ static void put_theirs(struct merge *merge)
 {
 	_Atomic uint64_t *shadow = merge->shadow + merge->next * WORDS;
 
+	if (merge->is_sealed) {
+		extent_clear_filled(&merge->extent, merge->next);
+		return;
+	}
 	for (unsigned int i = 0; i < WORDS; i++) {
 		uint64_t word = merge->ours[i];
 

@@ -17,12 +17,16 @@
  * against the word that we read: a store or an RDMA write that comes meanwhile
  * wins, and is not lost. Words that are equal are not written.
  *
+ * A shadow that is sealed (F_SEAL_WRITE) is nobody's memory any more, only what
+ * is left to be flushed: a block of theirs is taken out of it, as one that is
+ * not filled.
+ *
  * Afterwards the base is what stands in the file. A block without a digest (a
  * keeper died while it wrote it) counts as changed on both sides. What is
  * beyond the end of the file counts as zeroes.
  *
- * The shadow is mapped for writing from open to close: the caller does not look
- * for its seal (F_SEAL_WRITE) meanwhile. Not thread-safe.
+ * Else it is mapped for writing from open to close: it cannot be sealed
+ * meanwhile. Not thread-safe.
  */
 #ifndef DAXMR_LEASE_MERGE_H
 #define DAXMR_LEASE_MERGE_H

@@ -81,6 +81,7 @@ int recall_set_state(struct recall *recall, enum recall_state to,
 	recall->state = to;
 	recall->since_ns[to] = at_ns;
 	recall->last_error = 0;
+	recall->is_merge_stuck = false;
 	recall_tell(recall, from, cause, error, at_ns);
 	return 0;
 }
@@ -106,6 +107,13 @@ int recall_granted(struct recall *recall)
 	return recall_set_state(recall, RECALL_HELD, RECALL_GRANTED, 0);
 }
 
+/* Whatever the last error was. */
+static void try_now(struct recall *recall)
+{
+	recall->retry_ns = recall_now(recall);
+	recall->retry_pause_ns = recall->policy.pause_min_ns;
+}
+
 void recall_adopt(struct recall *recall, enum recall_state state,
 		  int64_t since_ns, bool must_merge)
 {
@@ -114,6 +122,7 @@ void recall_adopt(struct recall *recall, enum recall_state state,
 	recall->taken_ns = since_ns;
 	recall->must_merge = must_merge;
 	recall->has_consent = true;
+	try_now(recall);
 	recall->retry_pause_ns = recall->pause_ns;
 	if (state == RECALL_BREAKING) {
 		recall->breaks = 1;
@@ -134,11 +143,11 @@ static void choose_pause(struct recall *recall, int64_t at_ns)
 					   recall->policy.pause_max_ns);
 }
 
-/* Whatever the last error was. */
-static void try_now(struct recall *recall)
+static void restart_flush(struct recall *recall)
 {
-	recall->retry_ns = recall_now(recall);
-	recall->retry_pause_ns = recall->policy.pause_min_ns;
+	if (recall->actions->restart_flush)
+		recall->actions->restart_flush(recall->arg);
+	try_now(recall);
 }
 
 /* What belongs to one hand-back and not to the next. */
@@ -164,9 +173,13 @@ void recall_break_heard(struct recall *recall)
 
 	switch (recall->state) {
 	case RECALL_BREAKING:
-		recall->breaks += !recall->is_broken;
-		recall->is_broken = true;
 		start_waiting(recall, at_ns);
+		if (recall->is_broken)
+			break;
+		recall->breaks++;
+		recall->is_broken = true;
+		recall->give_up_ns = RECALL_NEVER;
+		restart_flush(recall);
 		break;
 	case RECALL_HELD:
 	case RECALL_MERGING:
@@ -246,11 +259,8 @@ void recall_unwatched(struct recall *recall, int error)
 void recall_flush_now(struct recall *recall)
 {
 	recall->must_flush = true;
-	if (recall->state != RECALL_HELD)
-		return;
-	if (recall->actions->restart_flush)
-		recall->actions->restart_flush(recall->arg);
-	try_now(recall);
+	if (recall->state == RECALL_HELD || recall->state == RECALL_MERGING)
+		restart_flush(recall);
 }
 
 void recall_consent(struct recall *recall)

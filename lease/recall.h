@@ -29,14 +29,21 @@
  *   FREE      nothing.
  *   HELD      the lease. Nobody else has the file open. Reading and writing it
  *             is ours. What the owner changed himself is settled and what
- *             differs is flushed on demand, both without leaving the state.
+ *             differs is flushed on demand, both without leaving the state. A
+ *             merge that fails, here or in MERGING, holds up no flush.
  *   BREAKING  the lease, until the kernel's time is up: somebody waits, or the
  *             owner wants it back. The consent is asked for, the merge that was
  *             interrupted ended, what differs flushed, the lease unlocked; all
  *             within break_ns of hearing the break, and where writing fails
  *             within retry_ns of the first error. What isn't written by then
  *             stays unwritten: the lease is given back before the kernel takes
- *             it, and nobody waits for a disk that is full.
+ *             it, and nobody waits for a disk that is full. A break that comes
+ *             while the owner's flush is under way begins it anew: who opens
+ *             sees what was there before. Not so who opens while somebody else
+ *             is waited for already, of whom the kernel tells nothing: he may
+ *             miss what was done after the first one's open and before his.
+ *             The owner's is done when nothing more can come (seal); whoever
+ *             waits meanwhile gets the file, and it is taken again.
  *   YIELDED   no lease, but it was ours until we gave it back: what was written
  *             was seen by whoever opened. Tried again with growing pauses.
  *   MERGING   the lease, and a file that others have had or changed.
@@ -126,6 +133,12 @@ struct recall_actions {
 	/* The next piece is a pass's first: what was looked at has changed. */
 	void (*restart_flush)(void *arg); /* (NULL) */
 	void (*restart_merge)(void *arg); /* (NULL) */
+	/*
+	 * All is written that the owner had when he wanted the file back. Can
+	 * more come? 0: no. > 0: from now on no more can, what has come till
+	 * now is to be flushed. -errno: it can. (NULL: no)
+	 */
+	int (*seal)(void *arg);
 	/* Would anything be lost if it were dropped now? (NULL: no) */
 	bool (*has_unwritten)(void *arg);
 	/* Asks for the consent; recall_consent() or the deadline. (NULL) */
@@ -159,6 +172,7 @@ struct recall {
 	bool must_merge;	/* others had the file since the last merge */
 	bool must_settle;	/* HELD: the owner changed it */
 	bool must_flush;	/* HELD: on demand */
+	bool is_merge_stuck;	/* it failed: what is demanded goes first */
 	bool is_broken;		/* by others, since it was last held */
 	unsigned int own_opens; /* that the program is at */
 	bool has_consent;

@@ -7,6 +7,10 @@
 
 #include "recall_steps.h"
 
+/* An owner's flush that waits for a seal spends one part of its time in so
+ * many. */
+#define SEAL_SHARE 20
+
 static int64_t earlier(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
@@ -21,12 +25,17 @@ static void back_off(struct recall *recall)
 }
 
 /* Each error is told once, not at each attempt. */
-static void failed(struct recall *recall, enum recall_cause cause, int error)
+static void tell_once(struct recall *recall, enum recall_cause cause, int error)
 {
 	if (error != recall->last_error)
 		recall_tell(recall, recall->state, cause, error,
 			    recall_now(recall));
 	recall->last_error = error;
+}
+
+static void failed(struct recall *recall, enum recall_cause cause, int error)
+{
+	tell_once(recall, cause, error);
 	if (recall->state == RECALL_BREAKING)
 		recall->give_up_ns =
 			earlier(recall->give_up_ns,
@@ -34,44 +43,100 @@ static void failed(struct recall *recall, enum recall_cause cause, int error)
 	back_off(recall);
 }
 
-/*
- * Of a merge or a flush, which may be left out. As the actions, 0: nothing is
- * left to do.
- */
-static int piece(struct recall *recall, int (*action)(void *arg),
-		 enum recall_cause failure)
+static int act(const struct recall *recall, int (*action)(void *arg))
 {
-	int r = action ? action(recall->arg) : 0;
+	return action ? action(recall->arg) : 0;
+}
+
+/* As the actions, 0: nothing is left to do. */
+static int flush_a_piece(struct recall *recall)
+{
+	int r = act(recall, recall->actions->flush);
 
 	if (r < 0)
-		failed(recall, failure, r);
+		failed(recall, RECALL_FLUSH_FAILED, r);
 	return r;
 }
 
-/* The merge that was interrupted, then, before the lease goes, the flush. */
+/* In HELD and MERGING. What is to be flushed goes first then, at once. */
+static int merge_a_piece(struct recall *recall)
+{
+	int r = act(recall, recall->actions->merge);
+
+	if (r >= 0)
+		return r;
+	failed(recall, RECALL_MERGE_FAILED, r);
+	if (recall->must_flush) {
+		recall->is_merge_stuck = true;
+		recall->retry_ns = recall_now(recall);
+	}
+	return r;
+}
+
+/* On demand, in HELD and MERGING. */
+static void flush_demanded_piece(struct recall *recall)
+{
+	int r = flush_a_piece(recall);
+
+	if (r > 0)
+		return;
+	if (!r) {
+		recall->must_flush = false;
+		recall_tell(recall, recall->state, RECALL_WRITTEN, 0,
+			    recall_now(recall));
+	}
+	if (!r && recall->is_merge_stuck)
+		back_off(recall);
+	else if (!r)
+		recall->last_error = 0;
+	recall->is_merge_stuck = false;
+}
+
+/*
+ * Before the lease goes: the merge that was interrupted, then the flush. That
+ * leaves alone what only others have changed, so it needs no merge that fails.
+ */
 static int write_piece(struct recall *recall)
 {
-	int r;
-
+	if (!recall->actions->flush)
+		return 0;
 	if (recall->must_merge) {
-		r = piece(recall, recall->actions->merge, RECALL_MERGE_FAILED);
-		if (r)
+		int r = act(recall, recall->actions->merge);
+
+		if (r > 0)
 			return r;
+		if (r < 0)
+			tell_once(recall, RECALL_MERGE_FAILED, r);
 		recall->must_merge = false;
 	}
-	if (recall->state != RECALL_BREAKING)
-		return 0;
-	return piece(recall, recall->actions->flush, RECALL_FLUSH_FAILED);
+	return flush_a_piece(recall);
 }
 
-/* Is there anything that a piece would write? */
-static bool writes(const struct recall *recall)
+/*
+ * What is to be waited for before it is released: > 0 a pass more, -errno what
+ * may still come, for which nobody else is kept waiting.
+ */
+static int seal(struct recall *recall)
 {
-	return recall->actions->flush ||
-	       (recall->actions->merge && recall->must_merge);
+	const struct recall_actions *actions = recall->actions;
+	int64_t at_ns = recall_now(recall), spent_ns = at_ns - recall->retry_ns;
+	int r = recall->is_releasing ? act(recall, actions->seal) : 0;
+
+	if (!r || (r < 0 && recall->is_broken))
+		return r;
+	actions->restart_flush(recall->arg);
+	recall->retry_ns = at_ns;
+	if (r > 0)
+		return r;
+	back_off(recall);
+	if (recall->retry_ns < at_ns + SEAL_SHARE * spent_ns)
+		recall->retry_ns = at_ns + SEAL_SHARE * spent_ns;
+	return 1;
 }
 
-static void hand_back(struct recall *recall, enum recall_cause cause)
+/* All is written, but more may come: that keeps it from being released. */
+static void hand_back(struct recall *recall, enum recall_cause cause,
+		      bool may_come)
 {
 	/* What the last piece said is why not all is written. */
 	int error = cause == RECALL_FLUSHED ? 0 : recall->last_error;
@@ -86,7 +151,7 @@ static void hand_back(struct recall *recall, enum recall_cause cause)
 	if (cause == RECALL_FLUSHED)
 		recall->must_flush = false;
 	if (recall->is_releasing &&
-	    (cause == RECALL_FLUSHED ||
+	    ((cause == RECALL_FLUSHED && !may_come) ||
 	     recall_now(recall) >= recall->release_deadline_ns)) {
 		recall_set_state(recall, RECALL_FREE, RECALL_RELEASED, error);
 		return;
@@ -97,7 +162,6 @@ static void hand_back(struct recall *recall, enum recall_cause cause)
 /* In HELD only what was asked for. */
 static int64_t run_held(struct recall *recall)
 {
-	const struct recall_actions *actions = recall->actions;
 	int64_t at_ns = recall_now(recall);
 	int r;
 
@@ -107,20 +171,16 @@ static int64_t run_held(struct recall *recall)
 		return recall->retry_ns;
 	if (!recall_is_ours(recall) || recall->state != RECALL_HELD)
 		return recall->retry_ns;
-	if (recall->must_settle) {
-		r = piece(recall, actions->merge, RECALL_MERGE_FAILED);
-		if (!r)
-			recall->must_settle = false;
+	if (recall->must_flush &&
+	    (!recall->must_settle || recall->is_merge_stuck)) {
+		flush_demanded_piece(recall);
 	} else {
-		r = piece(recall, actions->flush, RECALL_FLUSH_FAILED);
+		r = merge_a_piece(recall);
 		if (!r) {
-			recall->must_flush = false;
-			recall_tell(recall, RECALL_HELD, RECALL_WRITTEN, 0,
-				    recall_now(recall));
+			recall->must_settle = false;
+			recall->last_error = 0;
 		}
 	}
-	if (!r)
-		recall->last_error = 0;
 	return recall->must_settle || recall->must_flush ? recall->retry_ns
 							 : RECALL_NEVER;
 }
@@ -128,9 +188,10 @@ static int64_t run_held(struct recall *recall)
 static int64_t run_breaking(struct recall *recall)
 {
 	int64_t deadline_ns, at_ns;
+	int r;
 
 	/* With nothing to write the unlock tells as well, and sooner. */
-	if (writes(recall) && !recall_is_ours(recall))
+	if (recall->actions->flush && !recall_is_ours(recall))
 		return recall->retry_ns;
 	at_ns = recall_now(recall);
 	deadline_ns =
@@ -138,14 +199,17 @@ static int64_t run_breaking(struct recall *recall)
 	if (recall->break_deadline_ns != RECALL_NEVER)
 		deadline_ns = earlier(deadline_ns, recall->give_up_ns);
 	if (at_ns >= deadline_ns) {
-		hand_back(recall, RECALL_OUT_OF_TIME);
+		hand_back(recall, RECALL_OUT_OF_TIME, true);
 		return at_ns;
 	}
 	if (!recall->has_consent && at_ns < recall->consent_deadline_ns)
 		return recall->consent_deadline_ns;
 	if (at_ns >= recall->retry_ns && !write_piece(recall)) {
-		hand_back(recall, RECALL_FLUSHED);
-		return at_ns;
+		r = seal(recall);
+		if (r <= 0) {
+			hand_back(recall, RECALL_FLUSHED, r < 0);
+			return at_ns;
+		}
 	}
 	return earlier(deadline_ns, recall->retry_ns);
 }
@@ -157,8 +221,12 @@ static int64_t run_merging(struct recall *recall)
 	if (!recall_is_ours(recall))
 		return recall->retry_ns;
 	at_ns = recall_now(recall);
-	if (recall->state == RECALL_MERGING && at_ns >= recall->retry_ns &&
-	    !write_piece(recall)) {
+	if (recall->state != RECALL_MERGING || at_ns < recall->retry_ns)
+		return recall->retry_ns;
+	if (recall->must_flush && recall->is_merge_stuck) {
+		flush_demanded_piece(recall);
+	} else if (!recall->must_merge || !merge_a_piece(recall)) {
+		recall->must_merge = false;
 		recall_set_state(recall, RECALL_HELD, RECALL_MERGED, 0);
 		return recall->must_flush ? at_ns : RECALL_NEVER;
 	}

@@ -137,6 +137,29 @@ static void flush__digest_lost_comes_back(void **state)
 
 static atomic_bool stop;
 
+/* Past everybody's notice, as a forked child does it: by its mapping. */
+static void flush__changed_past_us_stays_where_we_changed_nothing(void **state)
+{
+	(void)state;
+	fill(0, BLOCKS);
+	assert_int_equal(pass(), 0);
+	assert_false(flush_has_met_others(flush));
+	bytes[3 * PAGE] = 99;
+	bytes[4 * PAGE] = 98;
+	shadow[4 * PAGE + 1] = 97;
+	shadow[5 * PAGE] = 96;
+	assert_int_equal(pass(), 0);
+	assert_true(flush_has_met_others(flush));
+	assert_int_equal(bytes[3 * PAGE], 99);
+	/* both did: ours */
+	check_same(4, 6);
+	assert_true(extent.digests[3] ==
+		    extent_digest(&extent, shadow + 3 * PAGE));
+	shadow[3 * PAGE] = 99;
+	assert_int_equal(pass(), 0);
+	assert_false(flush_has_met_others(flush));
+}
+
 static void *scribble(void *arg)
 {
 	(void)arg;
@@ -246,6 +269,7 @@ int main(void)
 		TEST(flush__restarted_half_way_is_complete),
 		TEST(flush__last_page_half_in_the_file),
 		TEST(flush__digest_lost_comes_back),
+		TEST(flush__changed_past_us_stays_where_we_changed_nothing),
 		TEST(flush__shadow_written_meanwhile_digests_are_of_the_file),
 		TEST(flush__shadow_can_be_sealed_under_it),
 		TEST(flush__program_scribbles_on_the_page_keeper_lives),

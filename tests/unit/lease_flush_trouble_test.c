@@ -5,6 +5,7 @@
  * about in the system calls that the flush makes there: linked with --wrap.
  */
 #include <errno.h>
+#include <string.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -146,6 +147,38 @@ static void flush__not_durable_is_stored_once_more(void **state)
 	assert_int_equal(copied(), 2 * BLOCKS);
 }
 
+/* The kernel dropped what it could not write: that is no change by others. */
+static void flush__not_durable_then_gone_is_stored_once_more(void **state)
+{
+	(void)state;
+	fill(0, BLOCKS);
+	fail_sync = 1;
+	assert_int_equal(pass(), -EIO);
+	assert_true(extent.digests[0] == 0);
+	assert_true(extent.digests[BLOCKS - 1] == 0);
+	memset(bytes, 0, SIZE);
+	assert_int_equal(pass(), 0);
+	check_same(0, BLOCKS);
+	assert_false(flush_has_met_others(flush));
+}
+
+/* A block that cannot be looked at is ours, though we changed nothing in it. */
+static void flush__block_not_to_be_read_is_written(void **state)
+{
+	(void)state;
+	fill(0, BLOCKS);
+	assert_int_equal(pass(), 0);
+	memset(bytes + 20 * PAGE, 0, PAGE);
+	shrink_after_look = 1;
+	shrink_to = OFFSET + 20 * PAGE;
+	grows_again = true;
+	assert_int_equal(pass(), 0);
+	check_same(20, 21);
+	/* These could be looked at: it is others that made zeroes of them. */
+	assert_int_equal(bytes[21 * PAGE], 0);
+	assert_true(flush_has_met_others(flush));
+}
+
 static void flush__nothing_differs_nothing_is_synced_twice(void **state)
 {
 	(void)state;
@@ -169,6 +202,8 @@ int main(void)
 		TEST(flush__store_that_fails_is_written_otherwise),
 		TEST(flush__disk_full_other_blocks_are_flushed),
 		TEST(flush__not_durable_is_stored_once_more),
+		TEST(flush__not_durable_then_gone_is_stored_once_more),
+		TEST(flush__block_not_to_be_read_is_written),
 		TEST(flush__nothing_differs_nothing_is_synced_twice),
 	};
 

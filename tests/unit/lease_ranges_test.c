@@ -69,7 +69,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	extent_unmap(&extent);
-	munmap(shadow, SIZE);
+	if (shadow)
+		munmap(shadow, SIZE);
 	close(shadow_fd);
 	close(page_fd);
 	return kept_teardown(state);
@@ -208,12 +209,101 @@ static void program_gone__flushes_then_gives_back(void **state)
 {
 	(void)state;
 	assert_int_equal(attach(1, 0, SIZE, true), 0);
+	munmap(shadow, SIZE);
+	shadow = NULL;
 	close(keeper.socket);
 	keeper.socket = -1;
 	kill(keeper.pid, SIGTERM);
 	wait_for(process_is_gone, &keeper.pid, "the keeper ends");
 	assert_int_equal(file_lease_holder(&file), 0);
 	assert_int_equal(byte_of_file(BLOCKS - 1), 's');
+}
+
+static bool is_served(void *arg)
+{
+	file_check_let_in(&file, O_RDONLY);
+	return byte_of_file(2) == *(char *)arg;
+}
+
+static bool is_in_file(void *arg)
+{
+	return byte_of_file(3) == *(char *)arg;
+}
+
+/*
+ * Somebody can still write to the shadow: all that he does gets to the file, an
+ * opener gets in with what was there, and what openers do gets its place too.
+ */
+static void program_gone__a_writer_lives_on_nothing_is_lost(void **state)
+{
+	int other;
+
+	(void)state;
+	assert_int_equal(attach(1, 0, SIZE, true), 0);
+	close(keeper.socket);
+	keeper.socket = -1;
+	for (char letter = 'a'; letter < 'f'; letter++) {
+		shadow[2 * PAGE] = letter;
+		assert_true(is_served(&letter));
+		/* and when nobody opens it, too */
+		shadow[3 * PAGE] = letter;
+		wait_for(is_in_file, &letter, "it is flushed");
+	}
+	other = open(file.path, O_RDWR | O_CLOEXEC);
+	assert_true(other >= 0);
+	assert_int_equal(pwrite(other, "t", 1, 4 * PAGE), 1);
+	shadow[5 * PAGE] = 'z';
+	close(other);
+	assert_int_equal(kill(keeper.pid, 0), 0);
+	munmap(shadow, SIZE);
+	shadow = NULL;
+	wait_for(process_is_gone, &keeper.pid, "the keeper ends");
+	assert_int_equal(file_lease_holder(&file), 0);
+	assert_int_equal(byte_of_file(4), 't');
+	assert_int_equal(byte_of_file(5), 'z');
+}
+
+/* By a mapping, which nobody tells of: found by the flush. */
+static void changed_past_us__is_found_and_told(void **state)
+{
+	char *bytes = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   file.fd, 0);
+
+	(void)state;
+	assert_ptr_not_equal(bytes, MAP_FAILED);
+	assert_int_equal(attach(1, 0, SIZE, true), 0);
+	assert_int_equal(keeper_flush(&keeper, 0), 0);
+	kept_next(RECALL_HELD, RECALL_WRITTEN);
+	bytes[6 * PAGE] = 'c';
+	file_check_let_in(&file, O_RDONLY);
+	kept_until(0, RECALL_HELD);
+	assert_int_equal(bytes[6 * PAGE], 'c');
+	assert_int_equal(shadow[6 * PAGE], 'c');
+	bytes[7 * PAGE] = 'd';
+	assert_int_equal(keeper_flush(&keeper, 0), 0);
+	kept_next(RECALL_HELD, RECALL_WRITTEN);
+	kept_next(RECALL_MERGING, RECALL_CHANGED);
+	kept_next(RECALL_HELD, RECALL_MERGED);
+	assert_int_equal(shadow[7 * PAGE], 'd');
+	assert_int_equal(bytes[7 * PAGE], 'd');
+	munmap(bytes, SIZE);
+}
+
+/* Noticed or not yet: an opener sees it. */
+static void changed_by_a_raw_write__then_broken_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(attach(1, 0, SIZE, true), 0);
+	assert_int_equal(keeper_flush(&keeper, 0), 0);
+	kept_next(RECALL_HELD, RECALL_WRITTEN);
+	for (int i = 0; i < 50; i++) {
+		char letter = (char)('A' + i % 26);
+
+		assert_int_equal(pwrite(file.fd, &letter, 1, 8 * PAGE), 1);
+		file_check_let_in(&file, O_RDONLY);
+		assert_int_equal(byte_of_file(8), letter);
+	}
+	kept_until(0, RECALL_HELD);
 }
 
 static void merged__theirs_comes_ours_stays(void **state)
@@ -269,6 +359,9 @@ int main(void)
 		range_test(sigterm__flushes_and_holds),
 		range_test(release__flushes),
 		range_test(program_gone__flushes_then_gives_back),
+		range_test(program_gone__a_writer_lives_on_nothing_is_lost),
+		range_test(changed_past_us__is_found_and_told),
+		range_test(changed_by_a_raw_write__then_broken_at_once),
 		range_test(merged__theirs_comes_ours_stays),
 		range_test(keeper_killed__the_next_one_has_the_ranges),
 	};

@@ -92,6 +92,90 @@ static void release__yielded_ends_at_once_unless_unwritten(void **state)
 	world_check_last(&w, RECALL_LOST, RECALL_FREE, RECALL_RELEASED, 0);
 }
 
+/* What was done before the open and after its block had been flushed. */
+static void release__broken_meanwhile_the_pass_begins_anew(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_hold(&w, &world_actions);
+	w.flush_pieces = 3;
+	recall_release(&w.recall, w.now_ns + 60000 * MS);
+	world_run(&w);
+	assert_int_equal(w.flush_restarts, 1);
+	world_break(&w);
+	assert_int_equal(w.flush_restarts, 2);
+	world_break(&w);
+	assert_int_equal(w.flush_restarts, 2);
+	assert_int_equal(w.recall.breaks, 1);
+
+	/* an error from before counts for nothing */
+	world_hold(&w, &world_actions);
+	w.flush_result = -ENOSPC;
+	recall_release(&w.recall, w.now_ns + 60000 * MS);
+	world_run_until(&w, w.now_ns + 10 * world_policy.retry_ns);
+	w.flush_result = 0;
+	w.flushes = 0;
+	world_break(&w);
+	world_run(&w);
+	assert_int_equal(w.flushes, 1);
+	world_check_last(&w, RECALL_BREAKING, RECALL_FREE, RECALL_RELEASED, 0);
+}
+
+static void release__waits_for_the_seal(void **state)
+{
+	struct world w;
+	int64_t began_ns;
+
+	/* sealed by now: one pass more */
+	(void)state;
+	world_hold(&w, &world_actions);
+	w.seal_result = 1;
+	recall_release(&w.recall, RECALL_NEVER);
+	world_run_until(&w, w.now_ns);
+	assert_int_equal(w.recall.state, RECALL_FREE);
+	assert_int_equal(w.flushes, 2);
+	assert_int_equal(w.flush_restarts, 2);
+
+	/* more may come: again and again, and not all the time */
+	world_hold(&w, &world_actions);
+	w.unwritten = true;
+	w.seal_result = -EBUSY;
+	w.piece_ns = 10 * MS;
+	began_ns = w.now_ns;
+	recall_release(&w.recall, RECALL_NEVER);
+	world_run_until(&w, w.now_ns + 10000 * MS);
+	assert_int_equal(w.recall.state, RECALL_BREAKING);
+	assert_true(w.seals > 5 && w.seals == w.flushes);
+	assert_true(w.flushes * w.piece_ns * 15 < w.now_ns - began_ns);
+	assert_int_equal(w.flush_restarts, w.seals + 1);
+	/* who opens gets it flushed once more and at once */
+	w.piece_ns = 0;
+	w.flushes = 0;
+	world_break(&w);
+	world_run(&w);
+	world_check_last(&w, RECALL_BREAKING, RECALL_YIELDED, RECALL_FLUSHED,
+			 0);
+	assert_int_equal(w.flushes, 1);
+	/* it is taken back, merged and flushed again, to the end */
+	w.unwritten = true;
+	world_run_until(&w, w.now_ns + 1000 * MS);
+	assert_int_equal(w.recall.state, RECALL_BREAKING);
+	assert_int_equal(w.merges, 1);
+	w.seal_result = 1;
+	world_run_until(&w, w.now_ns + 2000 * MS);
+	assert_int_equal(w.recall.state, RECALL_FREE);
+
+	/* or to the deadline */
+	world_hold(&w, &world_actions);
+	w.seal_result = -EBUSY;
+	recall_release(&w.recall, w.now_ns + 5000 * MS);
+	world_run_until(&w, w.now_ns + 4999 * MS);
+	assert_int_equal(w.recall.state, RECALL_BREAKING);
+	world_run_until(&w, w.now_ns + MS);
+	assert_int_equal(w.recall.state, RECALL_FREE);
+}
+
 static void own_open__hands_back_before_and_retakes_after(void **state)
 {
 	struct world w;
@@ -425,6 +509,58 @@ static void flush_now__revoked_writes_nothing_until_retaken(void **state)
 	assert_int_equal(w.wrote_without_lease, 0);
 }
 
+/* A merge that fails keeps no byte of ours from the file. */
+static void merge_fails__flush_goes_on(void **state)
+{
+	struct world w;
+
+	/* somebody waits */
+	(void)state;
+	world_hold(&w, &world_actions);
+	w.merge_result = -ENOSPC;
+	recall_changed(&w.recall);
+	world_run(&w);
+	assert_int_equal(w.recall.state, RECALL_MERGING);
+	world_break(&w);
+	world_run_until(&w, w.now_ns);
+	assert_int_equal(w.flushes, 1);
+	world_check_last(&w, RECALL_BREAKING, RECALL_YIELDED, RECALL_FLUSHED,
+			 0);
+	assert_true(w.recall.must_merge);
+
+	/* it is demanded while the merge fails */
+	world_hold(&w, &world_actions);
+	w.merge_result = -EIO;
+	recall_changed(&w.recall);
+	world_run_until(&w, w.now_ns + 500 * MS);
+	w.merges = 0;
+	recall_flush_now(&w.recall);
+	assert_int_equal(w.flush_restarts, 1);
+	world_run_until(&w, w.now_ns);
+	assert_int_equal(w.flushes, 1);
+	assert_int_equal(w.merges, 1);
+	world_check_last(&w, RECALL_MERGING, RECALL_MERGING, RECALL_WRITTEN, 0);
+	world_run_until(&w, w.now_ns + 5000 * MS);
+	assert_int_equal(w.flushes, 1);
+	assert_in_range(w.merges, 3, 20);
+
+	/* the same in HELD, and neither may starve the other */
+	world_hold(&w, &world_actions);
+	w.merge_result = w.flush_result = -EIO;
+	recall_settle(&w.recall);
+	recall_flush_now(&w.recall);
+	world_run_until(&w, w.now_ns + 5000 * MS);
+	assert_in_range(w.merges, 3, 20);
+	assert_in_range(w.flushes, 3, 20);
+	w.merge_result = 0;
+	world_run_until(&w, w.now_ns + 2000 * MS);
+	assert_false(w.recall.must_settle);
+	w.flush_result = 0;
+	world_run_until(&w, w.now_ns + 2000 * MS);
+	assert_false(w.recall.must_flush);
+	assert_int_equal(w.recall.state, RECALL_HELD);
+}
+
 /*
  * A million random events: no transition that is not in the table, no piece
  * without a lease, nothing due that is never done, every transition seen.
@@ -516,6 +652,10 @@ int main(void)
 			release__broken_meanwhile_is_written_when_retaken),
 		cmocka_unit_test(
 			release__yielded_ends_at_once_unless_unwritten),
+		cmocka_unit_test(
+			release__broken_meanwhile_the_pass_begins_anew),
+		cmocka_unit_test(release__waits_for_the_seal),
+		cmocka_unit_test(merge_fails__flush_goes_on),
 		cmocka_unit_test(own_open__hands_back_before_and_retakes_after),
 		cmocka_unit_test(own_open__threads_are_counted),
 		cmocka_unit_test(own_open__a_real_break_is_served),

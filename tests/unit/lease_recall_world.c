@@ -78,6 +78,17 @@ static void fake_restart_merge(void *arg)
 	((struct world *)arg)->merge_restarts++;
 }
 
+static int fake_seal(void *arg)
+{
+	struct world *w = arg;
+	int r = w->seal_result;
+
+	w->seals++;
+	if (r > 0)
+		w->seal_result = 0;
+	return r;
+}
+
 static bool fake_has_unwritten(void *arg)
 {
 	return ((struct world *)arg)->unwritten;
@@ -112,6 +123,7 @@ const struct recall_actions world_actions = {
 	.merge = fake_merge,
 	.restart_flush = fake_restart_flush,
 	.restart_merge = fake_restart_merge,
+	.seal = fake_seal,
 	.has_unwritten = fake_has_unwritten,
 	.ask_consent = fake_ask,
 	.tell = fake_tell,

@@ -24,6 +24,7 @@ struct world {
 	int flush_result, flush_pieces;
 	int merge_result, merge_pieces;
 	int64_t piece_ns;
+	int seal_result, seals; /* > 0: so once, then 0 */
 	bool unwritten;
 	int asked;
 	int64_t asked_deadline_ns;

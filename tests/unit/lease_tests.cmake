@@ -45,6 +45,14 @@ target_link_libraries(unit-lease-merge PRIVATE unit-lease-file daxmr-flush)
 add_test(NAME unit-lease-merge COMMAND unit-lease-merge)
 set_tests_properties(unit-lease-merge PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)
 
+# A file system that is full for one range is brought about in the call.
+add_executable(unit-lease-extents ${CMAKE_CURRENT_LIST_DIR}/lease_extents_test.c
+    ${PROJECT_SOURCE_DIR}/lease/extents.c)
+target_link_libraries(unit-lease-extents PRIVATE unit-lease-file daxmr-flush)
+target_link_options(unit-lease-extents PRIVATE -Wl,--wrap=allocate_range)
+add_test(NAME unit-lease-extents COMMAND unit-lease-extents)
+set_tests_properties(unit-lease-extents PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)
+
 foreach(name recall recall_owner)
     target_sources(unit-lease-${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/lease_recall_world.c)
 endforeach()

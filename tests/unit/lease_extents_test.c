@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Ranges of a file, some of which make trouble: an error of one stops no other.
+ * The trouble is made in the call that allocates.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "extent_page.h"
+#include "extents.h"
+#include "lease_file.h"
+#include "unit.h"
+
+#define BLOCKS 4UL
+#define SIZE   (BLOCKS * PAGE)
+#define RANGES 3UL
+
+static struct file file;
+static struct extents extents;
+static struct shadow {
+	struct extent extent;
+	char *bytes;
+	int fd;
+	int page_fd;
+} shadows[RANGES];
+
+static uint64_t full_from, full_to;
+static unsigned int allocations;
+
+int __real_allocate_range(int fd, uint64_t offset, uint64_t length);
+int __wrap_allocate_range(int fd, uint64_t offset, uint64_t length);
+
+int __wrap_allocate_range(int fd, uint64_t offset, uint64_t length)
+{
+	allocations++;
+	if (offset >= full_from && offset < full_to)
+		return -ENOSPC;
+	return __real_allocate_range(fd, offset, length);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	file_make(&file, RANGES * SIZE);
+	memset(&extents, 0, sizeof(extents));
+	full_from = full_to = allocations = 0;
+	for (uint32_t i = 0; i < RANGES; i++) {
+		struct shadow *shadow = &shadows[i];
+
+		shadow->fd =
+			memfd_create("shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		assert_int_equal(ftruncate(shadow->fd, SIZE), 0);
+		shadow->bytes = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+				     MAP_SHARED, shadow->fd, 0);
+		assert_ptr_not_equal(shadow->bytes, MAP_FAILED);
+		assert_int_equal(extent_new(i * SIZE, SIZE, &shadow->extent,
+					    &shadow->page_fd),
+				 0);
+		for (uint64_t block = 0; block < BLOCKS; block++)
+			extent_set_filled(&shadow->extent, block);
+		assert_int_equal(extents_add(&extents, i, i * SIZE, SIZE,
+					     file.fd, shadow->fd,
+					     shadow->page_fd),
+				 0);
+	}
+	return 0;
+}
+
+static void unmap(struct shadow *shadow)
+{
+	if (shadow->bytes)
+		munmap(shadow->bytes, SIZE);
+	shadow->bytes = NULL;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	extents_remove_all(&extents);
+	for (uint32_t i = 0; i < RANGES; i++) {
+		unmap(&shadows[i]);
+		extent_unmap(&shadows[i].extent);
+		close(shadows[i].fd);
+		close(shadows[i].page_fd);
+	}
+	file_remove(&file);
+	return 0;
+}
+
+static int merge(void)
+{
+	int r;
+
+	do
+		r = extents_merge(&extents, file.fd);
+	while (r > 0);
+	return r;
+}
+
+static int flush(void)
+{
+	int r;
+
+	do
+		r = extents_flush(&extents);
+	while (r > 0);
+	return r;
+}
+
+static void write_by_others(uint64_t range, const char *byte)
+{
+	assert_int_equal(pwrite(file.fd, byte, 1, (off_t)(range * SIZE)), 1);
+}
+
+static void merge__no_room_for_one_the_others_go_on(void **state)
+{
+	(void)state;
+	assert_int_equal(flush(), 0);
+	for (uint64_t i = 0; i < RANGES; i++)
+		write_by_others(i, "t");
+	full_from = 0;
+	full_to = SIZE;
+	assert_int_equal(merge(), -ENOSPC);
+	assert_int_equal(allocations, RANGES);
+	for (uint64_t i = 0; i < RANGES; i++)
+		assert_int_equal(shadows[i].bytes[0], 't');
+	/* only that one is tried again */
+	allocations = 0;
+	assert_int_equal(merge(), -ENOSPC);
+	assert_int_equal(allocations, 1);
+	full_to = 0;
+	assert_int_equal(merge(), 0);
+	assert_int_equal(allocations, 2);
+	/* the next pass is over all */
+	assert_int_equal(merge(), 0);
+	assert_int_equal(allocations, 2 + RANGES);
+}
+
+static void merge__restarted_after_a_failure_is_over_all(void **state)
+{
+	(void)state;
+	assert_int_equal(flush(), 0);
+	full_from = SIZE;
+	full_to = 2 * SIZE;
+	assert_int_equal(merge(), -ENOSPC);
+	write_by_others(2, "t");
+	extents_restart_merge(&extents);
+	assert_int_equal(merge(), -ENOSPC);
+	assert_int_equal(shadows[2].bytes[0], 't');
+}
+
+static void seal__waits_for_each_mapping(void **state)
+{
+	(void)state;
+	assert_int_equal(extents_seal(&extents), -EBUSY);
+	unmap(&shadows[0]);
+	unmap(&shadows[1]);
+	assert_int_equal(extents_seal(&extents), -EBUSY);
+	unmap(&shadows[2]);
+	assert_int_equal(extents_seal(&extents), 1);
+	assert_int_equal(extents_seal(&extents), 0);
+	for (uint64_t i = 0; i < RANGES; i++)
+		assert_true(fcntl(shadows[i].fd, F_GET_SEALS) & F_SEAL_WRITE);
+}
+
+/* Theirs cannot go into the shadow any more, and is not overwritten by it. */
+static void merge__sealed_leaves_theirs_and_flushes_ours(void **state)
+{
+	char byte;
+
+	(void)state;
+	assert_int_equal(flush(), 0);
+	shadows[0].bytes[PAGE] = 'o';
+	for (uint64_t i = 0; i < RANGES; i++)
+		unmap(&shadows[i]);
+	assert_int_equal(extents_seal(&extents), 1);
+	write_by_others(0, "t");
+	assert_int_equal(merge(), 0);
+	assert_int_equal(flush(), 0);
+	assert_int_equal(pread(file.fd, &byte, 1, 0), 1);
+	assert_int_equal(byte, 't');
+	assert_int_equal(pread(file.fd, &byte, 1, PAGE), 1);
+	assert_int_equal(byte, 'o');
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(merge__no_room_for_one_the_others_go_on),
+		TEST(merge__restarted_after_a_failure_is_over_all),
+		TEST(seal__waits_for_each_mapping),
+		TEST(merge__sealed_leaves_theirs_and_flushes_ours),
+	};
+
+	return cmocka_run_group_tests_name("lease extents", tests, NULL, NULL);
+}
