@@ -191,6 +191,10 @@ static int merge_a_piece(struct extents *extents, const struct range *range,
 	if (!r)
 		r = merge_piece(extents->merge);
 	if (r <= 0 && extents->merge) {
+		struct merge_counts counts = merge_counts(extents->merge);
+
+		extents->theirs += counts.theirs;
+		extents->conflicts += counts.conflicts;
 		merge_close(extents->merge);
 		extents->merge = NULL;
 	}

@@ -20,6 +20,9 @@ struct extents {
 	uint64_t allocated;
 	struct merge *merge;
 	int merge_error; /* the first of this pass */
+	/* Blocks merged since the caller made it 0: merge.h. */
+	uint64_t theirs;
+	uint64_t conflicts;
 	struct range *flushing;
 	int flush_error;     /* the first of this pass */
 	bool has_met_others; /* flush.h; of the pass that ended last */

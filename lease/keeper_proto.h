@@ -130,6 +130,8 @@ struct keeper_message {
 			uint32_t from;
 			uint32_t to;
 			uint32_t cause;
+			uint32_t theirs; /* RECALL_MERGED */
+			uint32_t conflicts;
 		} report;
 		uint32_t own; /* OWN_BEGIN, OWN_READY, OWN_END */
 		struct {

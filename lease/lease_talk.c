@@ -160,6 +160,8 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 		.error = message->error,
 		.at_ns = message->report.at_ns,
 		.spent_ns = message->report.spent_ns,
+		.theirs = message->report.theirs,
+		.conflicts = message->report.conflicts,
 	};
 	uint64_t missed = message->report.generation - lease->generation - 1;
 	bool is_known;

@@ -191,8 +191,12 @@ static void act_tell(void *arg, const struct recall_report *report)
 	message.report.generation = atomic_fetch_add(&slot->generation, 1) + 1;
 	if (report->from == RECALL_BREAKING && report->to != RECALL_BREAKING)
 		leased->own_error = report->error;
-	if (report->cause == RECALL_MERGED)
+	if (report->cause == RECALL_MERGED) {
+		message.report.theirs = (uint32_t)leased->extents.theirs;
+		message.report.conflicts = (uint32_t)leased->extents.conflicts;
+		leased->extents.theirs = leased->extents.conflicts = 0;
 		leased_rest(leased, report->at_ns, report->spent_ns);
+	}
 	/* Sent when the step is done: the program must not run before who waits
 	 * for the file. */
 	leased_send_report(leased);

@@ -110,6 +110,12 @@ struct recall_report {
 	int error;	  /* -errno, or 0 */
 	int64_t at_ns;	  /* when, on the caller's clock */
 	int64_t spent_ns; /* how long it had been in `from` */
+	/*
+	 * RECALL_MERGED: blocks since the last such report that only others
+	 * changed, and that both did (ours were kept). The caller's to fill in.
+	 */
+	uint32_t theirs;
+	uint32_t conflicts;
 };
 
 /*

@@ -126,7 +126,7 @@ static enum log_level level_of(const struct recall_report *report)
 	case RECALL_TAKE_FAILED:
 		return LOG_WARN;
 	default:
-		return report->error ? LOG_WARN : LOG_INFO;
+		return report->error || report->conflicts ? LOG_WARN : LOG_INFO;
 	}
 }
 
@@ -188,6 +188,7 @@ static void changed(void *arg, struct lease *lease,
 		    const struct recall_report *report, uint64_t missed)
 {
 	enum log_level level = level_of(report);
+	char merged[96] = "";
 	dev_t dev;
 	ino_t ino;
 
@@ -195,18 +196,23 @@ static void changed(void *arg, struct lease *lease,
 	if (level > config_get()->log)
 		return;
 	lease_file(lease, &dev, &ino);
+	if (report->theirs || report->conflicts)
+		snprintf(merged, sizeof(merged),
+			 ", %u blocks of others taken, %u conflicts: ours kept",
+			 report->theirs, report->conflicts);
 	if (borrow_stderr())
-		log_write(level,
-			  "lease on inode %llu of %u:%u: %s, %s after %lld us "
-			  "of %s%s%s%s",
-			  (unsigned long long)ino, major(dev), minor(dev),
-			  cause_name(report->cause),
-			  recall_state_name(report->to),
-			  (long long)report->spent_ns / 1000,
-			  recall_state_name(report->from),
-			  report->error ? ": " : "",
-			  report->error ? strerrordesc_np(-report->error) : "",
-			  missed ? " (some news before that were lost)" : "");
+		log_write(
+			level,
+			"lease on inode %llu of %u:%u: %s%s, %s after %lld us "
+			"of %s%s%s%s",
+			(unsigned long long)ino, major(dev), minor(dev),
+			cause_name(report->cause), merged,
+			recall_state_name(report->to),
+			(long long)report->spent_ns / 1000,
+			recall_state_name(report->from),
+			report->error ? ": " : "",
+			report->error ? strerrordesc_np(-report->error) : "",
+			missed ? " (some news before that were lost)" : "");
 	give_stderr_back();
 }
 

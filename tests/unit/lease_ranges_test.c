@@ -308,23 +308,32 @@ static void changed_by_a_raw_write__then_broken_at_once(void **state)
 
 static void merged__theirs_comes_ours_stays(void **state)
 {
+	struct keeper_message merged;
 	int other;
 
 	(void)state;
 	assert_int_equal(attach(1, 0, SIZE, true), 0);
+	/* from now on they have digests */
+	file_check_let_in(&file, O_RDONLY);
+	kept_until(0, RECALL_HELD);
 	other = open(file.path, O_RDWR | O_CLOEXEC);
 	assert_true(other >= 0);
 	kept_until(0, RECALL_YIELDED);
 	assert_int_equal(pwrite(other, "t", 1, 2 * PAGE), 1);
-	shadow[3 * PAGE] = 'o';
+	assert_int_equal(pwrite(other, "c", 1, 6 * PAGE), 1);
+	shadow[3 * PAGE] = shadow[6 * PAGE] = 'o';
 	close(other);
-	kept_until(0, RECALL_HELD);
+	merged = kept_until(0, RECALL_HELD);
+	assert_int_equal(merged.report.cause, RECALL_MERGED);
+	assert_int_equal(merged.report.theirs, 1);
+	assert_int_equal(merged.report.conflicts, 1);
 	assert_int_equal(shadow[2 * PAGE], 't');
 	assert_int_equal(shadow[3 * PAGE], 'o');
 	assert_int_equal(keeper_release(&keeper, 0, INT64_MAX), 0);
 	kept_until(0, RECALL_FREE);
 	assert_int_equal(byte_of_file(2), 't');
 	assert_int_equal(byte_of_file(3), 'o');
+	assert_int_equal(byte_of_file(6), 'o');
 }
 
 static void keeper_killed__the_next_one_has_the_ranges(void **state)
