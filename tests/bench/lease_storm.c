@@ -8,9 +8,9 @@
  * Fails where one never gets in, where one waits for more than 2 s (the keeper
  * has nothing to flush here: the design's own bound is then a few times its
  * being scheduled, and for O_NONBLOCK the pause of 10 ms at least after each
- * break), where the keeper takes more than 10 % of a processor, where the
- * kernel took the lease away, where it is not HELD again within 2 s of the last
- * close.
+ * break), where the keeper takes more than 10 % of a processor (of half a
+ * minute or more), where the kernel took the lease away, where it is not HELD
+ * again within 2 s of the last close.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -334,7 +334,9 @@ int main(int argc, char **argv)
 	demand(status == 0, "openers end as they should");
 	demand(atomic_load(&breaks) > 0, "the lease was broken at all");
 	demand(atomic_load(&losses) == 0, "the kernel never takes the lease");
-	demand(cpu <= SHARE, "the keeper takes its share at most");
+	/* In the first seconds the pauses grow: that is not its share yet. */
+	demand(seconds < LONG_SEC || cpu <= SHARE,
+	       "the keeper takes its share at most");
 	demand(held <= BOUND_SEC, "the lease is back within 2 s");
 	lease_release(lease, 0, SIZE, INT64_MAX);
 	lease_engine_stop(engine);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Program and keeper end, each in every way; what ends both is said before, and a keeper from outside outlives it.
-# on: 6.1-stock-xfs 6.1-stock-ext4 new-stock-xfs new-stock-ext4
+# on: 6.1-stock-ext4 new-stock-xfs
 # limit: 300
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"

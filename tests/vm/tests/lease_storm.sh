@@ -3,6 +3,7 @@
 # A hundred openers in a loop, some of them killed: everybody gets in, the keeper costs little, the lease comes back.
 # on: 6.1-stock-xfs new-stock-xfs new-stock-ext4
 # soak 180
+# short
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A program's own calls on files that it has leased, on DAX: none waits for its own lease, a change breaks none.
-# on: 6.1-stock-xfs 6.1-stock-ext4 new-stock-xfs new-stock-ext4
-# limit: 300
+# on: 6.1-stock-xfs new-stock-ext4
+# limit: 450
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A shadow takes the place of an fs-dax file's mappings and the file takes it back under threads that store: none is lost.
-# on: 6.1-stock-xfs 6.1-stock-ext4 new-stock-xfs new-stock-ext4
+# on: 6.1-stock-xfs new-stock-ext4
 # limit: 180
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
