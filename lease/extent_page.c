@@ -75,7 +75,7 @@ int extent_new(uint64_t offset, uint64_t length, struct extent *ret,
 	if (!makes_sense(offset, length))
 		return reason_set(-EINVAL,
 				  "%" PRIu64 " bytes from %" PRIu64
-				  " on are no extent: whole pages are.",
+				  " on are no extent: whole pages are",
 				  length, offset);
 	fd = (int)syscall(SYS_memfd_create, "daxmr-extent",
 			  MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -91,8 +91,8 @@ int extent_new(uint64_t offset, uint64_t length, struct extent *ret,
 		return reason_set(r,
 				  "%" PRIu64
 				  " bytes of shared memory for what is known "
-				  "of a region cannot be had: %s.",
-				  size, strerror(-r));
+				  "of a region cannot be had: %s",
+				  size, strerrordesc_np(-r));
 	}
 	page->version = EXTENT_VERSION;
 	page->block_size = EXTENT_BLOCK;
@@ -115,19 +115,19 @@ int extent_map(int fd, struct extent *ret)
 		r = -errno;
 	if (r)
 		return reason_set(r,
-				  "A region's page is no memfd that can be "
-				  "sealed: %s.",
-				  strerror(-r));
+				  "a region's page is no memfd that can be "
+				  "sealed: %s",
+				  strerrordesc_np(-r));
 	if ((uint64_t)st.st_size < sizeof(*page))
 		return reason_set(-EPROTO,
-				  "A region's page has %" PRIu64
-				  " bytes, its header alone has more.",
+				  "a region's page has %" PRIu64
+				  " bytes, its header alone has more",
 				  (uint64_t)st.st_size);
 	page = map(fd, (uint64_t)st.st_size);
 	if (page == MAP_FAILED) {
 		r = -errno;
-		return reason_set(r, "A region's page cannot be mapped: %s.",
-				  strerror(-r));
+		return reason_set(r, "a region's page cannot be mapped: %s",
+				  strerrordesc_np(-r));
 	}
 	/* Once: it may change the next moment. */
 	offset = *(volatile uint64_t *)&page->offset;
@@ -137,8 +137,8 @@ int extent_map(int fd, struct extent *ret)
 	    page_size(length) != (uint64_t)st.st_size) {
 		raw_unmap(page, (uint64_t)st.st_size);
 		return reason_set(-EPROTO,
-				  "A region's page is of another version, or "
-				  "its header makes no sense.");
+				  "a region's page is of another version, or "
+				  "its header makes no sense");
 	}
 	set_view(ret, page, offset, length);
 	return 0;

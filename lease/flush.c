@@ -78,8 +78,8 @@ static int open_shadow(struct flush *flush, int fd)
 		r = -errno;
 	if (!r && (uint64_t)st.st_size < flush->extent.length)
 		return reason_set(-EPROTO,
-				  "A region's shadow has %lld bytes, its page "
-				  "says %llu.",
+				  "a region's shadow has %lld bytes, its page "
+				  "says %llu",
 				  (long long)st.st_size,
 				  (unsigned long long)flush->extent.length);
 	if (!r) {
@@ -89,9 +89,9 @@ static int open_shadow(struct flush *flush, int fd)
 	}
 	if (r)
 		return reason_set(r,
-				  "A region's shadow is no memfd that can be "
-				  "sealed and mapped: %s.",
-				  strerror(-r));
+				  "a region's shadow is no memfd that can be "
+				  "sealed and mapped: %s",
+				  strerrordesc_np(-r));
 	flush->shadow = shadow;
 	return 0;
 }
@@ -102,7 +102,7 @@ int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret)
 	int r;
 
 	if (!flush)
-		return reason_set(-ENOMEM, "There is no memory.");
+		return reason_set(-ENOMEM, "no memory to write a region back");
 	memset(flush, 0, sizeof(*flush));
 	r = fault_init();
 	if (!r)

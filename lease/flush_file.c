@@ -80,8 +80,9 @@ int flush_file_open(struct flush_file *file, int fd, uint64_t offset,
 	if (!r)
 		return 0;
 	flush_file_close(file);
-	return reason_set(r, "%s cannot be mapped to write it back: %s.",
-			  reason_file(fd, path, sizeof(path)), strerror(-r));
+	return reason_set(r, "%s cannot be mapped to write it back: %s",
+			  reason_file(fd, path, sizeof(path)),
+			  strerrordesc_np(-r));
 }
 
 void flush_file_close(struct flush_file *file)

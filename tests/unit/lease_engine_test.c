@@ -135,6 +135,11 @@ static void check_goes_round(struct lease *lease)
 	wait_for(is_held, lease, "the lease is held again");
 }
 
+static void does_nothing(void *arg)
+{
+	(void)arg;
+}
+
 static void acquire__is_recalled_and_released(void **state)
 {
 	struct lease *lease = acquire(file.fd);
@@ -350,6 +355,42 @@ static void acquire__auto_takes_what_the_descriptor_allows(void **state)
 	drop(lease, 0, 1);
 }
 
+/* Same description, so the kernel grants it; its stores would go unseen. */
+static void acquire__a_child_forked_earlier_is_named(void **state)
+{
+	struct lease *lease = NULL;
+	struct child child;
+	char name[32];
+
+	(void)state;
+	child_start(&child, does_nothing, NULL);
+	assert_int_equal(
+		acquire_range(engine, file.fd, F_WRLCK, 0, PAGE, &lease),
+		-EBUSY);
+	snprintf(name, sizeof(name), "%d (", child.pid);
+	assert_non_null(strstr(reason_text(), name));
+	assert_int_equal(file_lease_holder(&file), 0);
+	child_end(&child);
+	release(acquire(file.fd));
+}
+
+/* A reader's region of a file that is leased for writing. */
+static void acquire__auto_is_served_by_a_write_lease(void **state)
+{
+	struct lease *lease = acquire(file.fd), *again = NULL;
+	int fd = open(file.path, O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(
+		acquire_range(engine, fd, LEASE_TYPE_AUTO, 0, PAGE, &again), 0);
+	assert_ptr_equal(lease, again);
+	close(fd);
+	drop(lease, 0, 1);
+	check_goes_round(lease);
+	release(lease);
+}
+
 static void acquire__no_room_leaves_no_lease(void **state)
 {
 	off_t size = 1LL << 43;
@@ -364,6 +405,7 @@ static void acquire__no_room_leaves_no_lease(void **state)
 				       (uint64_t)size, &lease),
 			 -ENOSPC);
 	assert_int_equal(file_lease_holder(&file), 0);
+	assert_int_equal(blocks(), 0);
 }
 
 /* Descriptors and children of this process. */
@@ -673,6 +715,8 @@ int main(void)
 		engine_test(acquire__refusals_are_sentences),
 		engine_test(acquire__other_type_is_refused),
 		engine_test(acquire__auto_takes_what_the_descriptor_allows),
+		engine_test(acquire__a_child_forked_earlier_is_named),
+		engine_test(acquire__auto_is_served_by_a_write_lease),
 		engine_test(acquire__no_room_leaves_no_lease),
 		engine_test(program__sees_nothing_of_it),
 		engine_test(program__that_ignores_all_signals),

@@ -286,6 +286,20 @@ static void allocate__holes_get_blocks_data_and_size_stay(void **state)
 	file_remove(&file);
 }
 
+/* Blocks that were never written would be looked up at the first store. */
+static void allocate__unwritten_blocks_are_written(void **state)
+{
+	struct file file;
+
+	(void)state;
+	file_make(&file, 4 * PAGE);
+	assert_int_equal(fallocate(file.fd, 0, 0, 4 * PAGE), 0);
+	assert_int_equal(written_bytes(file.fd), 0);
+	assert_int_equal(allocate_range(file.fd, 0, 4 * PAGE), 0);
+	assert_int_equal(written_bytes(file.fd), 4 * PAGE);
+	file_remove(&file);
+}
+
 static void allocate__only_the_range(void **state)
 {
 	struct file file;
@@ -343,6 +357,7 @@ int main(void)
 		cmocka_unit_test(explain__other_answers_have_sentences),
 		cmocka_unit_test(names__many_are_counted),
 		cmocka_unit_test(allocate__holes_get_blocks_data_and_size_stay),
+		cmocka_unit_test(allocate__unwritten_blocks_are_written),
 		cmocka_unit_test(allocate__only_the_range),
 		cmocka_unit_test(allocate__beyond_the_end_is_refused),
 		cmocka_unit_test(

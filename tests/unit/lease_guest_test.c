@@ -253,6 +253,35 @@ static void keeper_stopped__acquire_is_refused(void **state)
 	}
 }
 
+static void *release_it(void *arg)
+{
+	struct thread *thread = arg;
+
+	atomic_store(&thread->tid, gettid());
+	thread->result = release(thread->lease, INT64_MAX);
+	return NULL;
+}
+
+/* Who waits for one that dies hears it from the next. */
+static void keeper_stopped__and_killed_in_a_release(void **state)
+{
+	struct stopped stopped;
+	struct thread thread;
+
+	(void)state;
+	stop(&stopped);
+	memset(&thread, 0, sizeof(thread));
+	thread.lease = stopped.lease;
+	assert_int_equal(
+		pthread_create(&thread.thread, NULL, release_it, &thread), 0);
+	wait_for(blocks_its_signals, &thread, "it waits, signals blocked");
+	kill(stopped.keeper, SIGKILL);
+	pthread_join(thread.thread, NULL);
+	assert_int_equal(thread.result, 0);
+	assert_int_equal(file_lease_holder(&stopped.file), 0);
+	file_remove(&stopped.file);
+}
+
 #define guest_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -263,6 +292,7 @@ int main(void)
 		guest_test(handler__waits_until_its_thread_is_through),
 		guest_test(keeper_stopped__release_comes_back),
 		guest_test(keeper_stopped__acquire_is_refused),
+		guest_test(keeper_stopped__and_killed_in_a_release),
 	};
 
 	if (file_cannot_lease())

@@ -267,7 +267,7 @@ static void fill(struct lease **leases)
 
 /*
  * The lease is left on the mapping's description, of which nobody hears, until
- * the kernel takes it.
+ * the kernel takes it. The file has another name by then, as the mapping shows.
  */
 static void orphan(void)
 {
@@ -279,14 +279,15 @@ static void orphan(void)
 	check(!acquire(addr, &lease));
 	check_seen(lease, "orphan", addr, "before");
 	set_break_time("1");
-	check(!kill(keeper_of("orphan"), SIGKILL));
+	check(!rename("orphan", "renamed"));
+	check(!kill(keeper_of("renamed"), SIGKILL));
 	for (int i = 0; !atomic_load(&lost); i++) {
 		check(i < 30000);
 		usleep(1000);
 	}
 	wait_until_held(lease);
 	check(!strcmp(addr, "before"));
-	check_seen(lease, "orphan", addr, "after");
+	check_seen(lease, "renamed", addr, "after");
 	set_break_time("45");
 	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 	munmap(addr, SIZE);
