@@ -291,6 +291,16 @@ void leased_release(struct leased *leased, int64_t deadline_ns)
 	due_now(leased);
 }
 
+/*
+ * Who hears that it is free may look at once who has it open or mapped. Its
+ * number stays taken until leased_free(), for who looks files up by it.
+ */
+static void let_file_go(struct leased *leased)
+{
+	extents_remove_all(&leased->extents);
+	dup3(KEEPER_BOARD_FD, leased->fd, O_CLOEXEC);
+}
+
 void leased_run(struct leased *leased)
 {
 	int64_t news_ns, due_ns, now_ns;
@@ -303,6 +313,8 @@ void leased_run(struct leased *leased)
 	}
 	due_ns = recall_run(&leased->recall);
 	news_ns = leased_run_news(leased);
+	if (leased->recall.state == RECALL_FREE)
+		let_file_go(leased);
 	leased_send_report(leased);
 	send_ready(leased);
 	/* Whatever is due at once comes after the others that are due now. */

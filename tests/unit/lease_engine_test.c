@@ -246,7 +246,7 @@ static void release__range_of_nobody_is_left_alone(void **state)
 {
 	static const struct {
 		unsigned long offset, length;
-	} ranges[] = {{0, 2}, {1, 2}, {2, 2}, {1, 1}, {1, 1}, {0, 1}};
+	} ranges[] = {{2, 2}, {0, 2}, {1, 2}, {1, 1}, {1, 1}, {0, 1}};
 	struct lease *lease;
 
 	(void)state;

@@ -74,7 +74,7 @@ static void signal__of_the_program_is_left_to_it(void **state)
 		    number != SIGSTKFLT && sigismember(&all, number))
 			assert_int_equal(kill(getpid(), number), 0);
 	assert_int_equal(sigpending(&pending), 0);
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < 100; i++)
 		assert_int_equal(release(acquire(&file), INT64_MAX), 0);
 	for (int number = 1; number < NSIG; number++) {
 		sigset_t one;
