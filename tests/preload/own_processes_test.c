@@ -17,10 +17,6 @@
 #include "own_lease.h"
 #include "unit.h"
 
-#if !defined(__USE_FORTIFY_LEVEL) || __USE_FORTIFY_LEVEL < 2
-#error "to be built with _FORTIFY_SOURCE"
-#endif
-
 static char path[300];
 static int fd;
 static struct lease *lease;
@@ -176,5 +172,8 @@ int main(void)
 	};
 	int r = own_cannot_lease();
 
+	/* glibc's, of -D_FORTIFY_SOURCE and -O: without it nothing is proved */
+	if (__USE_FORTIFY_LEVEL < 2)
+		return 1;
 	return r ? r : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -242,7 +242,9 @@ static void program_gone__a_writer_lives_on_nothing_is_lost(void **state)
 	assert_int_equal(attach(1, 0, SIZE, true), 0);
 	close(keeper.socket);
 	keeper.socket = -1;
-	for (char letter = 'a'; letter < 'f'; letter++) {
+	for (int i = 0; i < 5; i++) {
+		char letter = (char)('a' + i);
+
 		shadow[2 * PAGE] = letter;
 		assert_true(is_served(&letter));
 		/* and when nobody opens it, too */
