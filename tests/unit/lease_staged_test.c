@@ -336,6 +336,69 @@ staged__the_program_is_killed_others_see_what_it_stored(void **state)
 	file_remove(&mine);
 }
 
+static bool shows_the_childs(void *arg)
+{
+	const struct file *of = arg;
+	int fd = open(of->path, O_RDONLY | O_CLOEXEC);
+	char text[8] = "";
+	bool shows = pread(fd, text, 7, 123 * PAGE) == 7;
+
+	close(fd);
+	return shows && !strcmp(text, "acked!");
+}
+
+/*
+ * Killed, but a child that it forked still has the shadow and stores: what the
+ * keeper flushed at the death was not the last.
+ */
+static void
+staged__a_child_outlives_the_program_its_stores_are_not_lost(void **state)
+{
+	struct file mine;
+	pid_t program, keeper;
+	int status, go[2];
+	char text[8] = "", byte = 0;
+
+	(void)state;
+	file_make(&mine, LENGTH);
+	close(mine.fd);
+	assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+	program = fork();
+	if (!program) {
+		file = mine;
+		file.fd = open(file.path, O_RDWR | O_CLOEXEC);
+		map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   file.fd, 0);
+		close(file.fd);
+		start_engine();
+		stage(0, LENGTH);
+		close(go[1]);
+		if (fork())
+			kill(getpid(), SIGKILL);
+		/* before it is looked for, and after */
+		for (int i = 0; i < 2; i++) {
+			if (read(go[0], &byte, 1) != 1)
+				_exit(1);
+			memcpy(map + 123 * PAGE + 8 * i, "acked!", 7);
+		}
+		_exit(0);
+	}
+	close(go[0]);
+	assert_int_equal(waitpid(program, &status, 0), program);
+	keeper = file_lease_holder(&mine);
+	assert_true(keeper > 0);
+	assert_int_equal(write(go[1], &byte, 1), 1);
+	wait_for(shows_the_childs, &mine, "an opener sees what it stored");
+	assert_int_equal(write(go[1], &byte, 1), 1);
+	wait_for(process_is_gone, &keeper, "the keeper ends");
+	assert_int_equal(file_lease_holder(&mine), 0);
+	mine.fd = open(mine.path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(mine.fd, text, 7, 123 * PAGE + 8), 7);
+	assert_string_equal(text, "acked!");
+	close(go[1]);
+	file_remove(&mine);
+}
+
 static bool changes_one_word_of_each_page(int fd)
 {
 	for (unsigned long page = 0; page < PAGES; page++)
@@ -419,6 +482,7 @@ int main(void)
 		TEST(staged__given_back_while_others_have_it_it_goes_later),
 		TEST(staged__the_keeper_dies_another_carries_on),
 		TEST(staged__the_program_is_killed_others_see_what_it_stored),
+		TEST(staged__a_child_outlives_the_program_its_stores_are_not_lost),
 		TEST(staged__stores_all_the_time_none_is_lost),
 	};
 	struct trap trap;
