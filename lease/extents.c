@@ -213,12 +213,12 @@ static int progress_of(struct extents *extents, int r, enum progress *progress)
 }
 
 /* All are allocated, then all that have a shadow are merged. */
-int extents_merge(struct extents *extents, int file_fd)
+int extents_merge(struct extents *extents, int file_fd, bool is_kept)
 {
 	struct range *range = extents->first;
 	int r;
 
-	while (range && range->allocated != TO_DO)
+	while (range && (!is_kept || range->allocated != TO_DO))
 		range = range->next;
 	if (range) {
 		r = allocate_piece(extents, range, file_fd);

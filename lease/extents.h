@@ -45,9 +45,10 @@ bool extents_have_shadow(const struct extents *extents);
  * One piece of a pass, as recall.h's actions: > 0 there is more, 0 the pass is
  * over, -errno the pass is over, and the next one is for those ranges that
  * failed in it; restarted it is for all. What is beyond the end of the file is
- * left out.
+ * left out. Not kept: somebody waits for the file, nothing is allocated for
+ * now.
  */
-int extents_merge(struct extents *extents, int file_fd);
+int extents_merge(struct extents *extents, int file_fd, bool is_kept);
 void extents_restart_merge(struct extents *extents);
 
 /*

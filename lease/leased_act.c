@@ -122,7 +122,8 @@ static void act_restart_flush(void *arg)
 static int act_merge(void *arg)
 {
 	struct leased *leased = arg;
-	int r = extents_merge(&leased->extents, leased->fd);
+	int r = extents_merge(&leased->extents, leased->fd,
+			      leased->recall.state != RECALL_BREAKING);
 
 	return r ? r : leased_passes_again(leased);
 }

@@ -95,7 +95,7 @@ static int merge(void)
 	int r;
 
 	do
-		r = extents_merge(&extents, file.fd);
+		r = extents_merge(&extents, file.fd, true);
 	while (r > 0);
 	return r;
 }
@@ -137,6 +137,19 @@ static void merge__no_room_for_one_the_others_go_on(void **state)
 	/* the next pass is over all */
 	assert_int_equal(merge(), 0);
 	assert_int_equal(allocations, 2 + RANGES);
+}
+
+static void merge__somebody_waits_nothing_is_allocated(void **state)
+{
+	(void)state;
+	assert_int_equal(flush(), 0);
+	write_by_others(1, "t");
+	while (extents_merge(&extents, file.fd, false))
+		;
+	assert_int_equal(allocations, 0);
+	assert_int_equal(shadows[1].bytes[0], 't');
+	assert_int_equal(merge(), 0);
+	assert_int_equal(allocations, RANGES);
 }
 
 static void merge__restarted_after_a_failure_is_over_all(void **state)
@@ -192,6 +205,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(merge__no_room_for_one_the_others_go_on),
+		TEST(merge__somebody_waits_nothing_is_allocated),
 		TEST(merge__restarted_after_a_failure_is_over_all),
 		TEST(seal__waits_for_each_mapping),
 		TEST(merge__sealed_leaves_theirs_and_flushes_ours),

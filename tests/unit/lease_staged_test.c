@@ -56,6 +56,14 @@ static void start_engine(void)
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 }
 
+static void start_threads(void)
+{
+	atomic_store(&idle, true);
+	atomic_store(&keepers, 0);
+	pthread_create(&idler, NULL, be_there, NULL);
+	start_engine();
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -63,10 +71,7 @@ static int set_up(void **state)
 	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
 		   0);
 	assert_true(map != MAP_FAILED);
-	atomic_store(&idle, true);
-	atomic_store(&keepers, 0);
-	pthread_create(&idler, NULL, be_there, NULL);
-	start_engine();
+	start_threads();
 	return 0;
 }
 
@@ -304,7 +309,8 @@ static void staged__the_keeper_dies_another_carries_on(void **state)
 	unstage(lease, 0, LENGTH);
 }
 
-/* Of a program that is killed at once after its stores. */
+/* Of a program that is killed at once after its stores: forked by one thread.
+ */
 static void
 staged__the_program_is_killed_others_see_what_it_stored(void **state)
 {
@@ -323,7 +329,7 @@ staged__the_program_is_killed_others_see_what_it_stored(void **state)
 		map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED,
 			   file.fd, 0);
 		close(file.fd);
-		start_engine();
+		start_threads();
 		stage(0, LENGTH);
 		memcpy(map + 123 * PAGE, "acked!", 7);
 		kill(getpid(), SIGKILL);
@@ -370,7 +376,7 @@ staged__a_child_outlives_the_program_its_stores_are_not_lost(void **state)
 		map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED,
 			   file.fd, 0);
 		close(file.fd);
-		start_engine();
+		start_threads();
 		stage(0, LENGTH);
 		close(go[1]);
 		if (fork())
@@ -481,8 +487,10 @@ int main(void)
 		TEST(staged__regions_overlap_the_file_is_back_after_the_last),
 		TEST(staged__given_back_while_others_have_it_it_goes_later),
 		TEST(staged__the_keeper_dies_another_carries_on),
-		TEST(staged__the_program_is_killed_others_see_what_it_stored),
-		TEST(staged__a_child_outlives_the_program_its_stores_are_not_lost),
+		cmocka_unit_test(
+			staged__the_program_is_killed_others_see_what_it_stored),
+		cmocka_unit_test(
+			staged__a_child_outlives_the_program_its_stores_are_not_lost),
 		TEST(staged__stores_all_the_time_none_is_lost),
 	};
 	struct trap trap;
