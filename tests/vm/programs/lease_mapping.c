@@ -272,14 +272,14 @@ static void fill(struct lease **leases)
 static void orphan(void)
 {
 	struct lease *lease, *fillers[FILLERS];
-	char *addr;
+	char *addr, *path = path_of("orphan"), *renamed = path_of("renamed");
 
 	fill(fillers);
 	addr = map_file("orphan");
 	check(!acquire(addr, &lease));
 	check_seen(lease, "orphan", addr, "before");
 	set_break_time("1");
-	check(!rename("orphan", "renamed"));
+	check(!rename(path, renamed));
 	check(!kill(keeper_of("renamed"), SIGKILL));
 	for (int i = 0; !atomic_load(&lost); i++) {
 		check(i < 30000);
@@ -291,6 +291,8 @@ static void orphan(void)
 	set_break_time("45");
 	check(!lease_release(lease, 0, SIZE, INT64_MAX));
 	munmap(addr, SIZE);
+	free(path);
+	free(renamed);
 	for (int i = 0; i < FILLERS; i++)
 		check(!lease_release(fillers[i], 0, SIZE, INT64_MAX));
 }
