@@ -99,7 +99,7 @@ enum keeper_own {
 	KEEPER_OWN_OPEN,      /* open, for writing or with O_TRUNC */
 	KEEPER_OWN_OPEN_READ, /* open for reading: breaks no read lease */
 	KEEPER_OWN_CHANGE,   /* change size or blocks through the description */
-	KEEPER_OWN_ALLOCATE, /* the engine\'s; ACQUIRE has begun one */
+	KEEPER_OWN_ALLOCATE, /* the engine's; ACQUIRE has begun one */
 	KEEPER_OWNS
 };
 

@@ -227,6 +227,7 @@ static bool serve(struct lease_engine *engine)
 	int r = 0;
 
 	while (goes_on && (request = next_request(engine))) {
+		engine->table.is_asked = true;
 		switch (request->kind) {
 		case REQUEST_ACQUIRE:
 			r = lease_take(&engine->table, engine, &request->want,
@@ -254,6 +255,7 @@ static bool serve(struct lease_engine *engine)
 			goes_on = false;
 			break;
 		}
+		engine->table.is_asked = false;
 		finish(engine, request, r);
 	}
 	return goes_on;

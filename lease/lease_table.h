@@ -90,10 +90,11 @@ struct lease_table {
 	int64_t next_start_ns; /* of a keeper, after one died */
 	int64_t unserved_ns;   /* since when none can be started, or 0 */
 	bool is_keeper_dead;
-	unsigned int lingering;		/* leases: lease_take.h */
-	unsigned int left;		/* leases: lease_take.h */
-	unsigned int adrift;		/* leases */
-	int64_t recover_ns;		/* when they are looked for again */
+	bool is_asked;		/* a thread of the program waits for us */
+	unsigned int lingering; /* leases: lease_take.h */
+	unsigned int left;	/* leases: lease_take.h */
+	unsigned int adrift;	/* leases */
+	int64_t recover_ns;	/* when they are looked for again */
 	struct lease *_Atomic consents; /* given, not sent yet */
 	int wake_fd; /* readable when a caller has something new */
 	struct own_desk own;

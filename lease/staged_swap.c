@@ -17,15 +17,20 @@
 
 /*
  * Two tasks: the thread that waits for us and our own. Nobody else can be
- * there: new ones are started by those that run.
+ * there: new ones are started by those that run. If nobody has asked, the other
+ * one runs.
  */
-static bool is_alone(void)
+static bool is_alone(const struct lease_table *table)
 {
 	struct dirent *entry;
-	int fd = raw_open(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	unsigned int tasks = 0;
+	DIR *dir;
+	int fd;
 
+	if (!table->is_asked)
+		return false;
+	fd = raw_open(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY);
+	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
 		if (fd >= 0)
 			raw_close(fd);
@@ -141,7 +146,7 @@ int staged_swap_in(const struct swapping *swapping)
 		staged->is_sync |= mapping_has(state, "sf");
 		staged->is_dontdump |= mapping_has(state, "dd");
 	}
-	swap.is_alone = is_alone();
+	swap.is_alone = is_alone(swapping->table);
 	r = swap_in(&swap);
 	free(swap.views);
 	return r;
@@ -231,7 +236,7 @@ int staged_swap_out(const struct swapping *swapping)
 		return r;
 	for (unsigned int i = 0; i < swap.count; i++)
 		describe_as_file(lease, staged, &swap.views[i]);
-	swap.is_alone = is_alone();
+	swap.is_alone = is_alone(swapping->table);
 	r = swap_out(&swap, flush_frozen, arg);
 	free(swap.views);
 	return r;

@@ -289,6 +289,49 @@ static void staged__given_back_while_others_have_it_it_goes_later(void **state)
 	assert_memory_equal(map, "meanwhile", 9);
 }
 
+/*
+ * Nobody waits then: the program's one thread runs on and stores, and the
+ * engine must not take it for one that stands still.
+ */
+static void staged__it_goes_later_under_a_thread_that_stores(void **state)
+{
+	struct lease *lease = stage(0, LENGTH);
+	_Atomic uint64_t *words = (void *)map;
+	double deadline = now_sec() + WAIT_SEC;
+	uint64_t stores = 0, lost = 0;
+	pid_t reader;
+
+	(void)state;
+	/* that one is not there any more */
+	atomic_store(&idle, false);
+	pthread_join(idler, NULL);
+	assert_int_equal(pipe2(reader_gate, O_CLOEXEC), 0);
+	reader = fork();
+	if (!reader) {
+		int fd = open(file.path, O_RDONLY | O_CLOEXEC);
+
+		_exit(fd < 0 ? 2 : !stays_until_told(fd));
+	}
+	wait_for(is_yielded, lease, "the reader has it");
+	assert_int_equal(lease_unstage(lease, 0, LENGTH), -EAGAIN);
+	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), -EAGAIN);
+	close(reader_gate[0]);
+	close(reader_gate[1]);
+	assert_int_equal(waitpid(reader, NULL, 0), reader);
+	/* Round after round a number in each page. */
+	while (stores % (1000 * PAGES) || !has_no_lease(&file)) {
+		uint64_t page = stores % PAGES;
+		uint64_t was = stores < PAGES ? 0 : stores - PAGES + 1;
+
+		lost += words[page * PAGE / 8] != was;
+		words[page * PAGE / 8] = ++stores;
+		assert_true(stores % PAGES || now_sec() < deadline);
+	}
+	assert_int_equal(lost, 0);
+	/* for the tear-down */
+	pthread_create(&idler, NULL, be_there, NULL);
+}
+
 static bool another_keeper(void *arg)
 {
 	(void)arg;
@@ -486,6 +529,7 @@ int main(void)
 		TEST(staged__flushed_is_in_the_file),
 		TEST(staged__regions_overlap_the_file_is_back_after_the_last),
 		TEST(staged__given_back_while_others_have_it_it_goes_later),
+		TEST(staged__it_goes_later_under_a_thread_that_stores),
 		TEST(staged__the_keeper_dies_another_carries_on),
 		cmocka_unit_test(
 			staged__the_program_is_killed_others_see_what_it_stored),
