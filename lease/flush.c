@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "extent_page.h"
 #include "fault.h"
 #include "flush.h"
@@ -48,14 +48,6 @@ struct flush {
 
 	alignas(64) uint8_t copy[BLOCK];
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
 
 static void count(_Atomic uint64_t *counter, uint64_t more)
 {
@@ -366,7 +358,7 @@ static int end(struct flush *flush)
 		return flush->error;
 	}
 	count(&page->passes, 1);
-	atomic_store(&page->complete_ns, now_ns());
+	atomic_store(&page->complete_ns, clock_now_ns());
 	atomic_store(&page->complete, atomic_load(&page->generation));
 	atomic_store(&page->state, EXTENT_IDLE);
 	return 0;

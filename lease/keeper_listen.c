@@ -18,10 +18,10 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "board.h"
+#include "clock.h"
 #include "keeper_listen.h"
 #include "keeper_proto.h"
 #include "keeper_socket.h"
@@ -46,14 +46,6 @@ struct listener {
 	unsigned int peers;
 	struct peer peer[PEERS_MAX]; /* the oldest first */
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
 
 static void drop(struct listener *listener, unsigned int n)
 {
@@ -82,7 +74,7 @@ static void accept_peer(struct listener *listener)
 
 	if (fd < 0) {
 		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-			listener->accept_ns = now_ns() + PAUSE_NS;
+			listener->accept_ns = clock_now_ns() + PAUSE_NS;
 		return;
 	}
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) ||
@@ -100,7 +92,7 @@ static void accept_peer(struct listener *listener)
 	listener->peer[listener->peers++] = (struct peer){
 		.fd = fd,
 		.pid = credentials.pid,
-		.deadline_ns = now_ns() + HELLO_NS,
+		.deadline_ns = clock_now_ns() + HELLO_NS,
 	};
 }
 
@@ -176,7 +168,7 @@ static void hear(struct peer *peer)
 /* poll(2)'s timeout until the first deadline. */
 static int timeout_ms(const struct listener *listener)
 {
-	int64_t until_ns = INT64_MAX, now = now_ns();
+	int64_t until_ns = INT64_MAX, now = clock_now_ns();
 
 	if (listener->peers)
 		until_ns = listener->peer[0].deadline_ns;
@@ -198,7 +190,7 @@ static void serve(struct listener *listener)
 
 	for (;;) {
 		unsigned int peers = listener->peers;
-		bool accepts = listener->accept_ns <= now_ns();
+		bool accepts = listener->accept_ns <= clock_now_ns();
 
 		sources[SIGNALS] = (struct pollfd){
 			.fd = listener->signals,
@@ -223,7 +215,7 @@ static void serve(struct listener *listener)
 
 			if (sources[FIRST_PEER + n].revents)
 				hear(peer);
-			else if (peer->deadline_ns > now_ns())
+			else if (peer->deadline_ns > clock_now_ns())
 				continue;
 			else
 				refuse(peer->fd, -ETIMEDOUT);

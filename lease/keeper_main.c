@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "board.h"
+#include "clock.h"
 #include "keeper_command.h"
 #include "keeper_proto.h"
 #include "keeper_settle.h"
@@ -117,7 +118,7 @@ static void flush_and_run(struct leased *leased)
 static void orphan_and_run(struct leased *leased)
 {
 	leased_owner_gone(leased);
-	leased_release(leased, leased_now() + ORPHAN_NS);
+	leased_release(leased, clock_now_ns() + ORPHAN_NS);
 	run(leased);
 }
 
@@ -321,7 +322,7 @@ static void read_signals(int signals)
 
 static void read_news(void)
 {
-	watches_heard(&shared.watches, leased_now());
+	watches_heard(&shared.watches, clock_now_ns());
 	watches_read(&shared.watches, leased_watch_told);
 	if (shared.watches.is_news_lost)
 		each(leased_news_lost);
@@ -331,14 +332,14 @@ static void read_news(void)
 /* Each file once, so that a long flush of one holds up no other. */
 static int run_due(void)
 {
-	int64_t now_ns = leased_now(), ns;
+	int64_t now_ns = clock_now_ns(), ns;
 	struct due_entry *first;
 
 	while ((first = due_first(&shared.due)) && first->at_ns < now_ns)
 		run(leased_of_due(first));
 	if (!first)
 		return -1;
-	ns = (first->at_ns - leased_now() + 999999) / 1000000;
+	ns = (first->at_ns - clock_now_ns() + 999999) / 1000000;
 	return ns < 0 ? 0 : ns > 60000 ? 60000 : (int)ns;
 }
 
@@ -357,7 +358,7 @@ static int loop(int signals)
 		if (is_orphan && !files)
 			break;
 		sources[INOTIFY].fd = watches_wait(&shared.watches,
-						   leased_now(), &timeout_ms);
+						   clock_now_ns(), &timeout_ms);
 		sources[SOCKET].events =
 			POLLIN |
 			(outbox_is_waiting(&shared.outbox) ? POLLOUT : 0);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include "allocate.h"
+#include "clock.h"
 #include "description.h"
 #include "errand.h"
 #include "grant.h"
@@ -53,7 +54,7 @@ static int give_back_last(struct lease_table *table, struct lease *lease,
 		table->lingering++;
 		return -EAGAIN;
 	}
-	until_ns = talk_now();
+	until_ns = clock_now_ns();
 	if (until_ns < deadline_ns)
 		until_ns = deadline_ns;
 	until_ns = until_ns < INT64_MAX - GRACE_NS ? until_ns + GRACE_NS
@@ -102,7 +103,7 @@ void lease_tidy(struct lease_table *table)
 		else if (lease && lease->is_lingering &&
 			 lease_state(lease) == RECALL_HELD) {
 			stop_lingering(table, lease);
-			give_back_last(table, lease, talk_now() + TIDY_NS);
+			give_back_last(table, lease, clock_now_ns() + TIDY_NS);
 		}
 	}
 }
@@ -214,7 +215,7 @@ static int ask(struct lease_table *table, struct lease *lease)
 	r = talk_wait_for_answer(table, lease);
 	if (r) {
 		leave(table, lease);
-		lease->deadline_ns = talk_now();
+		lease->deadline_ns = clock_now_ns();
 		keeper_release(&table->keeper, lease->id, lease->deadline_ns);
 		return r;
 	}
@@ -284,7 +285,7 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 	if (!r && lease->type == F_WRLCK)
 		r = range_add(table, lease, want->offset, want->length);
 	if (r && lease->phase == LEASE_LIVE)
-		give_back_last(table, lease, talk_now());
+		give_back_last(table, lease, clock_now_ns());
 	else if (r && !lease->is_left)
 		remove_lease(table, lease);
 	else
@@ -331,7 +332,7 @@ int lease_take(struct lease_table *table, struct lease_engine *engine,
 		return r;
 	lease = table_find(table, description.dev, description.ino);
 	if (lease && lease->is_left) {
-		r = talk_wait_until(table, lease, talk_now() + GRACE_NS);
+		r = talk_wait_until(table, lease, clock_now_ns() + GRACE_NS);
 		if (!r)
 			remove_lease(table, lease);
 		lease = NULL;

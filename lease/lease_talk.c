@@ -10,8 +10,8 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 
+#include "clock.h"
 #include "fate.h"
 #include "lease_talk.h"
 #include "range.h"
@@ -26,14 +26,6 @@
 #define HEAR_MS	 200
 /* A keeper that says nothing for so long is stopped, or hangs in the kernel. */
 #define ANSWER_NS (10000 * MS)
-
-int64_t talk_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 * MS + ts.tv_nsec;
-}
 
 static struct keeper_request request_of(const struct lease_table *table,
 					const struct lease *lease)
@@ -79,7 +71,7 @@ void talk_ask(struct lease_table *table, struct lease *lease)
 static void give_up(struct lease *lease, int error)
 {
 	if (!lease->is_waiting || (lease->phase == LEASE_RELEASING &&
-				   talk_now() < lease->deadline_ns))
+				   clock_now_ns() < lease->deadline_ns))
 		return;
 	lease->is_waiting = false;
 	if (lease->phase == LEASE_LIVE)
@@ -97,7 +89,7 @@ static void give_up(struct lease *lease, int error)
  */
 static void drop_unserved(const struct lease_table *table, struct lease *lease)
 {
-	if (lease->fd < 0 || talk_now() - table->unserved_ns < RECALL_RETRY)
+	if (lease->fd < 0 || clock_now_ns() - table->unserved_ns < RECALL_RETRY)
 		return;
 	setlease_drop(lease->fd, lease->type);
 	recover_tell_lost(lease);
@@ -121,15 +113,15 @@ static void start_another(struct lease_table *table)
 {
 	int r;
 
-	if (talk_now() < table->next_start_ns)
+	if (clock_now_ns() < table->next_start_ns)
 		return;
-	table->next_start_ns = talk_now() + START_NS;
+	table->next_start_ns = clock_now_ns() + START_NS;
 	r = launch_keeper(table);
 	table->is_keeper_dead = r < 0;
 	if (!r)
 		table->unserved_ns = 0;
 	else if (!table->unserved_ns)
-		table->unserved_ns = talk_now();
+		table->unserved_ns = clock_now_ns();
 	tell_keeper_died(table, r);
 	for (uint32_t id = 0; id < table->ids_end; id++) {
 		struct lease *lease = table->by_id[id];
@@ -334,7 +326,7 @@ int talk_wait_until(struct lease_table *table, struct lease *lease,
 		    int64_t until_ns)
 {
 	while (lease->is_waiting) {
-		if (talk_now() >= until_ns)
+		if (clock_now_ns() >= until_ns)
 			return reason_set(-ETIMEDOUT,
 					  "daxmr-keeper (process %d) does not "
 					  "answer: it has been stopped, or "
@@ -349,7 +341,7 @@ int talk_wait_until(struct lease_table *table, struct lease *lease,
 
 int talk_wait_for_answer(struct lease_table *table, struct lease *lease)
 {
-	return talk_wait_until(table, lease, talk_now() + ANSWER_NS);
+	return talk_wait_until(table, lease, clock_now_ns() + ANSWER_NS);
 }
 
 int talk_announce(struct lease_table *table, struct lease *lease)

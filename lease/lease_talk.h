@@ -58,6 +58,4 @@ void talk_consent(struct lease_table *table, struct lease *lease);
 /* Consents that were given meanwhile. */
 void talk_send_consents(struct lease_table *table);
 
-int64_t talk_now(void);
-
 #endif

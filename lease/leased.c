@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "leased_parts.h"
 #include "setlease.h"
 
@@ -20,7 +21,7 @@ static void set_due(struct leased *leased, int64_t due_ns)
 
 static void due_now(struct leased *leased)
 {
-	set_due(leased, leased_now());
+	set_due(leased, clock_now_ns());
 }
 
 struct leased *leased_of_due(struct due_entry *entry)
@@ -149,7 +150,7 @@ void leased_break_heard(struct leased *leased)
 		if (type == leased->type)
 			return;
 		if (type == F_UNLCK)
-			leased->looked_ns = leased_now();
+			leased->looked_ns = clock_now_ns();
 	}
 	if (leased->recall.actions->flush || leased->recall.must_merge ||
 	    leased->recall.policy.consent_ns)
@@ -318,7 +319,7 @@ void leased_run(struct leased *leased)
 	leased_send_report(leased);
 	send_ready(leased);
 	/* Whatever is due at once comes after the others that are due now. */
-	now_ns = leased_now();
+	now_ns = clock_now_ns();
 	if (due_ns > news_ns)
 		due_ns = news_ns;
 	set_due(leased, due_ns < now_ns ? now_ns : due_ns);

@@ -112,6 +112,4 @@ void leased_run(struct leased *leased);
 struct leased *leased_of_due(struct due_entry *entry);
 struct leased *leased_of_slot(struct outbox_slot *slot);
 
-int64_t leased_now(void);
-
 #endif

@@ -4,22 +4,14 @@
  */
 #include <fcntl.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "leased_parts.h"
 #include "setlease.h"
 
 #define SEC 1000000000LL
 #define MS  1000000LL
-
-int64_t leased_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * SEC + ts.tv_nsec;
-}
 
 void leased_send_report(struct leased *leased)
 {
@@ -32,7 +24,7 @@ void leased_send_report(struct leased *leased)
 static int64_t act_now(void *arg)
 {
 	(void)arg;
-	return leased_now();
+	return clock_now_ns();
 }
 
 int leased_take(struct leased *leased)
@@ -57,7 +49,7 @@ static int act_unlock(void *arg)
 {
 	struct leased *leased = arg;
 
-	if (leased_now() - leased->looked_ns < MS)
+	if (clock_now_ns() - leased->looked_ns < MS)
 		return setlease_drop_looked_at(leased->fd);
 	return setlease_drop(leased->fd, leased->type);
 }
@@ -87,7 +79,7 @@ int leased_check(struct leased *leased)
 	if (r < 0)
 		setlease_drop(leased->fd, leased->type);
 	if (r >= 0)
-		leased->looked_ns = leased_now();
+		leased->looked_ns = clock_now_ns();
 	if (r > 0 && leased->recall.state != RECALL_BREAKING)
 		leased->recall.policy.break_ns =
 			leased_break_time_ns(leased->shared);

@@ -4,6 +4,7 @@
  */
 #include <stddef.h>
 
+#include "clock.h"
 #include "leased_parts.h"
 
 #define MS	 1000000LL
@@ -31,7 +32,7 @@ static void watch(struct leased *leased, uint32_t mask)
 void leased_arm(struct leased *leased)
 {
 	leased->is_resting = false;
-	leased->armed_ns = leased_now();
+	leased->armed_ns = clock_now_ns();
 	watch(leased, ARMED);
 }
 
@@ -43,7 +44,7 @@ void leased_disarm(struct leased *leased)
 /* From now on until the pass is over, and then for a while. */
 static void start_rest(struct leased *leased)
 {
-	int64_t quiet_ns = leased_now() - leased->armed_ns;
+	int64_t quiet_ns = clock_now_ns() - leased->armed_ns;
 
 	if (!leased->rest_ns || quiet_ns > 10 * leased->rest_ns)
 		leased->rest_ns = REST_MIN;
@@ -76,21 +77,21 @@ int64_t leased_run_news(struct leased *leased)
 		leased->has_met_others = false;
 		start_rest(leased);
 		recall_changed(&leased->recall);
-		return leased_now();
+		return clock_now_ns();
 	}
 	if (leased->has_news && !leased->recall.must_flush &&
 	    !leased->recall.must_settle) {
 		leased->has_news = false;
 		recall_settle(&leased->recall);
-		return leased_now();
+		return clock_now_ns();
 	}
 	if (!leased->is_resting)
 		return RECALL_NEVER;
-	if (leased_now() < leased->rest_until_ns)
+	if (clock_now_ns() < leased->rest_until_ns)
 		return leased->rest_until_ns;
 	leased_arm(leased);
 	recall_settle(&leased->recall);
-	return leased_now();
+	return clock_now_ns();
 }
 
 bool leased_passes_again(struct leased *leased)
@@ -117,7 +118,7 @@ static void changed(struct leased *leased)
 		}
 		start_rest(leased);
 		recall_changed(&leased->recall);
-		due_set(&leased->shared->due, &leased->due, leased_now());
+		due_set(&leased->shared->due, &leased->due, clock_now_ns());
 		break;
 	case RECALL_MERGING:
 	case RECALL_BREAKING:
@@ -135,7 +136,7 @@ static void opener_gone(struct leased *leased)
 	    leased->recall.state != RECALL_LOST)
 		return;
 	recall_opener_gone(&leased->recall);
-	due_set(&leased->shared->due, &leased->due, leased_now());
+	due_set(&leased->shared->due, &leased->due, clock_now_ns());
 }
 
 void leased_watch_told(struct watch *of, uint32_t mask)
@@ -154,5 +155,5 @@ void leased_news_lost(struct leased *leased)
 	opener_gone(leased);
 	recall_settle(&leased->recall);
 	if (leased->recall.must_settle)
-		due_set(&leased->shared->due, &leased->due, leased_now());
+		due_set(&leased->shared->due, &leased->due, clock_now_ns());
 }

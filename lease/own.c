@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "description.h"
 #include "errand.h"
 #include "lease_talk.h"
@@ -242,7 +243,7 @@ static void closed(struct lease_table *table, struct own *own)
 	if (lease) {
 		lease->has_closed = !own_locks_drop(table, lease);
 		if (lease->has_closed)
-			look_again(&table->own, talk_now());
+			look_again(&table->own, clock_now_ns());
 		own->result = lease->fd < 0;
 	}
 	finish(own);
@@ -252,7 +253,7 @@ static void look_at_locks(struct lease_table *table)
 {
 	struct own_desk *desk = &table->own;
 
-	if (desk->look_ns == RECALL_NEVER || talk_now() < desk->look_ns)
+	if (desk->look_ns == RECALL_NEVER || clock_now_ns() < desk->look_ns)
 		return;
 	desk->look_ns = RECALL_NEVER;
 	for (uint32_t id = 0; id < table->ids_end; id++) {
@@ -263,7 +264,7 @@ static void look_at_locks(struct lease_table *table)
 		if (lease->has_closed)
 			lease->has_closed = !own_locks_drop(table, lease);
 		if (lease->has_closed)
-			look_again(desk, talk_now());
+			look_again(desk, clock_now_ns());
 	}
 }
 
@@ -311,7 +312,7 @@ int own_desk_timeout_ms(const struct own_desk *desk)
 
 	if (desk->look_ns == RECALL_NEVER)
 		return -1;
-	left_ns = desk->look_ns - talk_now();
+	left_ns = desk->look_ns - clock_now_ns();
 	return left_ns < 0 ? 0 : (int)((left_ns + MS - 1) / MS);
 }
 

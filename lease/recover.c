@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "clock.h"
 #include "description.h"
 #include "lease_talk.h"
 #include "raw.h"
@@ -152,7 +153,7 @@ void recover_tell_lost(struct lease *lease)
 		.from = state,
 		.to = RECALL_LOST,
 		.cause = RECALL_REVOKED,
-		.at_ns = talk_now(),
+		.at_ns = clock_now_ns(),
 	};
 
 	if (atomic_exchange(&lease->is_out_of_sight, true) ||
@@ -178,7 +179,7 @@ static void reopen(struct lease_table *table, struct lease *lease)
 			sole_make(description.fd, table->keeper.pid);
 		found(table, lease, description.fd);
 	} else if (lease->phase == LEASE_RELEASING &&
-		   (r != -EBUSY || talk_now() >= lease->deadline_ns)) {
+		   (r != -EBUSY || clock_now_ns() >= lease->deadline_ns)) {
 		lease->phase = LEASE_ENDED;
 		lease->error = r;
 		lease->is_waiting = false;
@@ -188,7 +189,7 @@ static void reopen(struct lease_table *table, struct lease *lease)
 void recover_run(struct lease_table *table)
 {
 	if (!table->adrift || table->is_keeper_dead ||
-	    talk_now() < table->recover_ns)
+	    clock_now_ns() < table->recover_ns)
 		return;
 	search_descriptors(table, true);
 	search_descriptors(table, false);
@@ -204,12 +205,12 @@ void recover_run(struct lease_table *table)
 		if (lease->is_adrift)
 			recover_tell_lost(lease);
 	}
-	table->recover_ns = talk_now() + PAUSE_NS;
+	table->recover_ns = clock_now_ns() + PAUSE_NS;
 }
 
 int recover_timeout_ms(const struct lease_table *table)
 {
-	int64_t left_ns = table->recover_ns - talk_now();
+	int64_t left_ns = table->recover_ns - clock_now_ns();
 
 	if (!table->adrift || table->is_keeper_dead)
 		return -1;

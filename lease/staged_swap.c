@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
@@ -175,7 +176,7 @@ int staged_flush_one(const struct swapping *swapping)
 	struct lease *lease = swapping->lease;
 	struct extent_page *page = swapping->staged->extent.page;
 	uint64_t begun = atomic_load(&page->generation);
-	int64_t deadline_ns = talk_now() + FLUSH_NS;
+	int64_t deadline_ns = clock_now_ns() + FLUSH_NS;
 	pid_t keeper = 0;
 
 	for (;;) {
@@ -193,7 +194,7 @@ int staged_flush_one(const struct swapping *swapping)
 			return reason_set(-EIO,
 					  "not all could be written to the "
 					  "file; it is tried again");
-		if (talk_now() > deadline_ns)
+		if (clock_now_ns() > deadline_ns)
 			return reason_set(-ETIMEDOUT,
 					  "the keeper has not written the file "
 					  "in %lld s",

@@ -117,6 +117,21 @@ bool process_is_gone(void *arg)
 	return !text[0] || strstr(text, ") Z ");
 }
 
+unsigned int process_fds(pid_t pid)
+{
+	unsigned int n = 0;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2;
+}
+
 double now_sec(void)
 {
 	struct timespec ts;

@@ -42,6 +42,9 @@ pid_t file_lease_holder(const struct file *file);
  */
 void file_check_let_in(const struct file *file, int flags);
 
+/* How many descriptors it has. */
+unsigned int process_fds(pid_t pid);
+
 /* Seconds of CLOCK_MONOTONIC. */
 double now_sec(void);
 

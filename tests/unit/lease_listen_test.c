@@ -3,7 +3,6 @@
  * daxmr-keeper --listen: its socket, and peers that are not as they should be.
  * Each time a program gets its keeper all the same.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -176,24 +175,9 @@ static void check_refused(int fd)
 	close(fd);
 }
 
-static unsigned int count_fds(pid_t pid)
-{
-	unsigned int n = 0;
-	char path[64];
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = opendir(path);
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 2;
-}
-
 static bool has_fds(void *count)
 {
-	return count_fds(listener.pid) == *(unsigned int *)count;
+	return process_fds(listener.pid) == *(unsigned int *)count;
 }
 
 static void peers__nonsense_is_refused(void **state)
@@ -202,7 +186,7 @@ static void peers__nonsense_is_refused(void **state)
 	struct keeper_message other = {KEEPER_VERSION + 1,
 				       .kind = KEEPER_HELLO};
 	struct keeper_message wrong = {KEEPER_VERSION, .kind = KEEPER_RELEASE};
-	unsigned int before = count_fds(listener.pid);
+	unsigned int before = process_fds(listener.pid);
 	int board = memfd_create("daxmr-test", MFD_CLOEXEC), fds[12];
 	const struct {
 		const void *text;

@@ -4,7 +4,6 @@
  * the engine of a program that names it. How programs end is in
  * lease_death_test.c.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -116,24 +115,9 @@ static void check_goes_round(struct lease *lease)
 	wait_for(is_held, lease, "the lease is held again");
 }
 
-static unsigned int count_fds(pid_t pid)
-{
-	unsigned int n = 0;
-	char path[64];
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = opendir(path);
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 2;
-}
-
 static void keeper__is_as_one_of_the_programs_own(void **state)
 {
-	unsigned int fds = count_fds(listener.pid);
+	unsigned int fds = process_fds(listener.pid);
 	struct lease *lease = acquire();
 	pid_t keeper = file_lease_holder(&file);
 	char path[64], text[64] = "";
@@ -154,7 +138,7 @@ static void keeper__is_as_one_of_the_programs_own(void **state)
 	close(fd);
 	assert_int_equal(strcmp(text, "daxmr-keeper\n"), 0);
 	/* the listener has kept nothing of it */
-	assert_int_equal(count_fds(listener.pid), fds);
+	assert_int_equal(process_fds(listener.pid), fds);
 	assert_int_equal(lease_release(lease, 0, PAGE, INT64_MAX), 0);
 	wait_for(process_is_gone, &keeper, "the keeper ends with its last");
 }

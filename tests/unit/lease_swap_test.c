@@ -278,10 +278,13 @@ static void start_writers(struct writer *writers, struct stage *stage,
 	}
 }
 
-static void check_bytes(struct writer *writers, const char *bytes)
+/* Of the file or the shadow. */
+static void check_bytes(struct writer *writers, int fd)
 {
-	const uint64_t *words = (const void *)bytes;
+	const uint64_t *words =
+		mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, fd, 0);
 
+	assert_true(words != MAP_FAILED);
 	for (unsigned int w = 0; w < WRITERS; w++) {
 		size_t count = words_of(&writers[w]);
 
@@ -290,6 +293,7 @@ static void check_bytes(struct writer *writers, const char *bytes)
 			assert_int_equal(words[i * WRITERS + w],
 					 expected(i, writers[w].stores, count));
 	}
+	munmap((void *)words, LENGTH);
 }
 
 static void stop_writers(struct writer *writers, atomic_bool *stop)
@@ -305,7 +309,6 @@ static void swap_many_times(unsigned int views)
 	atomic_bool stop = false;
 	struct stage stage;
 	struct swap_ops ops;
-	char *file;
 
 	set_up(&stage, &ops, views);
 	start_writers(writers, &stage, &stop);
@@ -316,9 +319,7 @@ static void swap_many_times(unsigned int views)
 		usleep(1000);
 	}
 	stop_writers(writers, &stop);
-	file = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.file.fd, 0);
-	check_bytes(writers, file);
-	munmap(file, LENGTH);
+	check_bytes(writers, stage.file.fd);
 	tear_down(&stage);
 }
 
@@ -510,7 +511,6 @@ static void swap__a_move_is_refused_everything_is_as_before(void **state)
 	atomic_bool stop = false;
 	struct stage stage;
 	struct swap_ops ops;
-	char *file;
 
 	(void)state;
 	set_up(&stage, &ops, 2);
@@ -522,9 +522,7 @@ static void swap__a_move_is_refused_everything_is_as_before(void **state)
 		assert_non_null(strstr(reason_text(), "max_map_count"));
 	}
 	stop_writers(writers, &stop);
-	file = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.file.fd, 0);
-	check_bytes(writers, file);
-	munmap(file, LENGTH);
+	check_bytes(writers, stage.file.fd);
 	tear_down(&stage);
 }
 
@@ -534,7 +532,6 @@ static void swap__the_file_cannot_be_read_everything_is_as_before(void **state)
 	atomic_bool stop = false;
 	struct stage stage;
 	struct swap_ops ops;
-	char *file;
 
 	(void)state;
 	set_up(&stage, &ops, 1);
@@ -546,9 +543,7 @@ static void swap__the_file_cannot_be_read_everything_is_as_before(void **state)
 		assert_int_equal(atomic_load(&fail_read), 0);
 	}
 	stop_writers(writers, &stop);
-	file = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.file.fd, 0);
-	check_bytes(writers, file);
-	munmap(file, LENGTH);
+	check_bytes(writers, stage.file.fd);
 	tear_down(&stage);
 }
 
@@ -558,7 +553,6 @@ static void swap__a_flush_fails_the_shadow_stays(void **state)
 	atomic_bool stop = false;
 	struct stage stage;
 	struct swap_ops ops;
-	char *shadow;
 
 	(void)state;
 	set_up(&stage, &ops, 2);
@@ -567,9 +561,7 @@ static void swap__a_flush_fails_the_shadow_stays(void **state)
 	for (int i = 0; i < SWAPS; i++)
 		assert_int_equal(run(&stage, fail_to_flush), -ENOSPC);
 	stop_writers(writers, &stop);
-	shadow = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, stage.shadow, 0);
-	check_bytes(writers, shadow);
-	munmap(shadow, LENGTH);
+	check_bytes(writers, stage.shadow);
 	tear_down(&stage);
 }
 
