@@ -18,6 +18,7 @@
 #include "spawn.h"
 
 #define READY_MS 10000
+#define ROOM_MS	 5000
 
 int keeper_init(struct keeper *keeper)
 {
@@ -133,6 +134,17 @@ void keeper_done(struct keeper *keeper)
 	raw_close(keeper->board_fd);
 }
 
+/*
+ * As many descriptors of an unprivileged user can be on their way as one of his
+ * processes may have open (unix(7), ETOOMANYREFS); each that the keeper takes
+ * makes room.
+ */
+static bool has_room_soon(unsigned int *pauses)
+{
+	raw_poll(NULL, 0, 1);
+	return ++*pauses <= ROOM_MS;
+}
+
 static int send_message(struct keeper *keeper, struct keeper_message *message,
 			const int *fds, unsigned int count)
 {
@@ -143,6 +155,7 @@ static int send_message(struct keeper *keeper, struct keeper_message *message,
 	struct iovec iov = {message, sizeof(*message)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int saved_errno = errno, r = 0;
+	unsigned int pauses = 0;
 
 	message->version = KEEPER_VERSION;
 	if (count) {
@@ -154,7 +167,8 @@ static int send_message(struct keeper *keeper, struct keeper_message *message,
 		memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
 	}
 	while (raw_sendmsg(keeper->socket, &msg) < 0) {
-		if (errno == EINTR)
+		if (errno == EINTR ||
+		    (errno == ETOOMANYREFS && has_room_soon(&pauses)))
 			continue;
 		r = errno == ECONNRESET || errno == EBADF ? -EPIPE : -errno;
 		break;

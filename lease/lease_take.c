@@ -62,7 +62,9 @@ static int give_back_last(struct lease_table *table, struct lease *lease,
 	lease->phase = LEASE_RELEASING;
 	lease->is_waiting = true;
 	lease->deadline_ns = deadline_ns;
-	if (!lease->is_adrift)
+	if (lease->is_adrift)
+		table->recover_ns = 0;
+	else
 		keeper_release(&table->keeper, lease->id, deadline_ns);
 	r = talk_wait_until(table, lease, until_ns);
 	if (r) {

@@ -57,8 +57,8 @@ void talk_ask(struct lease_table *table, struct lease *lease)
 
 	if (is_new)
 		keeper_acquire(&table->keeper, &request);
-	else
-		keeper_adopt(&table->keeper, &request);
+	else if (keeper_adopt(&table->keeper, &request) == -ETOOMANYREFS)
+		return recover_begin(table, lease);
 	lease->late = 0; /* those of a keeper that is dead */
 	range_attach_all(table, lease);
 	staged_attach_all(table, lease);

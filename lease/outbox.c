@@ -29,9 +29,15 @@ static bool sent(struct outbox *outbox, const struct keeper_message *message)
 		control.header.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&control.header), &message->fd, sizeof(int));
 	}
-	return sendmsg(outbox->socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >=
-		       0 ||
-	       errno != EAGAIN;
+	if (sendmsg(outbox->socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return true;
+	if (errno == ETOOMANYREFS) {
+		struct keeper_message refused = *message;
+
+		refused.error = -errno;
+		return sent(outbox, &refused);
+	}
+	return errno != EAGAIN;
 }
 
 bool outbox_answer(struct outbox *outbox, const struct keeper_message *answer)

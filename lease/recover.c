@@ -29,7 +29,8 @@ void recover_prepare(struct lease *lease)
 	char path[PATH_MAX];
 	rlim_t spare;
 
-	if (lease->fd < 0 || getrlimit(RLIMIT_NOFILE, &limit))
+	if (lease->fd < 0 || lease->is_adrift ||
+	    getrlimit(RLIMIT_NOFILE, &limit))
 		return;
 	spare = limit.rlim_cur / 4 < SPARE ? limit.rlim_cur / 4 : SPARE;
 	if ((rlim_t)lease->fd < limit.rlim_cur - spare)

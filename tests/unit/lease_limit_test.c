@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -286,6 +288,21 @@ static void keeper__has_no_descriptor_left(void **state)
 	setup(NULL);
 }
 
+/* Of descriptors on their way to another process root has no limit. */
+static int drop_capabilities(void **state)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3,
+						  0};
+	struct __user_cap_data_struct data[2];
+
+	(void)state;
+	assert_int_equal(syscall(SYS_capget, &header, data), 0);
+	data[0].effective &=
+		~(CAP_TO_MASK(CAP_SYS_ADMIN) | CAP_TO_MASK(CAP_SYS_RESOURCE));
+	assert_int_equal(syscall(SYS_capset, &header, data), 0);
+	return 0;
+}
+
 #define limit_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -301,5 +318,6 @@ int main(void)
 
 	if (file_cannot_lease())
 		return 77;
-	return cmocka_run_group_tests_name("lease limit", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("lease limit", tests,
+					   drop_capabilities, NULL);
 }
