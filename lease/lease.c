@@ -45,6 +45,7 @@ enum request_kind {
 	REQUEST_STAGE,
 	REQUEST_UNSTAGE,
 	REQUEST_FLUSH,
+	REQUEST_FLUSH_FILE,
 	REQUEST_STOP
 };
 
@@ -55,6 +56,8 @@ struct request {
 	struct lease_want want;
 	int64_t deadline_ns;
 	struct lease *lease;
+	dev_t dev; /* FLUSH_FILE */
+	ino_t ino;
 	uint64_t offset;
 	uint64_t length;
 	struct swap_view *view; /* to be moved by who asked; NULL: none */
@@ -249,6 +252,11 @@ static bool serve(struct lease_engine *engine)
 		case REQUEST_FLUSH:
 			r = staged_flush(&engine->table, request->lease,
 					 request->offset, request->length);
+			break;
+		case REQUEST_FLUSH_FILE:
+			r = staged_flush_file(&engine->table, request->dev,
+					      request->ino, request->offset,
+					      request->length);
 			break;
 		case REQUEST_STOP:
 			r = 0;
@@ -462,6 +470,20 @@ int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length)
 int lease_flush(struct lease *lease, uint64_t offset, uint64_t length)
 {
 	return ask_for_range(lease, REQUEST_FLUSH, offset, length);
+}
+
+int lease_flush_file(struct lease_engine *engine, dev_t dev, ino_t ino,
+		     uint64_t offset, uint64_t length)
+{
+	struct request request = {
+		.kind = REQUEST_FLUSH_FILE,
+		.dev = dev,
+		.ino = ino,
+		.offset = offset,
+		.length = length,
+	};
+
+	return ask(engine, &request);
 }
 
 enum recall_state lease_state(const struct lease *lease)

@@ -181,6 +181,14 @@ int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length);
  */
 int lease_flush(struct lease *lease, uint64_t offset, uint64_t length);
 
+/*
+ * The same of whatever file it is, which may be one of the memfds that are
+ * shadows (shadows.h): the offset is in that then. 0 also where there is
+ * nothing in a shadow.
+ */
+int lease_flush_file(struct lease_engine *engine, dev_t dev, ino_t ino,
+		     uint64_t offset, uint64_t length);
+
 /* What the keeper said last. Any thread, at any time; reads memory only. */
 enum recall_state lease_state(const struct lease *lease);
 

@@ -64,6 +64,7 @@ struct lease {
 	struct lease_region *regions;
 	struct lease_range *ranges;
 	struct staged *staged; /* extents with a shadow: staged.h */
+	unsigned int shadows;  /* how many: shadows.h */
 	uint32_t last_extent;
 	uint32_t awaited_extent; /* 0: none */
 	int extent_error;	 /* the answer */
@@ -75,7 +76,6 @@ struct lease {
 };
 
 #define TABLE_BUCKET_BITS 14
-#define TABLE_SHADOWS	  1024U
 
 struct lease_table {
 	const struct lease_config *config;
@@ -84,7 +84,6 @@ struct lease_table {
 	unsigned int count;
 	struct lease *by_id[BOARD_SLOTS];
 	struct lease *by_file[1U << TABLE_BUCKET_BITS];
-	struct staged *by_shadow[TABLE_SHADOWS]; /* staged.h */
 	uint32_t next_id;
 	uint32_t ids_end;      /* one past the highest id ever used */
 	int64_t next_start_ns; /* of a keeper, after one died */

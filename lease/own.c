@@ -38,12 +38,16 @@ static bool is_engine(const struct own_desk *desk)
 	return syscall(SYS_gettid) == desk->tid;
 }
 
+bool own_desk_serves(const struct own_desk *desk)
+{
+	return !is_forked(desk) && !is_engine(desk);
+}
+
 bool own_is_leased(struct lease_engine *engine, dev_t dev, ino_t ino)
 {
 	const struct own_desk *desk = lease_engine_desk(engine);
 
-	return own_set_has(&desk->set, dev, ino) && !is_forked(desk) &&
-	       !is_engine(desk);
+	return own_set_has(&desk->set, dev, ino) && own_desk_serves(desk);
 }
 
 /* Signals are blocked: nobody interrupts us here who would ask, too. */

@@ -4,6 +4,7 @@
 #define DAXMR_LEASE_OWN_DESK_H
 
 #include "own.h"
+#include "shadows.h"
 
 struct lease;
 struct lease_table;
@@ -13,11 +14,15 @@ struct own_desk {
 	pid_t tid; /* the engine's thread, which never asks itself */
 	_Atomic(struct own *) asked; /* last first */
 	struct own_set set;
+	struct shadows shadows;
 	int64_t look_ns; /* when locks are looked at again, or RECALL_NEVER */
 };
 
 /* By the engine's thread. */
 void own_desk_init(struct own_desk *desk);
+
+/* Not a forked child, nor the thread itself. Any thread. */
+bool own_desk_serves(const struct own_desk *desk);
 
 /* What was asked meanwhile. */
 void own_desk_serve(struct lease_table *table);

@@ -39,8 +39,9 @@ void own_set_remove(struct own_set *set, uint32_t slot)
 	atomic_fetch_add(&set->sequence, 1);
 }
 
-/* Its answer counts only if the sequence has stayed as it was. */
-static bool look(const struct own_set *set, dev_t dev, ino_t ino)
+/* slot + 1, or 0. Its answer counts only if the sequence has stayed as it was.
+ */
+static uint32_t look(const struct own_set *set, dev_t dev, ino_t ino)
 {
 	uint32_t at = atomic_load(&set->heads[head_of(dev, ino)]);
 
@@ -50,17 +51,24 @@ static bool look(const struct own_set *set, dev_t dev, ino_t ino)
 
 		if (atomic_load(&file->ino) == ino &&
 		    atomic_load(&file->dev) == dev)
-			return true;
+			return at;
 		at = atomic_load(&file->next);
 	}
-	return false;
+	return 0;
+}
+
+uint32_t own_set_slot(const struct own_set *set, dev_t dev, ino_t ino)
+{
+	uint32_t at = look(set, dev, ino);
+
+	return at ? at - 1 : BOARD_SLOTS;
 }
 
 bool own_set_has(const struct own_set *set, dev_t dev, ino_t ino)
 {
 	for (int n = 0; n < TRIES; n++) {
 		uint32_t before = atomic_load(&set->sequence);
-		bool found = look(set, dev, ino);
+		bool found = look(set, dev, ino) != 0;
 
 		if (!(before & 1) && atomic_load(&set->sequence) == before)
 			return found;

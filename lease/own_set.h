@@ -35,6 +35,9 @@ struct own_set {
 void own_set_add(struct own_set *set, uint32_t slot, dev_t dev, ino_t ino);
 void own_set_remove(struct own_set *set, uint32_t slot);
 
+/* For the writer: its slot, or BOARD_SLOTS. */
+uint32_t own_set_slot(const struct own_set *set, dev_t dev, ino_t ino);
+
 bool own_set_has(const struct own_set *set, dev_t dev, ino_t ino);
 
 #endif

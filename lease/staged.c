@@ -79,19 +79,12 @@ static void free_staged(struct staged *staged)
 	free(staged);
 }
 
-static struct staged **bucket_of(struct lease_table *table, ino_t ino)
-{
-	return &table->by_shadow[ino % TABLE_SHADOWS];
-}
-
 struct lease *staged_lease(const struct lease_table *table, dev_t dev,
 			   ino_t ino)
 {
-	const struct staged *at = table->by_shadow[ino % TABLE_SHADOWS];
+	const struct staged *staged = shadows_find(table, dev, ino);
 
-	while (at && (at->shadow_dev != dev || at->shadow_ino != ino))
-		at = at->next_shadow;
-	return at ? at->lease : NULL;
+	return staged ? staged->lease : NULL;
 }
 
 /* The keeper has let go of it. */
@@ -102,10 +95,7 @@ static void drop(struct lease *lease, struct staged *staged)
 	while (*at != staged)
 		at = &(*at)->next;
 	*at = staged->next;
-	at = bucket_of(lease->table, staged->shadow_ino);
-	while (*at != staged)
-		at = &(*at)->next_shadow;
-	*at = staged->next_shadow;
+	shadows_drop(lease->table, staged);
 	free_staged(staged);
 }
 
@@ -134,12 +124,8 @@ static int make_shadow(struct staged *staged)
 static int lay_before_keeper(struct lease_table *table, struct lease *lease,
 			     struct staged *staged)
 {
-	struct staged **bucket = bucket_of(table, staged->shadow_ino);
-
 	staged->next = lease->staged;
 	lease->staged = staged;
-	staged->next_shadow = *bucket;
-	*bucket = staged;
 	lease->is_waiting = true;
 	attach(table, lease, staged);
 	talk_wait(table, lease);
@@ -169,6 +155,8 @@ static int add_gap(struct lease_table *table, struct lease *lease,
 		.page_fd = -1,
 	};
 	r = make_shadow(staged);
+	if (!r)
+		r = shadows_add(table, staged);
 	if (r) {
 		free_staged(staged);
 		return r;
@@ -276,15 +264,30 @@ int staged_remove(struct lease_table *table, struct lease *lease,
 	return error;
 }
 
+int staged_flush_file(struct lease_table *table, dev_t dev, ino_t ino,
+		      uint64_t offset, uint64_t length)
+{
+	const struct staged *staged = shadows_find(table, dev, ino);
+	struct lease *lease =
+		staged ? staged->lease : table_find(table, dev, ino);
+
+	if (!lease)
+		return 0;
+	return staged_flush(table, lease,
+			    staged ? staged->offset + offset : offset, length);
+}
+
 int staged_flush(struct lease_table *table, struct lease *lease,
 		 uint64_t offset, uint64_t length)
 {
+	uint64_t end =
+		length < UINT64_MAX - offset ? offset + length : UINT64_MAX;
 	int r = 0;
 
 	for (struct staged *at = lease->staged; !r && at; at = at->next) {
 		const struct swapping swapping = {table, lease, at, NULL};
 
-		if (overlaps(at, offset, offset + length))
+		if (overlaps(at, offset, end))
 			r = staged_flush_one(&swapping);
 	}
 	return r;

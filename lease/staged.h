@@ -53,6 +53,10 @@ int staged_remove(struct lease_table *table, struct lease *lease,
 int staged_flush(struct lease_table *table, struct lease *lease,
 		 uint64_t offset, uint64_t length);
 
+/* The same of a leased file or a shadow, in which the offset is then. */
+int staged_flush_file(struct lease_table *table, dev_t dev, ino_t ino,
+		      uint64_t offset, uint64_t length);
+
 /* Extents that no region has any more, where the file is ours. */
 void staged_tidy(struct lease_table *table, struct lease *lease);
 

@@ -8,15 +8,15 @@
 #include "staged.h"
 
 struct staged {
-	struct staged *next;	    /* of the lease */
-	struct staged *next_shadow; /* of the table's bucket */
+	struct staged *next; /* of the lease */
 	struct lease *lease;
 	dev_t shadow_dev;
 	ino_t shadow_ino;
 	uint64_t offset;
 	uint64_t end;
 	unsigned int refs;
-	uint32_t id; /* for the keeper */
+	uint32_t id;   /* for the keeper */
+	uint32_t slot; /* shadows.h */
 	int shadow_fd;
 	int page_fd;
 	struct extent extent;

@@ -19,6 +19,7 @@
 #include "own.h"
 #include "raw.h"
 #include "reason.h"
+#include "shadows.h"
 
 #define KEEPER_NAME "daxmr-keeper"
 
@@ -31,6 +32,7 @@ static void child_has_none(void)
 {
 	atomic_store(&known, NULL);
 	atomic_store(&own_files, 0);
+	atomic_store(&shadows_count, 0);
 	pthread_mutex_init(&starting, NULL);
 }
 

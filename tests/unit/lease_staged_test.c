@@ -19,6 +19,7 @@
 #include "lease_file.h"
 #include "mapping.h"
 #include "reason.h"
+#include "shadows.h"
 #include "trap.h"
 #include "unit.h"
 
@@ -159,6 +160,43 @@ static bool reads_what_we_stored(int fd)
 	return pread(fd, text, 7, (off_t)(650 * PAGE)) == 7 &&
 	       !strcmp(text, "stored!") && pread(fd, text, 2, 1) == 2 &&
 	       text[0] == 'a' && text[1] == 'b';
+}
+
+/* As a hook asks, which knows a descriptor or an address. */
+static void staged__is_found_and_flushed_by_file_and_by_shadow(void **state)
+{
+	struct lease *lease = stage(2 * PAGE, 4 * PAGE);
+	struct mapping mapping;
+	struct stat st;
+	char text[8] = "";
+
+	(void)state;
+	assert_int_equal(fstat(file.fd, &st), 0);
+	assert_int_equal(mapping_at((uintptr_t)map + 3 * PAGE, &mapping, NULL),
+			 0);
+	assert_int_equal(atomic_load(&shadows_count), 1);
+	assert_true(shadows_has_file(engine, st.st_dev, st.st_ino));
+	assert_false(shadows_has_file(engine, mapping.dev, mapping.ino));
+	assert_true(shadows_has_memfd(engine, mapping.dev, mapping.ino));
+	assert_false(shadows_has_memfd(engine, st.st_dev, st.st_ino));
+
+	memcpy(map + 3 * PAGE, "file", 4);
+	assert_int_equal(
+		lease_flush_file(engine, st.st_dev, st.st_ino, 0, UINT64_MAX),
+		0);
+	assert_int_equal(pread(file.fd, text, 4, 3 * PAGE), 4);
+	assert_string_equal(text, "file");
+	memcpy(map + 3 * PAGE, "memfd", 5);
+	assert_int_equal(
+		lease_flush_file(engine, mapping.dev, mapping.ino, PAGE, 5), 0);
+	assert_int_equal(pread(file.fd, text, 5, 3 * PAGE), 5);
+	assert_string_equal(text, "memfd");
+	assert_int_equal(lease_flush_file(engine, 1, 1, 0, PAGE), 0);
+
+	unstage(lease, 2 * PAGE, 4 * PAGE);
+	assert_int_equal(atomic_load(&shadows_count), 0);
+	assert_false(shadows_has_file(engine, st.st_dev, st.st_ino));
+	assert_false(shadows_has_memfd(engine, mapping.dev, mapping.ino));
 }
 
 static void staged__others_see_what_was_stored_before_they_opened(void **state)
@@ -524,6 +562,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+		TEST(staged__is_found_and_flushed_by_file_and_by_shadow),
 		TEST(staged__others_see_what_was_stored_before_they_opened),
 		TEST(staged__what_others_wrote_is_in_the_mapping),
 		TEST(staged__flushed_is_in_the_file),

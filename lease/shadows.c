@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shadows of this process: shadows.h. */
+#include <errno.h>
+
+#include "reason.h"
+#include "shadows.h"
+#include "staged_parts.h"
+
+_Atomic unsigned int shadows_count;
+
+bool shadows_has_file(struct lease_engine *engine, dev_t dev, ino_t ino)
+{
+	const struct own_desk *desk = lease_engine_desk(engine);
+
+	return own_set_has(&desk->shadows.files, dev, ino) &&
+	       own_desk_serves(desk);
+}
+
+bool shadows_has_memfd(struct lease_engine *engine, dev_t dev, ino_t ino)
+{
+	const struct own_desk *desk = lease_engine_desk(engine);
+
+	return own_set_has(&desk->shadows.memfds, dev, ino) &&
+	       own_desk_serves(desk);
+}
+
+int shadows_add(struct lease_table *table, struct staged *staged)
+{
+	struct shadows *shadows = &table->own.shadows;
+	struct lease *lease = staged->lease;
+	uint32_t slot = shadows->last_slot, n = 0;
+
+	do
+		slot = (slot + 1) % BOARD_SLOTS;
+	while (shadows->by_slot[slot] && ++n < BOARD_SLOTS);
+	if (n == BOARD_SLOTS)
+		return reason_set(-EMFILE,
+				  "%u shadows are the most there can "
+				  "be",
+				  BOARD_SLOTS);
+	staged->slot = shadows->last_slot = slot;
+	shadows->by_slot[slot] = staged;
+	own_set_add(&shadows->memfds, slot, staged->shadow_dev,
+		    staged->shadow_ino);
+	if (!lease->shadows++)
+		own_set_add(&shadows->files, lease->id, lease->dev, lease->ino);
+	atomic_fetch_add(&shadows_count, 1);
+	return 0;
+}
+
+struct staged *shadows_find(const struct lease_table *table, dev_t dev,
+			    ino_t ino)
+{
+	const struct shadows *shadows = &table->own.shadows;
+	uint32_t slot = own_set_slot(&shadows->memfds, dev, ino);
+
+	return slot < BOARD_SLOTS ? shadows->by_slot[slot] : NULL;
+}
+
+void shadows_drop(struct lease_table *table, struct staged *staged)
+{
+	struct shadows *shadows = &table->own.shadows;
+	struct lease *lease = staged->lease;
+
+	atomic_fetch_sub(&shadows_count, 1);
+	if (!--lease->shadows)
+		own_set_remove(&shadows->files, lease->id);
+	own_set_remove(&shadows->memfds, staged->slot);
+	shadows->by_slot[staged->slot] = NULL;
+}
