@@ -16,7 +16,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,19 +127,6 @@ static void socket__other_things_are_left_alone(void **state)
 	assert_non_null(strstr(text, "107 bytes"));
 }
 
-/* A peer that has connected and says nothing yet. */
-static int peer(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	strcpy(address.sun_path, listener.path);
-	assert_true(fd >= 0);
-	assert_int_equal(
-		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
-}
-
 static void say(int fd, const void *text, size_t size, const int *fds,
 		size_t count)
 {
@@ -175,18 +161,13 @@ static void check_refused(int fd)
 	close(fd);
 }
 
-static bool has_fds(void *count)
-{
-	return process_fds(listener.pid) == *(unsigned int *)count;
-}
-
 static void peers__nonsense_is_refused(void **state)
 {
 	struct keeper_message hello = {KEEPER_VERSION, .kind = KEEPER_HELLO};
 	struct keeper_message other = {KEEPER_VERSION + 1,
 				       .kind = KEEPER_HELLO};
 	struct keeper_message wrong = {KEEPER_VERSION, .kind = KEEPER_RELEASE};
-	unsigned int before = process_fds(listener.pid);
+	unsigned int before = listener_fds(&listener);
 	int board = memfd_create("daxmr-test", MFD_CLOEXEC), fds[12];
 	const struct {
 		const void *text;
@@ -208,20 +189,21 @@ static void peers__nonsense_is_refused(void **state)
 	for (size_t i = 0; i < 12; i++)
 		fds[i] = board;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		int fd = peer();
+		int fd = listener_peer(&listener);
 
 		say(fd, cases[i].text, cases[i].size, fds, cases[i].count);
 		check_refused(fd);
 	}
 	/* a board of another size would kill the keeper later */
 	assert_int_equal(ftruncate(board, 4096), 0);
-	fds[2] = peer();
+	fds[2] = listener_peer(&listener);
 	say(fds[2], &hello, sizeof(hello), fds, 2);
 	check_refused(fds[2]);
 	close(board);
-	close(peer());
+	close(listener_peer(&listener));
 	assert_int_equal(start_keeper(), 0);
-	wait_for(has_fds, &before, "all that they left is closed");
+	/* all that they left is closed */
+	assert_int_equal(listener_fds(&listener), before);
 }
 
 static void peers__that_are_silent_hold_up_nobody(void **state)
@@ -232,7 +214,7 @@ static void peers__that_are_silent_hold_up_nobody(void **state)
 
 	(void)state;
 	for (int i = 0; i < 100; i++)
-		fds[i] = peer();
+		fds[i] = listener_peer(&listener);
 	start = now_sec();
 	assert_int_equal(start_keeper(), 0);
 	assert_true(now_sec() - start < 2);

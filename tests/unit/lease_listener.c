@@ -87,6 +87,31 @@ void listener_start(struct listener *listener)
 	wait_for(listens, listener, "the keeper listens");
 }
 
+int listener_peer(const struct listener *listener)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, listener->path);
+	assert_true(fd >= 0);
+	assert_int_equal(
+		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* It serves one after the other: the end of the last tells. */
+unsigned int listener_fds(const struct listener *listener)
+{
+	int fd = listener_peer(listener);
+	char text[256];
+
+	assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+	while (recv(fd, text, sizeof(text), 0) > 0)
+		;
+	close(fd);
+	return process_fds(listener->pid);
+}
+
 int listener_end(struct listener *listener, int number, char *text, size_t size)
 {
 	kill(listener->pid, number);

@@ -14,6 +14,12 @@ struct listener {
 /* Once it listens on listener->path, which is chosen where it is "". */
 void listener_start(struct listener *listener);
 
+/* A peer of it that has connected and says nothing yet. */
+int listener_peer(const struct listener *listener);
+
+/* How many descriptors it has, once it is done with all that came before. */
+unsigned int listener_fds(const struct listener *listener);
+
 /* Ends it by the signal and returns its status; the sentences it wrote. */
 int listener_end(struct listener *listener, int number, char *text,
 		 size_t size);

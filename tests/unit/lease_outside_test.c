@@ -117,7 +117,7 @@ static void check_goes_round(struct lease *lease)
 
 static void keeper__is_as_one_of_the_programs_own(void **state)
 {
-	unsigned int fds = process_fds(listener.pid);
+	unsigned int fds = listener_fds(&listener);
 	struct lease *lease = acquire();
 	pid_t keeper = file_lease_holder(&file);
 	char path[64], text[64] = "";
@@ -138,7 +138,7 @@ static void keeper__is_as_one_of_the_programs_own(void **state)
 	close(fd);
 	assert_int_equal(strcmp(text, "daxmr-keeper\n"), 0);
 	/* the listener has kept nothing of it */
-	assert_int_equal(process_fds(listener.pid), fds);
+	assert_int_equal(listener_fds(&listener), fds);
 	assert_int_equal(lease_release(lease, 0, PAGE, INT64_MAX), 0);
 	wait_for(process_is_gone, &keeper, "the keeper ends with its last");
 }
