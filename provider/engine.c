@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "engine.h"
+#include "shadows.h"
 
 const struct engine *daxmr_private_engine(unsigned int version)
 {
@@ -15,8 +16,11 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.end = guard_end,
 		.closing = guard_closing,
 		.closed = guard_closed,
+		.shadows = &shadows_count,
 		.lease_acquire = leases_acquire,
 		.lease_release = leases_release,
+		.lease_stage = lease_stage,
+		.lease_unstage = lease_unstage,
 		.lease_state = lease_state,
 		.lease_reports = lease_reports,
 	};

@@ -36,13 +36,21 @@ struct engine {
 			     uint64_t length, int64_t deadline_ns);
 	enum recall_state (*lease_state)(const struct lease *lease);
 	uint64_t (*lease_reports)(const struct lease *lease);
+
+	/* Without shadows hooks that have to do with them look at this alone.
+	 */
+	const _Atomic unsigned int *shadows;
+	int (*lease_stage)(struct lease *lease, uint64_t offset,
+			   uint64_t length);
+	int (*lease_unstage)(struct lease *lease, uint64_t offset,
+			     uint64_t length);
 };
 
 /*
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 3
+#define DAXMR_ENGINE_VERSION 4
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

@@ -21,12 +21,15 @@
 static const _Atomic unsigned int none;
 const struct engine *file_engine;
 const _Atomic unsigned int *file_leases = &none;
+const _Atomic unsigned int *file_shadows = &none;
 
 __attribute__((constructor)) static void find_engine(void)
 {
 	file_engine = daxmr_private_engine(DAXMR_ENGINE_VERSION);
-	if (file_engine)
-		file_leases = file_engine->leased_files;
+	if (!file_engine)
+		return;
+	file_leases = file_engine->leased_files;
+	file_shadows = file_engine->shadows;
 }
 
 void file_end_guard(void *guard)

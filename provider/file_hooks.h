@@ -14,10 +14,16 @@
 /* Set before main(), or never. A hook that is called earlier passes on. */
 extern const struct engine *file_engine;
 extern const _Atomic unsigned int *file_leases;
+extern const _Atomic unsigned int *file_shadows;
 
 static inline bool has_leases(void)
 {
 	return atomic_load_explicit(file_leases, memory_order_relaxed) != 0;
+}
+
+static inline bool has_shadows(void)
+{
+	return atomic_load_explicit(file_shadows, memory_order_relaxed) != 0;
 }
 
 /* For pthread_cleanup_push(). */
