@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "procmap.h"
 #include "raw.h"
 #include "self_maps.h"
 
@@ -32,7 +33,7 @@ static bool read_line(const char *at, struct self_map *map)
 	map->end = number(&at, 16);
 	map->is_shared = strnlen(at, 5) == 5 && at[4] == 's';
 	at += strnlen(at, 6);
-	number(&at, 16);
+	map->offset = number(&at, 16);
 	at += *at == ' ';
 	major = (unsigned int)number(&at, 16);
 	at += *at == ':';
@@ -42,16 +43,48 @@ static bool read_line(const char *at, struct self_map *map)
 	return map->ino != 0;
 }
 
-int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg)
+/* -ENOTTY: the kernel is to be asked by its text. */
+static int each_by_query(int fd, uintptr_t start, uintptr_t end,
+			 self_map_fn *fn, void *arg)
 {
-	int fd = raw_open(AT_FDCWD, "/proc/thread-self/maps", O_RDONLY), r = 0;
+	int r = 0;
+
+	while (!r && start < end) {
+		struct procmap_query_args query = {
+			.size = sizeof(query),
+			.query_flags = PROCMAP_COVERING_OR_NEXT,
+			.query_addr = start,
+		};
+		struct self_map map;
+
+		if (syscall(SYS_ioctl, fd, PROCMAP_QUERY_NR, &query))
+			return errno == ENOENT ? 0 : -ENOTTY;
+		if (query.vma_start >= end)
+			return 0;
+		map = (struct self_map){
+			.start = query.vma_start,
+			.end = query.vma_end,
+			.offset = query.vma_offset,
+			.dev = makedev(query.dev_major, query.dev_minor),
+			.ino = query.inode,
+			.is_shared = query.vma_flags & PROCMAP_VMA_SHARED,
+		};
+		start = map.end;
+		if (map.ino)
+			r = fn(&map, arg);
+	}
+	return r;
+}
+
+static int each_by_text(int fd, uintptr_t start, uintptr_t end, self_map_fn *fn,
+			void *arg)
+{
 	/* only the front of a line matters: names are read over */
 	char text[2048], line[128] = "";
 	size_t used = 0;
 	ssize_t n = 0;
+	int r = 0;
 
-	if (fd < 0)
-		return -errno;
 	while (!r && (n = raw_read(fd, text, sizeof(text))) > 0) {
 		for (ssize_t i = 0; i < n && !r; i++) {
 			struct self_map map;
@@ -63,13 +96,30 @@ int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg)
 			}
 			line[used] = '\0';
 			used = 0;
-			if (read_line(line, &map) && map.end > start &&
-			    map.start < end)
+			if (!read_line(line, &map) && map.start < end)
+				continue;
+			if (map.start >= end)
+				return 0;
+			if (map.end > start)
 				r = fn(&map, arg);
 		}
 	}
-	if (n < 0)
-		r = -errno;
+	return n < 0 ? -errno : r;
+}
+
+/*
+ * Where the query fails nothing has been called back: no kernel answers one
+ * question and not the next.
+ */
+int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg)
+{
+	int fd = raw_open(AT_FDCWD, "/proc/thread-self/maps", O_RDONLY), r;
+
+	if (fd < 0)
+		return -errno;
+	r = each_by_query(fd, start, end, fn, arg);
+	if (r == -ENOTTY)
+		r = each_by_text(fd, start, end, fn, arg);
 	raw_close(fd);
 	return r;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The mappings of this process that belong to files, from the text of
- * /proc/self/maps. Raw system calls and the stack alone: in hooks, in signal
- * handlers, in the engine's thread.
+ * The mappings of this process that belong to files, as /proc/self/maps has
+ * them: one question for each mapping in the range where the kernel answers
+ * such (PROCMAP_QUERY, Linux 6.11), else its text up to the range's end. Raw
+ * system calls and the stack alone: in hooks, in signal handlers, in the
+ * engine's thread.
  */
 #ifndef DAXMR_LEASE_SELF_MAPS_H
 #define DAXMR_LEASE_SELF_MAPS_H
@@ -14,6 +16,7 @@
 struct self_map {
 	uintptr_t start;
 	uintptr_t end;
+	uint64_t offset; /* of start in the file */
 	dev_t dev;
 	ino_t ino;
 	bool is_shared;

@@ -26,38 +26,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "procmap.h"
 #include "vma.h"
-
-/* Linux 6.11 <linux/fs.h>; the build machine's headers may be older. */
-struct procmap_query_args {
-	uint64_t size;
-	uint64_t query_flags;
-	uint64_t query_addr;
-	uint64_t vma_start;
-	uint64_t vma_end;
-	uint64_t vma_flags;
-	uint64_t vma_page_size;
-	uint64_t vma_offset;
-	uint64_t inode;
-	uint32_t dev_major;
-	uint32_t dev_minor;
-	uint32_t vma_name_size;
-	uint32_t build_id_size;
-	uint64_t vma_name_addr;
-	uint64_t build_id_addr;
-};
-
-#define PROCMAP_QUERY_NR	 _IOWR('f', 17, struct procmap_query_args)
-#define PROCMAP_VMA_READABLE	 0x01
-#define PROCMAP_VMA_WRITABLE	 0x02
-#define PROCMAP_VMA_SHARED	 0x08
-#define PROCMAP_COVERING_OR_NEXT 0x10
 
 /* Below the usual soft limit of 1024, above what most programs reach. */
 #define HIGH_FD	    960

@@ -24,6 +24,13 @@ foreach(name death listen outside settle)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-listener)
 endforeach()
 
+add_executable(unit-lease-self-maps ${CMAKE_CURRENT_LIST_DIR}/lease_self_maps_test.c)
+target_link_libraries(unit-lease-self-maps PRIVATE unit-lease-file)
+add_test(NAME unit-lease-self-maps COMMAND unit-lease-self-maps)
+set_tests_properties(unit-lease-self-maps PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)
+# A kernel without the query is brought about in the system call.
+target_link_options(unit-lease-self-maps PRIVATE -Wl,--wrap=syscall)
+
 # A file that cannot be read is brought about in the system call.
 target_link_options(unit-lease-swap PRIVATE -Wl,--wrap=syscall)
 
