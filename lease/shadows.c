@@ -7,6 +7,7 @@
 #include "staged_parts.h"
 
 _Atomic unsigned int shadows_count;
+_Atomic uint64_t shadows_bytes;
 
 bool shadows_has_file(struct lease_engine *engine, dev_t dev, ino_t ino)
 {
@@ -45,6 +46,7 @@ int shadows_add(struct lease_table *table, struct staged *staged)
 	if (!lease->shadows++)
 		own_set_add(&shadows->files, lease->id, lease->dev, lease->ino);
 	atomic_fetch_add(&shadows_count, 1);
+	atomic_fetch_add(&shadows_bytes, staged->end - staged->offset);
 	return 0;
 }
 
@@ -63,6 +65,7 @@ void shadows_drop(struct lease_table *table, struct staged *staged)
 	struct lease *lease = staged->lease;
 
 	atomic_fetch_sub(&shadows_count, 1);
+	atomic_fetch_sub(&shadows_bytes, staged->end - staged->offset);
 	if (!--lease->shadows)
 		own_set_remove(&shadows->files, lease->id);
 	own_set_remove(&shadows->memfds, staged->slot);

@@ -23,6 +23,8 @@ struct shadows {
 
 /* How many shadows there are in this process. */
 extern _Atomic unsigned int shadows_count;
+/* What they take of memory. */
+extern _Atomic uint64_t shadows_bytes;
 
 /*
  * Has the file shadows; is the memfd one? May say yes where it is no, never for

@@ -24,7 +24,8 @@ int config_parse_strategy(const char *text, enum strategy *ret)
 	return -EINVAL;
 }
 
-int config_parse_prefetch(const char *text, uint64_t *ret)
+/* "64M": 0, or -EINVAL and *ret untouched. */
+static int parse_size(const char *text, uint64_t *ret)
 {
 	static const char units[] = "KMGT";
 	unsigned long long number;
@@ -32,14 +33,6 @@ int config_parse_prefetch(const char *text, uint64_t *ret)
 	int shift = 0;
 	char *end;
 
-	if (strcmp(text, "on") == 0) {
-		*ret = UINT64_MAX;
-		return 0;
-	}
-	if (strcmp(text, "off") == 0) {
-		*ret = 0;
-		return 0;
-	}
 	if (!isdigit((unsigned char)text[0]))
 		return -EINVAL;
 	errno = 0;
@@ -56,6 +49,28 @@ int config_parse_prefetch(const char *text, uint64_t *ret)
 		return -EINVAL;
 	*ret = (uint64_t)number << shift;
 	return 0;
+}
+
+int config_parse_prefetch(const char *text, uint64_t *ret)
+{
+	if (strcmp(text, "on") == 0) {
+		*ret = UINT64_MAX;
+		return 0;
+	}
+	if (strcmp(text, "off") == 0) {
+		*ret = 0;
+		return 0;
+	}
+	return parse_size(text, ret);
+}
+
+int config_parse_stage_max(const char *text, uint64_t *ret)
+{
+	if (strcmp(text, "auto") == 0) {
+		*ret = CONFIG_STAGE_MAX_AUTO;
+		return 0;
+	}
+	return parse_size(text, ret);
 }
 
 int config_parse_log(const char *text, enum log_level *ret)
@@ -82,6 +97,7 @@ int config_parse_keeper(const char *text, const char **ret)
 static struct config config = {
 	.strategy = STRATEGY_AUTO,
 	.prefetch = UINT64_MAX,
+	.stage_max = CONFIG_STAGE_MAX_AUTO,
 	.log = LOG_WARN,
 };
 
@@ -109,6 +125,13 @@ static void read_environment(void)
 			     "DAXMR_PREFETCH=%s is not " CONFIG_PREFETCH_VALUES
 			     "; on it is",
 			     text);
+	text = secure_getenv("DAXMR_STAGE_MAX");
+	if (text && config_parse_stage_max(text, &config.stage_max) < 0)
+		log_write_at(
+			config.log, LOG_WARN,
+			"DAXMR_STAGE_MAX=%s is not " CONFIG_STAGE_MAX_VALUES
+			"; auto it is",
+			text);
 	text = secure_getenv("DAXMR_KEEPER");
 	if (text && config_parse_keeper(text, &config.keeper) < 0)
 		log_write_at(config.log, LOG_WARN,

@@ -33,6 +33,7 @@ static void child_has_none(void)
 	atomic_store(&known, NULL);
 	atomic_store(&own_files, 0);
 	atomic_store(&shadows_count, 0);
+	atomic_store(&shadows_bytes, 0);
 	pthread_mutex_init(&starting, NULL);
 }
 

@@ -33,6 +33,9 @@ static void print_help(void)
 	      "an\n"
 	      "                  on-demand region is faulted in at "
 	      "registration (on)\n"
+	      "  --stage-max=S   auto or a size such as 8G: how much may be in "
+	      "shadows\n"
+	      "                  (auto: half of the memory that is available)\n"
 	      "  --log=LEVEL     off, error, warn, info or debug (warn)\n"
 	      "  --keeper=PATH   the keeper of leases that listens there "
 	      "(PROG starts its own)\n"
@@ -62,6 +65,13 @@ static bool is_prefetch(const char *text)
 	return config_parse_prefetch(text, &bytes) == 0;
 }
 
+static bool is_stage_max(const char *text)
+{
+	uint64_t bytes;
+
+	return config_parse_stage_max(text, &bytes) == 0;
+}
+
 static bool is_log(const char *text)
 {
 	enum log_level level;
@@ -86,6 +96,7 @@ static const struct policy {
 } policies[] = {
 	{"strategy", "DAXMR_STRATEGY", is_strategy, CONFIG_STRATEGY_VALUES},
 	{"prefetch", "DAXMR_PREFETCH", is_prefetch, CONFIG_PREFETCH_VALUES},
+	{"stage-max", "DAXMR_STAGE_MAX", is_stage_max, CONFIG_STAGE_MAX_VALUES},
 	{"log", "DAXMR_LOG", is_log, CONFIG_LOG_VALUES},
 	{"keeper", "DAXMR_KEEPER", is_keeper, CONFIG_KEEPER_VALUES},
 };
@@ -152,8 +163,9 @@ int run_main(int argc, char **argv)
 	static const struct option options[] = {
 		{"strategy", required_argument, NULL, POLICY},
 		{"prefetch", required_argument, NULL, POLICY + 1},
-		{"log", required_argument, NULL, POLICY + 2},
-		{"keeper", required_argument, NULL, POLICY + 3},
+		{"stage-max", required_argument, NULL, POLICY + 2},
+		{"log", required_argument, NULL, POLICY + 3},
+		{"keeper", required_argument, NULL, POLICY + 4},
 		{"help", no_argument, NULL, HELP},
 		{NULL, 0, NULL, 0},
 	};

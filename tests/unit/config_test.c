@@ -52,6 +52,20 @@ static void prefetch__nonsense_is_refused_and_leaves_the_value(void **state)
 	assert_true(bytes == 7);
 }
 
+static void stage_max__is_a_size_or_auto(void **state)
+{
+	uint64_t bytes = 7;
+
+	(void)state;
+	assert_int_equal(config_parse_stage_max("on", &bytes), -EINVAL);
+	assert_int_equal(config_parse_stage_max("off", &bytes), -EINVAL);
+	assert_true(bytes == 7);
+	assert_int_equal(config_parse_stage_max("8G", &bytes), 0);
+	assert_true(bytes == 8ULL << 30);
+	assert_int_equal(config_parse_stage_max("auto", &bytes), 0);
+	assert_true(bytes == CONFIG_STAGE_MAX_AUTO);
+}
+
 static void strategy__every_wish_has_its_name(void **state)
 {
 	enum strategy strategy = STRATEGY_AUTO;
@@ -115,6 +129,7 @@ int main(void)
 		cmocka_unit_test(prefetch__sizes_are_read),
 		cmocka_unit_test(
 			prefetch__nonsense_is_refused_and_leaves_the_value),
+		cmocka_unit_test(stage_max__is_a_size_or_auto),
 		cmocka_unit_test(strategy__every_wish_has_its_name),
 		cmocka_unit_test(strategy__an_outcome_is_no_wish),
 		cmocka_unit_test(log__levels_are_read),

@@ -175,6 +175,7 @@ static void staged__is_found_and_flushed_by_file_and_by_shadow(void **state)
 	assert_int_equal(mapping_at((uintptr_t)map + 3 * PAGE, &mapping, NULL),
 			 0);
 	assert_int_equal(atomic_load(&shadows_count), 1);
+	assert_int_equal(atomic_load(&shadows_bytes), 4 * PAGE);
 	assert_true(shadows_has_file(engine, st.st_dev, st.st_ino));
 	assert_false(shadows_has_file(engine, mapping.dev, mapping.ino));
 	assert_true(shadows_has_memfd(engine, mapping.dev, mapping.ino));
@@ -195,6 +196,7 @@ static void staged__is_found_and_flushed_by_file_and_by_shadow(void **state)
 
 	unstage(lease, 2 * PAGE, 4 * PAGE);
 	assert_int_equal(atomic_load(&shadows_count), 0);
+	assert_int_equal(atomic_load(&shadows_bytes), 0);
 	assert_false(shadows_has_file(engine, st.st_dev, st.st_ino));
 	assert_false(shadows_has_memfd(engine, mapping.dev, mapping.ino));
 }
