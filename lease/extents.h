@@ -11,11 +11,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "policy.h"
+
 struct range;
 struct merge;
 
 struct extents {
 	struct range *first;
+	struct policy policy; /* the caller's to set */
 	/* Where a pass is, of the first range that is still to be done. */
 	uint64_t allocated;
 	struct merge *merge;

@@ -187,6 +187,13 @@ static int send_request(struct keeper *keeper, enum keeper_kind kind,
 			{
 				.type = request->type,
 				.shadows = request->shadows,
+				.flush_ms = request->flush_ms,
+				.flush_cpu =
+					(uint8_t)(request->flush_cpu
+							  ? request->flush_cpu
+							  : FLUSH_CPU),
+				.on_conflict = (uint8_t)request->on_conflict,
+				.on_shrink = (uint8_t)request->on_shrink,
 				.consent_ns = request->consent_ns,
 				.pause_min_ns = request->pause_min_ns
 							? request->pause_min_ns

@@ -15,6 +15,7 @@
 
 #include "board.h"
 #include "keeper_proto.h"
+#include "policy.h"
 #include "recall.h"
 
 struct keeper {
@@ -52,6 +53,10 @@ struct keeper_request {
 	int64_t pause_min_ns; /* 0: as recall.h has them */
 	int64_t pause_max_ns;
 	unsigned int shadows; /* adopt: will be attached next */
+	uint32_t flush_ms;    /* 0: on demand only */
+	uint32_t flush_cpu;   /* 0: FLUSH_CPU */
+	enum on_conflict on_conflict;
+	enum on_shrink on_shrink;
 };
 
 /*

@@ -59,7 +59,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 5
+#define KEEPER_VERSION 6
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -122,7 +122,11 @@ struct keeper_message {
 			int64_t pause_max_ns;
 			int32_t type;	  /* F_WRLCK, F_RDLCK */
 			uint32_t shadows; /* ADOPT: are attached next */
-		} acquire;		  /* ACQUIRE, ADOPT */
+			uint32_t flush_ms;
+			uint8_t flush_cpu;   /* percent */
+			uint8_t on_conflict; /* enum on_conflict */
+			uint8_t on_shrink;   /* enum on_shrink */
+		} acquire;		     /* ACQUIRE, ADOPT */
 		struct {
 			int64_t at_ns;
 			int64_t spent_ns;

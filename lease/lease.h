@@ -31,6 +31,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "policy.h"
 #include "recall.h"
 
 struct lease;
@@ -66,6 +67,13 @@ struct lease_config {
 	int64_t consent_ns; /* how long a consent is waited for, 0: not asked */
 	int64_t pause_min_ns; /* 0: as recall.h has them */
 	int64_t pause_max_ns;
+	/* What differs in shadows goes to the file so often. 0: on demand only
+	 */
+	uint32_t flush_ms;
+	/* Of one CPU, for the shadows of all files, in percent; 0: FLUSH_CPU */
+	uint32_t flush_cpu;
+	enum on_conflict on_conflict;
+	enum on_shrink on_shrink;
 };
 
 /* 0, or -errno with a sentence. No keeper is started yet. */

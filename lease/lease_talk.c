@@ -38,6 +38,10 @@ static struct keeper_request request_of(const struct lease_table *table,
 		.pause_min_ns = table->config->pause_min_ns,
 		.pause_max_ns = table->config->pause_max_ns,
 		.shadows = staged_count(lease),
+		.flush_ms = table->config->flush_ms,
+		.flush_cpu = table->config->flush_cpu,
+		.on_conflict = table->config->on_conflict,
+		.on_shrink = table->config->on_shrink,
 	};
 }
 

@@ -8,11 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "leased_parts.h"
 #include "setlease.h"
+
+#define MS 1000000LL
 
 static void set_due(struct leased *leased, int64_t due_ns)
 {
@@ -71,6 +74,21 @@ static int adopt(struct leased *leased)
 	return 0;
 }
 
+/* A program that may not write has nothing to put over theirs. */
+static void choose_policy(struct leased *leased,
+			  const struct keeper_message *message)
+{
+	struct policy *policy = &leased->extents.policy;
+
+	policy->on_conflict = leased->type == F_RDLCK
+				      ? ON_CONFLICT_THEIRS
+				      : message->acquire.on_conflict;
+	policy->on_shrink = message->acquire.on_shrink;
+	leased->flush_cpu = message->acquire.flush_cpu;
+	if (!leased->flush_cpu || leased->flush_cpu > 100)
+		leased->flush_cpu = FLUSH_CPU;
+}
+
 struct leased *leased_new(struct leased_shared *shared,
 			  const struct keeper_message *message, int fd)
 {
@@ -87,6 +105,7 @@ struct leased *leased_new(struct leased_shared *shared,
 		.retry_ns = RECALL_RETRY,
 		.pause_min_ns = message->acquire.pause_min_ns,
 		.pause_max_ns = message->acquire.pause_max_ns,
+		.flush_ns = message->acquire.flush_ms * MS,
 	};
 
 	if (leased) {
@@ -94,6 +113,7 @@ struct leased *leased_new(struct leased_shared *shared,
 		leased->id = message->id;
 		leased->fd = fd;
 		leased->type = message->acquire.type;
+		choose_policy(leased, message);
 		if (message->kind == KEEPER_ADOPT)
 			leased->shadows_due = message->acquire.shadows;
 		leased->watch.wd = -1;
@@ -302,6 +322,36 @@ static void let_file_go(struct leased *leased)
 	dup3(KEEPER_BOARD_FD, leased->fd, O_CLOEXEC);
 }
 
+static int64_t cpu_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * 1000 * MS + now.tv_nsec;
+}
+
+/* HELD, and the program is at a change: what is due waits for its end. */
+static bool is_held_up(const struct leased *leased)
+{
+	return leased->recall.state == RECALL_HELD &&
+	       leased->at[KEEPER_OWN_CHANGE] && leased->recall.actions->flush;
+}
+
+static int64_t run_table(struct leased *leased)
+{
+	bool may_write_back =
+		leased->recall.actions->flush && leased->recall.policy.flush_ns;
+	int64_t before_ns = may_write_back ? cpu_now_ns() : 0, due_ns;
+
+	if (is_held_up(leased))
+		return RECALL_NEVER;
+	leased->has_written_back = false;
+	due_ns = recall_run(&leased->recall);
+	if (leased->has_written_back)
+		leased_pay(leased, cpu_now_ns() - before_ns);
+	return due_ns;
+}
+
 void leased_run(struct leased *leased)
 {
 	int64_t news_ns, due_ns, now_ns;
@@ -312,7 +362,7 @@ void leased_run(struct leased *leased)
 		set_due(leased, RECALL_NEVER);
 		return;
 	}
-	due_ns = recall_run(&leased->recall);
+	due_ns = run_table(leased);
 	news_ns = leased_run_news(leased);
 	if (leased->recall.state == RECALL_FREE)
 		let_file_go(leased);

@@ -13,6 +13,15 @@
  * and the file settled silently: what happened meanwhile is made good and not
  * told. What inotify does not tell of (stores through a child's mapping) the
  * flush finds: it leaves it alone, and that is a change by others as well.
+ *
+ * Write-back. All files of a keeper share its part of one CPU (flush_cpu): when
+ * SPENT of it has been used up, whoever has a pass under way or wants to begin
+ * one leaves the CPU alone for as long as makes it that part. So a pass that
+ * costs more than its part takes longer, and the next one comes later.
+ *
+ * While the program is at a call of its own that changes the file nothing is
+ * flushed that nobody waits for: what it cuts off or punches is gone from the
+ * shadow only when it has said so.
  */
 #ifndef DAXMR_LEASE_LEASED_H
 #define DAXMR_LEASE_LEASED_H
@@ -41,6 +50,9 @@ struct leased_shared {
 	struct due due;
 	int break_time; /* /proc/sys/fs/lease-break-time, or -1 */
 	struct board_slot *board;
+	/* No write-back before; spent on them since, of the keeper's CPU. */
+	int64_t write_back_ns;
+	int64_t write_back_spent_ns;
 	bool is_unwatched_told;
 	bool is_broken; /* the conversation cannot go on */
 };
@@ -56,7 +68,9 @@ struct leased {
 	struct outbox_slot slot;
 	bool has_report; /* of the step that is being done */
 	struct keeper_message report;
-	int64_t looked_ns; /* when it was last seen to be ours */
+	int64_t looked_ns;	/* when it was last seen to be ours */
+	unsigned int flush_cpu; /* percent */
+	bool has_written_back;	/* in this step */
 
 	struct watch watch;
 	int unwatched_error; /* still to be told */

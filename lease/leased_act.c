@@ -12,6 +12,8 @@
 
 #define SEC 1000000000LL
 #define MS  1000000LL
+/* Of CPU, before a write-back makes a pause: a few pieces. */
+#define SPENT (1 * MS)
 
 void leased_send_report(struct leased *leased)
 {
@@ -97,11 +99,32 @@ static int act_flush(void *arg)
 	struct leased *leased = arg;
 	int r = extents_flush(&leased->extents);
 
+	leased->has_written_back = leased->recall.is_writing_back;
 	if (r <= 0) {
 		watches_read(&leased->shared->watches, leased_watch_told);
 		leased->has_met_others |= leased->extents.has_met_others;
 	}
 	return r;
+}
+
+void leased_pay(struct leased *leased, int64_t spent_ns)
+{
+	struct leased_shared *shared = leased->shared;
+	int64_t cpu = leased->flush_cpu;
+
+	spent_ns += shared->write_back_spent_ns;
+	shared->write_back_spent_ns = spent_ns;
+	if (spent_ns < SPENT)
+		return;
+	shared->write_back_spent_ns = 0;
+	shared->write_back_ns = clock_now_ns() + spent_ns * (100 - cpu) / cpu;
+}
+
+static int64_t act_pace(void *arg)
+{
+	struct leased *leased = arg;
+
+	return leased->shared->write_back_ns;
 }
 
 static void act_restart_flush(void *arg)
@@ -203,7 +226,7 @@ static void act_tell(void *arg, const struct recall_report *report)
 #define WITH_RANGES .merge = act_merge, .restart_merge = act_restart_merge
 #define WITH_SHADOWS                                                           \
 	.flush = act_flush, .restart_flush = act_restart_flush,                \
-	.seal = act_seal, .has_unwritten = act_has_unwritten
+	.pace = act_pace, .seal = act_seal, .has_unwritten = act_has_unwritten
 
 /* Where there is nothing to write nobody waits for a look before it. */
 void leased_choose_actions(struct leased *leased)

@@ -73,14 +73,15 @@ int64_t leased_run_news(struct leased *leased)
 	leased->unwatched_error = 0;
 	if (leased->recall.state != RECALL_HELD)
 		return RECALL_NEVER;
-	if (leased->has_met_others && !leased->recall.must_flush) {
+	if (leased->has_met_others && !leased->recall.must_flush &&
+	    !leased->recall.is_writing_back) {
 		leased->has_met_others = false;
 		start_rest(leased);
 		recall_changed(&leased->recall);
 		return clock_now_ns();
 	}
 	if (leased->has_news && !leased->recall.must_flush &&
-	    !leased->recall.must_settle) {
+	    !leased->recall.must_settle && !leased->recall.is_writing_back) {
 		leased->has_news = false;
 		recall_settle(&leased->recall);
 		return clock_now_ns();
@@ -112,7 +113,8 @@ static void changed(struct leased *leased)
 		if (leased->at[KEEPER_OWN_CHANGE] ||
 		    leased->at[KEEPER_OWN_ALLOCATE])
 			break;
-		if (leased->recall.must_settle || leased->recall.must_flush) {
+		if (leased->recall.must_settle || leased->recall.must_flush ||
+		    leased->recall.is_writing_back) {
 			leased->has_news = true;
 			break;
 		}

@@ -13,6 +13,8 @@
 void leased_choose_actions(struct leased *leased);
 int leased_take(struct leased *leased);
 int leased_check(struct leased *leased);
+/* So much CPU was spent on a write-back. */
+void leased_pay(struct leased *leased, int64_t spent_ns);
 /* Hands on what act_tell() held back. */
 void leased_send_report(struct leased *leased);
 int64_t leased_break_time_ns(const struct leased_shared *shared);

@@ -64,6 +64,13 @@ void recall_tell(struct recall *recall, enum recall_state from,
 	recall->actions->tell(recall->arg, &report);
 }
 
+void recall_no_write_back(struct recall *recall, int64_t at_ns)
+{
+	recall->is_writing_back = false;
+	recall->write_begun_ns = at_ns;
+	recall->write_due_ns = at_ns + recall->policy.flush_ns;
+}
+
 int recall_set_state(struct recall *recall, enum recall_state to,
 		     enum recall_cause cause, int error)
 {
@@ -82,6 +89,7 @@ int recall_set_state(struct recall *recall, enum recall_state to,
 	recall->since_ns[to] = at_ns;
 	recall->last_error = 0;
 	recall->is_merge_stuck = false;
+	recall_no_write_back(recall, at_ns);
 	recall_tell(recall, from, cause, error, at_ns);
 	return 0;
 }
@@ -259,6 +267,7 @@ void recall_unwatched(struct recall *recall, int error)
 void recall_flush_now(struct recall *recall)
 {
 	recall->must_flush = true;
+	recall->is_writing_back = false;
 	if (recall->state == RECALL_HELD || recall->state == RECALL_MERGING)
 		restart_flush(recall);
 }

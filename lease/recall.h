@@ -30,17 +30,18 @@
  *   HELD      the lease. Nobody else has the file open. Reading and writing it
  *             is ours. What the owner changed himself is settled and what
  *             differs is flushed on demand, both without leaving the state. A
- *             merge that fails, here or in MERGING, holds up no flush.
- *   BREAKING  the lease, until the kernel's time is up: somebody waits, or the
- *             owner wants it back. The consent is asked for, the merge that was
- *             interrupted ended, what differs flushed, the lease unlocked; all
- *             within break_ns of hearing the break, and where writing fails
- *             within retry_ns of the first error. What isn't written by then
- *             stays unwritten: the lease is given back before the kernel takes
- *             it, and nobody waits for a disk that is full. A break that comes
- *             while the owner's flush is under way begins it anew: who opens
- *             sees what was there before. Not so who opens while somebody else
- *             is waited for already, of whom the kernel tells nothing: he may
+ *             merge that fails, here or in MERGING, holds up no flush. And
+ * every flush_ns what differs is written back, which nobody waits for: its
+ * pieces come as pace() allows, anything else comes first, and what is told of
+ * it are its errors, each once. BREAKING  the lease, until the kernel's time is
+ * up: somebody waits, or the owner wants it back. The consent is asked for, the
+ * merge that was interrupted ended, what differs flushed, the lease unlocked;
+ * all within break_ns of hearing the break, and where writing fails within
+ * retry_ns of the first error. What isn't written by then stays unwritten: the
+ * lease is given back before the kernel takes it, and nobody waits for a disk
+ * that is full. A break that comes while the owner's flush is under way begins
+ * it anew: who opens sees what was there before. Not so who opens while
+ * somebody else is waited for already, of whom the kernel tells nothing: he may
  *             miss what was done after the first one's open and before his.
  *             The owner's is done when nothing more can come (seal); whoever
  *             waits meanwhile gets the file, and it is taken again.
@@ -139,6 +140,8 @@ struct recall_actions {
 	/* The next piece is a pass's first: what was looked at has changed. */
 	void (*restart_flush)(void *arg); /* (NULL) */
 	void (*restart_merge)(void *arg); /* (NULL) */
+	/* When the next piece of a write-back may run; now at the earliest. */
+	int64_t (*pace)(void *arg); /* (NULL: at once) */
 	/*
 	 * All is written that the owner had when he wanted the file back. Can
 	 * more come? 0: no. > 0: from now on no more can, what has come till
@@ -158,6 +161,7 @@ struct recall_policy {
 	int64_t retry_ns;   /* of that after the first error, at most */
 	int64_t pause_min_ns;
 	int64_t pause_max_ns;
+	int64_t flush_ns; /* from one write-back to the next; 0: none */
 };
 
 #define RECALL_NEVER	 INT64_MAX
@@ -178,6 +182,7 @@ struct recall {
 	bool must_merge;	/* others had the file since the last merge */
 	bool must_settle;	/* HELD: the owner changed it */
 	bool must_flush;	/* HELD: on demand */
+	bool is_writing_back;	/* HELD: a pass is under way */
 	bool is_merge_stuck;	/* it failed: what is demanded goes first */
 	bool is_broken;		/* by others, since it was last held */
 	unsigned int own_opens; /* that the program is at */
@@ -195,6 +200,11 @@ struct recall {
 	int64_t leave_ns; /* until then it is not taken again */
 	int64_t tried_ns; /* when it was last tried to take it */
 	int last_error;	  /* of the last piece or attempt */
+
+	int64_t write_begun_ns; /* the last write-back, or a flush of all */
+	int64_t write_due_ns;	/* the next one, or its next piece */
+	int64_t write_pause_ns; /* after one that failed */
+	int write_error;	/* of the last one */
 };
 
 /* FREE, nothing due. The actions stay the caller's. */

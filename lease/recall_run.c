@@ -82,6 +82,8 @@ static void flush_demanded_piece(struct recall *recall)
 		return;
 	if (!r) {
 		recall->must_flush = false;
+		recall->write_error = 0;
+		recall_no_write_back(recall, recall_now(recall));
 		recall_tell(recall, recall->state, RECALL_WRITTEN, 0,
 			    recall_now(recall));
 	}
@@ -159,14 +161,77 @@ static void hand_back(struct recall *recall, enum recall_cause cause,
 	recall_leave(recall, RECALL_YIELDED, cause, error);
 }
 
-/* In HELD only what was asked for. */
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* When run_held() has a write-back to begin or to go on with. */
+static int64_t write_back_due(const struct recall *recall)
+{
+	return recall->actions->flush && recall->policy.flush_ns
+		       ? recall->write_due_ns
+		       : RECALL_NEVER;
+}
+
+/* Over, with what it said. */
+static void end_write_back(struct recall *recall, int r)
+{
+	int64_t begun_ns = recall->write_begun_ns, at_ns = recall_now(recall);
+
+	recall_no_write_back(recall, at_ns);
+	recall->write_due_ns = later(begun_ns + recall->policy.flush_ns, at_ns);
+	if (r && r != recall->write_error)
+		recall_tell(recall, recall->state, RECALL_FLUSH_FAILED, r,
+			    at_ns);
+	recall->write_error = r;
+	if (!r) {
+		recall->write_pause_ns = 0;
+		return;
+	}
+	recall->write_pause_ns = recall->write_pause_ns
+					 ? earlier(2 * recall->write_pause_ns,
+						   recall->policy.pause_max_ns)
+					 : recall->policy.pause_min_ns;
+	recall->write_due_ns =
+		later(recall->write_due_ns, at_ns + recall->write_pause_ns);
+}
+
+/* A piece, in HELD. Nobody waits for it. */
+static int64_t write_back_piece(struct recall *recall)
+{
+	const struct recall_actions *actions = recall->actions;
+	int64_t at_ns = recall_now(recall), pace_ns;
+	int r;
+
+	if (at_ns < write_back_due(recall))
+		return write_back_due(recall);
+	/* What others have spent counts. */
+	pace_ns = actions->pace ? actions->pace(recall->arg) : at_ns;
+	if (pace_ns > at_ns)
+		return pace_ns;
+	if (!recall_is_ours(recall) || recall->state != RECALL_HELD)
+		return recall->retry_ns;
+	if (!recall->is_writing_back) {
+		if (actions->restart_flush)
+			actions->restart_flush(recall->arg);
+		recall->is_writing_back = true;
+		recall->write_begun_ns = at_ns;
+	}
+	r = actions->flush(recall->arg);
+	if (r <= 0)
+		end_write_back(recall, r);
+	return recall->write_due_ns;
+}
+
+/* What was asked for first. */
 static int64_t run_held(struct recall *recall)
 {
 	int64_t at_ns = recall_now(recall);
 	int r;
 
 	if (!recall->must_settle && !recall->must_flush)
-		return RECALL_NEVER;
+		return write_back_piece(recall);
 	if (at_ns < recall->retry_ns)
 		return recall->retry_ns;
 	if (!recall_is_ours(recall) || recall->state != RECALL_HELD)
@@ -181,8 +246,9 @@ static int64_t run_held(struct recall *recall)
 			recall->last_error = 0;
 		}
 	}
-	return recall->must_settle || recall->must_flush ? recall->retry_ns
-							 : RECALL_NEVER;
+	return recall->must_settle || recall->must_flush
+		       ? recall->retry_ns
+		       : write_back_due(recall);
 }
 
 static int64_t run_breaking(struct recall *recall)
@@ -228,7 +294,7 @@ static int64_t run_merging(struct recall *recall)
 	} else if (!recall->must_merge || !merge_a_piece(recall)) {
 		recall->must_merge = false;
 		recall_set_state(recall, RECALL_HELD, RECALL_MERGED, 0);
-		return recall->must_flush ? at_ns : RECALL_NEVER;
+		return recall->must_flush ? at_ns : write_back_due(recall);
 	}
 	return recall->retry_ns;
 }

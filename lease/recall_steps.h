@@ -15,6 +15,9 @@ static inline int64_t recall_now(struct recall *recall)
 void recall_tell(struct recall *recall, enum recall_state from,
 		 enum recall_cause cause, int error, int64_t at_ns);
 
+/* None is under way; the next one comes in its time from at_ns on. */
+void recall_no_write_back(struct recall *recall, int64_t at_ns);
+
 /* The only place where a state changes. -EINVAL: not in the table. */
 int recall_set_state(struct recall *recall, enum recall_state to,
 		     enum recall_cause cause, int error);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What becomes of shadow and file where both sides had them: the choices that a
+ * user has. The first of each is the default.
+ */
+#ifndef DAXMR_LEASE_POLICY_H
+#define DAXMR_LEASE_POLICY_H
+
+#include <stdbool.h>
+
+/* A block (4 KiB) was changed by others and by us: merge.h. */
+enum on_conflict {
+	ON_CONFLICT_OURS,
+	ON_CONFLICT_THEIRS,
+	ON_CONFLICT_ERROR /* neither is written over the other */
+};
+
+/* Something is stored where others have cut the file off: flush.h. */
+enum on_shrink {
+	ON_SHRINK_EXTEND,
+	ON_SHRINK_DISCARD,
+	ON_SHRINK_ERROR /* lease_stage() refuses it */
+};
+
+struct policy {
+	enum on_conflict on_conflict;
+	enum on_shrink on_shrink;
+	/* The program changes the file's size right now: nobody else does. */
+	bool is_size_busy;
+};
+
+#define FLUSH_CPU 10 /* percent of one CPU, where nobody says otherwise */
+
+#endif
