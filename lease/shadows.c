@@ -25,6 +25,29 @@ bool shadows_has_memfd(struct lease_engine *engine, dev_t dev, ino_t ino)
 	       own_desk_serves(desk);
 }
 
+/* What was removed stays in its place until that is used again. */
+bool shadows_next_file(struct lease_engine *engine, uint32_t *slot,
+		       dev_t *ret_dev, ino_t *ret_ino)
+{
+	const struct own_desk *desk = lease_engine_desk(engine);
+
+	if (!own_desk_serves(desk))
+		return false;
+	while (*slot < BOARD_SLOTS) {
+		const struct own_set_file *file =
+			&desk->shadows.files.files[(*slot)++];
+		dev_t dev = atomic_load(&file->dev);
+		ino_t ino = atomic_load(&file->ino);
+
+		if (!ino || !own_set_has(&desk->shadows.files, dev, ino))
+			continue;
+		*ret_dev = dev;
+		*ret_ino = ino;
+		return true;
+	}
+	return false;
+}
+
 int shadows_add(struct lease_table *table, struct staged *staged)
 {
 	struct shadows *shadows = &table->own.shadows;

@@ -33,6 +33,13 @@ extern _Atomic uint64_t shadows_bytes;
 bool shadows_has_file(struct lease_engine *engine, dev_t dev, ino_t ino);
 bool shadows_has_memfd(struct lease_engine *engine, dev_t dev, ino_t ino);
 
+/*
+ * The files that have shadows, in no order: *slot is 0 for the first, then what
+ * the call before left there. False: there are no more.
+ */
+bool shadows_next_file(struct lease_engine *engine, uint32_t *slot,
+		       dev_t *ret_dev, ino_t *ret_ino);
+
 /* By the engine's thread. -EMFILE: there are as many as there can be. */
 int shadows_add(struct lease_table *table, struct staged *staged);
 void shadows_drop(struct lease_table *table, struct staged *staged);

@@ -23,6 +23,9 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.lease_unstage = lease_unstage,
 		.lease_state = lease_state,
 		.lease_reports = lease_reports,
+		.sync_memory = sync_memory,
+		.sync_file = sync_file,
+		.sync_files = sync_files,
 	};
 
 	return version == DAXMR_ENGINE_VERSION ? &engine : NULL;

@@ -8,6 +8,7 @@
 #define DAXMR_ENGINE_H
 
 #include "file_guard.h"
+#include "file_sync.h"
 #include "leases.h"
 #include "region.h"
 
@@ -44,6 +45,9 @@ struct engine {
 			   uint64_t length);
 	int (*lease_unstage)(struct lease *lease, uint64_t offset,
 			     uint64_t length);
+	int (*sync_memory)(const void *addr, size_t length);
+	int (*sync_file)(int fd, uint64_t offset, uint64_t length);
+	int (*sync_files)(int fd);
 };
 
 /*

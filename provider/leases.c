@@ -175,16 +175,13 @@ static bool borrow_stderr(void)
 	return raw_poll(&to, 1, 0) == 1 && to.revents & POLLOUT;
 }
 
+/*
+ * The thread's 0 is /dev/null, too. A new one might not be had (EMFILE), and 2
+ * must not be left to the next file that is leased.
+ */
 static void give_stderr_back(void)
 {
-	int fd = raw_open(AT_FDCWD, "/dev/null", O_RDWR);
-
-	if (fd < 0) {
-		raw_close(STDERR_FILENO);
-		return;
-	}
-	syscall(SYS_dup3, fd, STDERR_FILENO, O_CLOEXEC);
-	raw_close(fd);
+	syscall(SYS_dup3, STDIN_FILENO, STDERR_FILENO, O_CLOEXEC);
 }
 
 static void changed(void *arg, struct lease *lease,

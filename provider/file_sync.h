@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a hook does for a call that makes stores durable, once there are shadows
+ * in this process: what was stored in a shadow before is in its file and
+ * durable when it returns (lease_flush_file()).
+ *
+ * While others have the file it cannot be: they are waited for, SYNC_WAIT_NS in
+ * all, in which who only reads it is mostly gone; then it is an error, and a
+ * sentence in the log, one a second at most. What was stored is not lost: it
+ * goes to the file when that is ours again.
+ *
+ * By raw system calls; errno is kept; no cancellation points; in signal
+ * handlers as well. In forked children and on the engine's own thread nothing
+ * is in a shadow. -errno is one that fsync() may have: -EIO, -ENOSPC, -EDQUOT.
+ */
+#ifndef DAXMR_FILE_SYNC_H
+#define DAXMR_FILE_SYNC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SYNC_WAIT_NS (5 * 1000000000LL)
+
+/*
+ * Of what is mapped there. 1: it is done, and all of the range is shadows: the
+ * original has nothing left to do. 0: it is done, but there is other memory.
+ */
+int sync_memory(const void *addr, size_t length);
+
+/* Of the file that fd is open on: 0 or -errno. */
+int sync_file(int fd, uint64_t offset, uint64_t length);
+
+/* Of all files on the file system that fd is on; -1: of all there are. */
+int sync_files(int fd);
+
+#endif
