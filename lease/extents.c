@@ -28,8 +28,8 @@ struct range {
 	uint64_t offset;
 	uint64_t length;
 	enum progress allocated, merged;
-	struct flush *flush; /* NULL: no shadow */
-	int shadow_fd;	     /* for the merge, which maps it while it runs */
+	struct flush *flush; /* NULL: no shadow, or of a file that is read */
+	int shadow_fd; /* for the merge, which maps it while it runs; -1 none */
 	int page_fd;
 };
 
@@ -52,6 +52,12 @@ static void close_shadow(struct range *range)
 		close(range->page_fd);
 }
 
+/* What was opened for reading is read: nothing is ever written to it. */
+static bool is_read_only(int file_fd)
+{
+	return (fcntl(file_fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+}
+
 static int open_shadow(struct range *range, int file_fd, int shadow_fd,
 		       int page_fd)
 {
@@ -61,7 +67,7 @@ static int open_shadow(struct range *range, int file_fd, int shadow_fd,
 	range->page_fd = fcntl(page_fd, F_DUPFD_CLOEXEC, 0);
 	if (range->shadow_fd < 0 || range->page_fd < 0)
 		r = -errno;
-	else
+	else if (!is_read_only(file_fd))
 		r = flush_open(file_fd, shadow_fd, page_fd, &range->flush);
 	if (r)
 		close_shadow(range);
@@ -82,6 +88,7 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 	range = calloc(1, sizeof(*range));
 	if (!range)
 		return -ENOMEM;
+	range->shadow_fd = range->page_fd = -1;
 	if (shadow_fd >= 0)
 		r = open_shadow(range, file_fd, shadow_fd, page_fd);
 	if (r) {
@@ -104,8 +111,7 @@ void extents_remove(struct extents *extents, uint32_t id)
 	*at = range->next;
 	extents_restart_merge(extents);
 	extents_restart_flush(extents);
-	if (range->flush)
-		close_shadow(range);
+	close_shadow(range);
 	free(range);
 }
 
@@ -118,7 +124,7 @@ void extents_remove_all(struct extents *extents)
 bool extents_have_shadow(const struct extents *extents)
 {
 	for (const struct range *at = extents->first; at; at = at->next)
-		if (at->flush)
+		if (at->shadow_fd >= 0)
 			return true;
 	return false;
 }
@@ -187,7 +193,8 @@ static int merge_a_piece(struct extents *extents, const struct range *range,
 
 	if (!extents->merge)
 		r = merge_open(file_fd, range->shadow_fd, range->page_fd,
-			       MERGE_OURS, &extents->merge);
+			       range->flush ? MERGE_OURS : MERGE_THEIRS,
+			       &extents->merge);
 	if (!r)
 		r = merge_piece(extents->merge);
 	if (r <= 0 && extents->merge) {
@@ -227,7 +234,7 @@ int extents_merge(struct extents *extents, int file_fd, bool is_kept)
 		return progress_of(extents, r, &range->allocated);
 	}
 	range = extents->first;
-	while (range && (!range->flush || range->merged != TO_DO))
+	while (range && (range->shadow_fd < 0 || range->merged != TO_DO))
 		range = range->next;
 	if (!range)
 		return end_merge(extents);

@@ -32,7 +32,9 @@ struct extents {
 };
 
 /*
- * A range more. shadow_fd -1: none; both descriptors stay the caller's. 0, or
+ * A range more. shadow_fd -1: none; both descriptors stay the caller's. The
+ * shadow of a file that is open for reading only is never flushed, and nobody
+ * else writes to it: whatever differs others did. 0, or
  * -EEXIST: there is one of this number; -EINVAL: not of whole pages; those of
  * flush_open().
  */

@@ -20,14 +20,16 @@ static pmem2_drain_fn pmem_drain;
 
 static int map(struct flush_file *file)
 {
-	void *bytes = mmap(NULL, file->length, PROT_READ | PROT_WRITE,
+	bool is_written = (fcntl(file->fd, F_GETFL) & O_ACCMODE) == O_RDWR;
+	int protection = is_written ? PROT_READ | PROT_WRITE : PROT_READ;
+	void *bytes = mmap(NULL, file->length, protection,
 			   MAP_SHARED_VALIDATE | MAP_SYNC, file->fd,
 			   (off_t)file->offset);
 
 	file->is_durable_by_drain = bytes != MAP_FAILED;
 	if (bytes == MAP_FAILED)
-		bytes = mmap(NULL, file->length, PROT_READ | PROT_WRITE,
-			     MAP_SHARED, file->fd, (off_t)file->offset);
+		bytes = mmap(NULL, file->length, protection, MAP_SHARED,
+			     file->fd, (off_t)file->offset);
 	if (bytes == MAP_FAILED)
 		return -errno;
 	file->bytes = bytes;

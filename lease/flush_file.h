@@ -32,7 +32,8 @@ struct flush_file {
 };
 
 /*
- * fd is open for reading and writing and stays so. All of the range counts as
+ * fd stays open: for reading and writing, or for reading, and then nothing may
+ * be stored, prepared or written. All of the range counts as
  * not durable: who wrote it before us may not have seen to that. 0, or -errno
  * with a sentence (reason.h).
  */

@@ -159,8 +159,9 @@ int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
 
 /*
  * A shadow takes the place of all shared mappings of [offset, offset + length)
- * of a file that has a write lease, and the keeper carries what happens there
- * to the file (staged.h). Counted: regions may overlap. The calling thread
+ * of a leased file, and the keeper carries what happens there to the file
+ * (staged.h). With a read lease it can only be read, as the mappings before:
+ * mprotect() of it says EACCES; nothing has to be written or held up. Counted: regions may overlap. The calling thread
  * moves mappings. 0, or -errno with a sentence and
  * the file is mapped as before:
  *   -EPERM       other threads run, and what they do in system calls cannot be

@@ -138,7 +138,8 @@ static int act_merge(void *arg)
 {
 	struct leased *leased = arg;
 	int r = extents_merge(&leased->extents, leased->fd,
-			      leased->recall.state != RECALL_BREAKING);
+			      leased->type == F_WRLCK &&
+				      leased->recall.state != RECALL_BREAKING);
 
 	return r ? r : leased_passes_again(leased);
 }
@@ -228,17 +229,18 @@ static void act_tell(void *arg, const struct recall_report *report)
 	.flush = act_flush, .restart_flush = act_restart_flush,                \
 	.pace = act_pace, .seal = act_seal, .has_unwritten = act_has_unwritten
 
-/* Where there is nothing to write nobody waits for a look before it. */
+/* Where there is nothing to write nobody waits for a look before it. Of a file
+ * that is read the shadows only follow what others do to it. */
 void leased_choose_actions(struct leased *leased)
 {
 	static const struct recall_actions lease_only = {ALWAYS};
 	static const struct recall_actions ranges = {ALWAYS, WITH_RANGES};
 	static const struct recall_actions shadows = {ALWAYS, WITH_RANGES,
 						      WITH_SHADOWS};
-	bool is_written = leased->extents.first && leased->type == F_WRLCK;
+	bool is_written = leased->type == F_WRLCK;
 
-	leased->recall.actions = !is_written ? &lease_only
-				 : extents_have_shadow(&leased->extents)
-					 ? &shadows
-					 : &ranges;
+	leased->recall.actions =
+		!leased->extents.first ? &lease_only
+		: is_written && extents_have_shadow(&leased->extents) ? &shadows
+								      : &ranges;
 }

@@ -48,7 +48,7 @@ struct merge_counts {
 
 struct merge;
 
-/* As flush_open(). */
+/* As flush_open(); file_fd may be open for reading only. */
 int merge_open(int file_fd, int shadow_fd, int page_fd,
 	       enum merge_policy policy, struct merge **ret);
 

@@ -17,6 +17,9 @@
  * shadow stays where it is, and the file is mapped back when it is ours again
  * and the engine comes by (staged_tidy()).
  *
+ * A file that is leased for reading has shadows for those who read: mapped for
+ * reading only, never flushed, mapped back at any time.
+ *
  * The engine thread's alone.
  */
 #ifndef DAXMR_LEASE_STAGED_H
@@ -33,7 +36,7 @@ struct staged_mover {
 };
 
 /*
- * Gives [offset, offset + length) of a file that is leased for writing a
+ * Gives [offset, offset + length) of a leased file a
  * shadow. 0, or -errno with a sentence, and nothing has
  * changed: those of swap_in(), extent_new(), what the keeper says to the
  * extent; -EMFILE no descriptors left for shadows (two each).

@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +42,32 @@ static bool is_alone(const struct lease_table *table)
 		tasks += entry->d_name[0] != '.';
 	closedir(dir);
 	return tasks <= 2;
+}
+
+/*
+ * Made from a description that is only for reading, what is mapped of the
+ * shadow can be made writable as little as what was mapped of the file.
+ */
+static int open_view(const struct swapping *swapping)
+{
+	char link[64];
+
+	if (swapping->lease->type == F_WRLCK)
+		return swapping->staged->shadow_fd;
+	snprintf(link, sizeof(link), "/proc/thread-self/fd/%d",
+		 swapping->staged->shadow_fd);
+	return raw_open(AT_FDCWD, link, O_RDONLY);
+}
+
+static void close_view(const struct swapping *swapping, int view_fd)
+{
+	if (view_fd != swapping->staged->shadow_fd)
+		raw_close(view_fd);
+}
+
+static bool is_still(const struct swapping *swapping)
+{
+	return swapping->lease->type == F_RDLCK || is_alone(swapping->table);
 }
 
 static void remove_flag(char *flags, const char *flag)
@@ -147,8 +174,13 @@ int staged_swap_in(const struct swapping *swapping)
 		staged->is_sync |= mapping_has(state, "sf");
 		staged->is_dontdump |= mapping_has(state, "dd");
 	}
-	swap.is_alone = is_alone(swapping->table);
-	r = swap_in(&swap);
+	swap.is_still = is_still(swapping);
+	swap.view_fd = open_view(swapping);
+	r = swap.view_fd < 0
+		    ? reason_set(-errno, "no descriptor left for a shadow")
+		    : swap_in(&swap);
+	if (swap.view_fd >= 0)
+		close_view(swapping, swap.view_fd);
 	free(swap.views);
 	return r;
 }
@@ -179,6 +211,9 @@ int staged_flush_one(const struct swapping *swapping)
 	int64_t deadline_ns = clock_now_ns() + FLUSH_NS;
 	pid_t keeper = 0;
 
+	/* What is only read has nothing for the file. */
+	if (lease->type == F_RDLCK)
+		return 0;
 	for (;;) {
 		enum recall_state state = lease_state(lease);
 
@@ -223,6 +258,7 @@ int staged_swap_out(const struct swapping *swapping)
 		.ops = &ops,
 		.file_fd = lease->fd,
 		.shadow_fd = staged->shadow_fd,
+		.view_fd = staged->shadow_fd,
 		.extent = &swapping->staged->extent,
 	};
 	int r;
@@ -237,7 +273,7 @@ int staged_swap_out(const struct swapping *swapping)
 		return r;
 	for (unsigned int i = 0; i < swap.count; i++)
 		describe_as_file(lease, staged, &swap.views[i]);
-	swap.is_alone = is_alone(swapping->table);
+	swap.is_still = is_still(swapping);
 	r = swap_out(&swap, flush_frozen, arg);
 	free(swap.views);
 	return r;

@@ -60,7 +60,7 @@ static int make_twins(const struct swap *swap, struct swap_view *view)
 	int r = make_file_twin(swap, view);
 
 	if (!r)
-		r = twin_make(TWIN_OF_MEMFD, swap->shadow_fd,
+		r = twin_make(TWIN_OF_MEMFD, swap->view_fd,
 			      fill_offset(swap, view), &view->state,
 			      &view->shadow);
 	if (!r)
@@ -149,8 +149,8 @@ static void finish_views(const struct swap *swap)
 	}
 }
 
-/* Nobody is there who could see it half done. */
-static int swap_in_alone(const struct swap *swap, struct filling *filling)
+/* Nobody stores: what is moved is full. */
+static int swap_in_still(const struct swap *swap, struct filling *filling)
 {
 	int r = fill_all(filling);
 
@@ -231,7 +231,7 @@ static int swap_in_filling(const struct swap *swap, struct filling *filling)
 	for (unsigned int i = 0; !r && i < swap->count; i++)
 		r = make_twins(swap, &swap->views[i]);
 	if (!r)
-		r = swap->is_alone ? swap_in_alone(swap, filling)
+		r = swap->is_still ? swap_in_still(swap, filling)
 				   : swap_in_trapped(swap, filling);
 	drop_twins(swap);
 	return r;
@@ -275,11 +275,11 @@ static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
 			    void *arg)
 {
 	struct trap trap;
-	int r = swap->is_alone ? 0 : trap_open(&trap);
+	int r = swap->is_still ? 0 : trap_open(&trap);
 
 	if (r)
 		return r;
-	if (!swap->is_alone)
+	if (!swap->is_still)
 		r = freeze(swap, &trap);
 	if (r)
 		refuse(r, "the shadow cannot be held still", swap);
@@ -289,7 +289,7 @@ static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
 		swap->ops->let_go(swap->ops->arg);
 		put_files(swap);
 	}
-	if (!swap->is_alone)
+	if (!swap->is_still)
 		trap_close(&trap);
 	return r;
 }

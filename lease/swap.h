@@ -29,8 +29,9 @@
  * A move of a trapped range has to be told (mremap() waits until we have read
  * it), so another thread of the process does that: who asked for the swap, with
  * its signals blocked (a handler that touched the range would wait for itself).
- * In a program with one thread nobody is there to be held up: no trap is
- * needed, and none is asked for.
+ * In a program with one thread nobody is there to be held up, and where the
+ * file can only be read nobody stores: no trap is needed, and none is asked
+ * for. Whoever reads sees the same bytes before the move and after it.
  */
 #ifndef DAXMR_LEASE_SWAP_H
 #define DAXMR_LEASE_SWAP_H
@@ -69,7 +70,14 @@ struct swap {
 	struct extent *extent;
 	struct swap_view *views;
 	unsigned int count;
-	bool is_alone; /* the program has one thread, and that waits for us */
+	/* What the views show: shadow_fd, or the same for reading only. */
+	int view_fd;
+	/*
+	 * Nobody stores there meanwhile, so nobody has to be held up: the
+	 * program has one thread, and that waits for us; or the file is mapped
+	 * for reading.
+	 */
+	bool is_still;
 };
 
 /* What the other thread does: mremap(). 0, -errno. */

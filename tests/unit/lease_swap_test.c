@@ -126,6 +126,7 @@ static void set_up(struct stage *stage, struct swap_ops *ops,
 		.ops = ops,
 		.file_fd = stage->file.fd,
 		.shadow_fd = stage->shadow,
+		.view_fd = stage->shadow,
 		.extent = &stage->extent,
 		.views = stage->views,
 		.count = views,
@@ -442,6 +443,7 @@ static void swap__closing_everything_meanwhile_harms_nothing(void **state)
 			_exit(2);
 		stage.file.fd = stage.swap.file_fd = 3;
 		stage.shadow = stage.swap.shadow_fd = 4;
+		stage.swap.view_fd = 4;
 		swapper.stage = &stage;
 		swapper.deadline = now_sec() + WAIT_SEC;
 		if (pthread_create(&swapping, NULL, swap_all_the_time,
@@ -573,7 +575,7 @@ static void swap__one_thread_needs_no_trap(void **state)
 
 	(void)state;
 	set_up(&stage, &ops, 2);
-	stage.swap.is_alone = true;
+	stage.swap.is_still = true;
 	strcpy(stage.map[0] + LENGTH - 8, "before");
 	assert_int_equal(swap_in_now(&stage), 0);
 	assert_int_equal(atomic_load(&stage.moves_asked), 0);

@@ -7,6 +7,8 @@
 . "$SRC/tests/vm/tests/lib.sh"
 
 export DAXMR_TEST_DAX_DIR=$DAX
-out=$("$BUILD/unit-lease-staged" 2>&1) || fail "$out"
-has_not "$out" 'SKIPPED|userfaultfd'
-has "$out" 'PASSED'
+for program in staged staged_read; do
+	out=$("$BUILD/unit-lease-$program" 2>&1) || fail "$out"
+	has_not "$out" 'SKIPPED|userfaultfd'
+	has "$out" 'PASSED'
+done
