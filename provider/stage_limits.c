@@ -13,7 +13,7 @@
 #include "clock.h"
 #include "config.h"
 #include "log.h"
-#include "raw.h"
+#include "reason.h"
 #include "shadows.h"
 #include "stage_limits.h"
 
@@ -216,8 +216,10 @@ int stage_limits_check(uint64_t bytes)
 							    : memlock.rlim_cur,
 			  &numbers);
 	r = stage_limits_judge(&numbers, bytes, text, sizeof(text));
-	if (r)
+	if (r) {
+		reason_set(r, "%s", text);
 		log_sentence(LOG_WARN, "%s", text);
+	}
 	errno = saved_errno;
 	return r;
 }

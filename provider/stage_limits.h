@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 /*
- * 0, or -ENOMEM with a sentence: so many bytes more are too many. Some files of
+ * 0, or -ENOMEM with a sentence, also in reason.h: so many bytes more are too
+ * many. Some files of
  * /proc and /sys are read each time.
  */
 int stage_limits_check(uint64_t bytes);
