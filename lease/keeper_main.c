@@ -177,7 +177,7 @@ static void own(const struct keeper_message *message, struct leased *leased)
 	}
 	if (leased) {
 		/* before an end: what the call did is known by then */
-		if (message->own >= KEEPER_OWN_CHANGE || !is_begin)
+		if (message->own >= KEEPER_OWN_WRITE || !is_begin)
 			watches_read(&shared.watches, leased_watch_told);
 		if (is_begin)
 			leased_own_begin(leased, message->own);

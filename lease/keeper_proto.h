@@ -59,7 +59,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 6
+#define KEEPER_VERSION 7
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -98,6 +98,7 @@ enum keeper_kind {
 enum keeper_own {
 	KEEPER_OWN_OPEN,      /* open, for writing or with O_TRUNC */
 	KEEPER_OWN_OPEN_READ, /* open for reading: breaks no read lease */
+	KEEPER_OWN_WRITE,     /* write to it, nothing of what has a shadow */
 	KEEPER_OWN_CHANGE,   /* change size or blocks through the description */
 	KEEPER_OWN_ALLOCATE, /* the engine's; ACQUIRE has begun one */
 	KEEPER_OWNS

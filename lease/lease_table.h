@@ -65,6 +65,7 @@ struct lease {
 	struct lease_range *ranges;
 	struct staged *staged; /* extents with a shadow: staged.h */
 	unsigned int shadows;  /* how many: shadows.h */
+	struct own_gate gate;
 	uint32_t last_extent;
 	uint32_t awaited_extent; /* 0: none */
 	int extent_error;	 /* the answer */

@@ -110,7 +110,8 @@ static void changed(struct leased *leased)
 {
 	switch (leased->recall.state) {
 	case RECALL_HELD:
-		if (leased->at[KEEPER_OWN_CHANGE] ||
+		if (leased->at[KEEPER_OWN_WRITE] ||
+		    leased->at[KEEPER_OWN_CHANGE] ||
 		    leased->at[KEEPER_OWN_ALLOCATE])
 			break;
 		if (leased->recall.must_settle || leased->recall.must_flush ||

@@ -325,6 +325,7 @@ void own_desk_init(struct own_desk *desk)
 	desk->pid = getpid();
 	desk->tid = gettid();
 	desk->look_ns = RECALL_NEVER;
+	own_gate_init(&desk->gates);
 }
 
 void own_desk_add(struct lease_table *table, struct lease *lease)
@@ -382,7 +383,7 @@ void own_desk_give_up(struct lease *lease)
 	for (struct own *own = lease->owns; own; own = own->next) {
 		if (own->is_heard)
 			continue;
-		if (own->kind != KEEPER_OWN_CHANGE && lease->fd >= 0)
+		if (own->kind < KEEPER_OWN_WRITE && lease->fd >= 0)
 			setlease_drop(lease->fd, lease->type);
 		own->is_heard = true;
 		finish(own);

@@ -4,6 +4,7 @@
 #define DAXMR_LEASE_OWN_DESK_H
 
 #include "own.h"
+#include "own_gate.h"
 #include "shadows.h"
 
 struct lease;
@@ -15,6 +16,7 @@ struct own_desk {
 	_Atomic(struct own *) asked; /* last first */
 	struct own_set set;
 	struct shadows shadows;
+	struct own_gate_desk gates; /* of files with shadows */
 	int64_t look_ns; /* when locks are looked at again, or RECALL_NEVER */
 };
 

@@ -66,8 +66,10 @@ int shadows_add(struct lease_table *table, struct staged *staged)
 	shadows->by_slot[slot] = staged;
 	own_set_add(&shadows->memfds, slot, staged->shadow_dev,
 		    staged->shadow_ino);
-	if (!lease->shadows++)
+	if (!lease->shadows++) {
+		own_gate_add(table, lease);
 		own_set_add(&shadows->files, lease->id, lease->dev, lease->ino);
+	}
 	atomic_fetch_add(&shadows_count, 1);
 	atomic_fetch_add(&shadows_bytes, staged->end - staged->offset);
 	return 0;
@@ -89,8 +91,10 @@ void shadows_drop(struct lease_table *table, struct staged *staged)
 
 	atomic_fetch_sub(&shadows_count, 1);
 	atomic_fetch_sub(&shadows_bytes, staged->end - staged->offset);
-	if (!--lease->shadows)
+	if (!--lease->shadows) {
 		own_set_remove(&shadows->files, lease->id);
+		own_gate_remove(table, lease);
+	}
 	own_set_remove(&shadows->memfds, staged->slot);
 	shadows->by_slot[staged->slot] = NULL;
 }

@@ -70,6 +70,8 @@ void staged_attached(struct lease *lease, uint32_t extent, int error)
 
 static void free_staged(struct staged *staged)
 {
+	if (staged->bytes)
+		raw_unmap(staged->bytes, staged->end - staged->offset);
 	if (staged->extent.page)
 		extent_unmap(&staged->extent);
 	if (staged->shadow_fd >= 0)
@@ -99,6 +101,27 @@ static void drop(struct lease *lease, struct staged *staged)
 	free_staged(staged);
 }
 
+/*
+ * The engine's own view of the shadow, which nothing ever holds up: for
+ * transfers by system calls, which have no use for the engine's descriptors.
+ * No child has it, and it is not locked, whatever mlockall() said.
+ */
+static int map_shadow(struct staged *staged)
+{
+	uint64_t length = staged->end - staged->offset;
+	void *bytes =
+		raw_map(staged->shadow_fd, length, PROT_READ | PROT_WRITE, 0);
+
+	if (bytes == MAP_FAILED)
+		return -errno;
+	staged->bytes = bytes;
+	syscall(SYS_munlock, bytes, length);
+	return raw_madvise(bytes, length, MADV_DONTFORK) ||
+			       raw_madvise(bytes, length, MADV_DONTDUMP)
+		       ? -errno
+		       : 0;
+}
+
 static int make_shadow(struct staged *staged)
 {
 	uint64_t length = staged->end - staged->offset;
@@ -116,6 +139,12 @@ static int make_shadow(struct staged *staged)
 	}
 	staged->shadow_dev = st.st_dev;
 	staged->shadow_ino = st.st_ino;
+	r = map_shadow(staged);
+	if (r)
+		return reason_set(r,
+				  "a shadow of %ju bytes cannot be mapped: "
+				  "%s",
+				  (uintmax_t)length, strerrordesc_np(-r));
 	return extent_new(staged->offset, length, &staged->extent,
 			  &staged->page_fd);
 }
@@ -133,12 +162,12 @@ static int lay_before_keeper(struct lease_table *table, struct lease *lease,
 }
 
 /*
- * An extent for a gap. The keeper has it before it is filled: a program that is
- * killed the next moment has lost nothing.
+ * The keeper has it before it is filled: a program that is killed the next
+ * moment has lost nothing.
  */
-static int add_gap(struct lease_table *table, struct lease *lease,
-		   uint64_t offset, uint64_t end,
-		   const struct staged_mover *mover)
+static int add_extent(struct lease_table *table, struct lease *lease,
+		      uint64_t offset, uint64_t end,
+		      const struct staged_mover *mover)
 {
 	struct staged *staged = calloc(1, sizeof(*staged));
 	struct swapping swapping = {table, lease, staged, mover};
@@ -176,6 +205,19 @@ static int add_gap(struct lease_table *table, struct lease *lease,
 			staged_let_go(&swapping);
 		drop(lease, staged);
 	}
+	return r;
+}
+
+/* An extent for a gap, while the program's own transfers wait. */
+static int add_gap(struct lease_table *table, struct lease *lease,
+		   uint64_t offset, uint64_t end,
+		   const struct staged_mover *mover)
+{
+	int r = own_gate_close(table, lease);
+
+	if (!r)
+		r = add_extent(table, lease, offset, end, mover);
+	own_gate_open(table, lease);
 	return r;
 }
 
@@ -227,16 +269,27 @@ int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	return 0;
 }
 
+/* From the swap on the program's own transfers wait. */
+static int take_away(struct lease_table *table, struct lease *lease,
+		     struct staged *staged)
+{
+	const struct swapping swapping = {table, lease, staged, NULL};
+	int r = staged_swap_out(&swapping);
+
+	if (!r)
+		drop(lease, staged);
+	own_gate_open(table, lease);
+	return r;
+}
+
 void staged_tidy(struct lease_table *table, struct lease *lease)
 {
 	struct staged *next;
 
 	for (struct staged *at = lease->staged; at; at = next) {
-		const struct swapping swapping = {table, lease, at, NULL};
-
 		next = at->next;
-		if (!at->refs && !staged_swap_out(&swapping))
-			drop(lease, at);
+		if (!at->refs)
+			take_away(table, lease, at);
 	}
 }
 
@@ -249,17 +302,14 @@ int staged_remove(struct lease_table *table, struct lease *lease,
 
 	widen(&offset, &end);
 	for (struct staged *at = lease->staged; at; at = next) {
-		const struct swapping swapping = {table, lease, at, NULL};
 		int r;
 
 		next = at->next;
 		if (!overlaps(at, offset, end) || --at->refs)
 			continue;
-		r = staged_swap_out(&swapping);
+		r = take_away(table, lease, at);
 		if (r)
 			error = r;
-		else
-			drop(lease, at);
 	}
 	return error;
 }

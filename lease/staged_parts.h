@@ -20,6 +20,7 @@ struct staged {
 	int shadow_fd;
 	int page_fd;
 	struct extent extent;
+	uint8_t *bytes; /* of the shadow, for own_io.h; no view */
 	bool is_sync;	  /* the file was mapped with MAP_SYNC */
 	bool is_dontdump; /* the program had said so itself */
 	bool is_let_go;	  /* the keeper has it no more */
@@ -39,7 +40,10 @@ struct swapping {
 /* 0, -errno; -EAGAIN: mappings have changed, look again. */
 int staged_swap_in(const struct swapping *swapping);
 
-/* Flushes, and has the keeper let go of it before the file is back. */
+/*
+ * Flushes, and has the keeper let go of it before the file is back. Leaves the
+ * gate of own_gate.h closed.
+ */
 int staged_swap_out(const struct swapping *swapping);
 
 /* Until the keeper has been through all of it once from now on. */

@@ -78,9 +78,13 @@ static void remove_flag(char *flags, const char *flag)
 		memmove(at, at + 2, strlen(at + 2) + 1);
 }
 
-/* The shared mappings of `file`, as far as they lie in [offset, end) of it. */
+/*
+ * The shared mappings of `file`, as far as they lie in [offset, end) of it, but
+ * for the engine's own.
+ */
 static int find_views(dev_t dev, ino_t ino, uint64_t offset, uint64_t end,
-		      struct swap_view **ret, unsigned int *ret_count)
+		      const void *own, struct swap_view **ret,
+		      unsigned int *ret_count)
 {
 	struct mapping_state *states;
 	struct swap_view *views;
@@ -97,7 +101,7 @@ static int find_views(dev_t dev, ino_t ino, uint64_t offset, uint64_t end,
 		uint64_t stop = mapping->offset + mapping->end - mapping->start;
 
 		if (!mapping->is_shared || mapping->offset >= end ||
-		    stop <= offset)
+		    stop <= offset || mapping->start == (uintptr_t)own)
 			continue;
 		if (mapping->offset < offset) {
 			mapping->start += offset - mapping->offset;
@@ -164,7 +168,7 @@ int staged_swap_in(const struct swapping *swapping)
 		.extent = &staged->extent,
 	};
 	int r = find_views(lease->dev, lease->ino, staged->offset, staged->end,
-			   &swap.views, &swap.count);
+			   NULL, &swap.views, &swap.count);
 
 	if (r)
 		return r;
@@ -266,9 +270,11 @@ int staged_swap_out(const struct swapping *swapping)
 	/* Most of it while the program runs. */
 	r = staged_flush_one(swapping);
 	if (!r)
+		r = own_gate_close(swapping->table, swapping->lease);
+	if (!r)
 		r = find_views(staged->shadow_dev, staged->shadow_ino, 0,
-			       staged->end - staged->offset, &swap.views,
-			       &swap.count);
+			       staged->end - staged->offset, staged->bytes,
+			       &swap.views, &swap.count);
 	if (r)
 		return r;
 	for (unsigned int i = 0; i < swap.count; i++)

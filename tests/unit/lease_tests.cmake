@@ -75,3 +75,13 @@ endforeach()
 foreach(name recall recall_owner writeback)
     target_sources(unit-lease-${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/lease_recall_world.c)
 endforeach()
+
+# Transfers of the program on a file with shadows.
+foreach(name io io_model)
+    add_executable(unit-lease-${name} ${CMAKE_CURRENT_LIST_DIR}/lease_${name}_test.c)
+    target_link_libraries(unit-lease-${name} PRIVATE unit-lease-file)
+    target_compile_definitions(unit-lease-${name} PRIVATE KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
+    add_dependencies(unit-lease-${name} daxmr-keeper)
+    add_test(NAME unit-lease-${name} COMMAND unit-lease-${name})
+    set_tests_properties(unit-lease-${name} PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" SKIP_RETURN_CODE 77 TIMEOUT 120)
+endforeach()
