@@ -3,7 +3,12 @@
  * NCCL and others dlopen() libibverbs and ask the handle for its functions: no
  * preload stands between a handle and its library. So we stand in front of
  * dlsym() and dlvsym(), and whoever asks a handle for a verb that we hook, and
- * would get libibverbs' own, gets the hook.
+ * would get libibverbs' own, gets the hook. The same goes for libpmem and
+ * libpmem2.
+ *
+ * And whoever asks all libraries for a function of libpmem, to see whether it
+ * is there, does not find the hook as long as libpmem is not loaded. (A verb
+ * would say ENOSYS.)
  *
  * Everything else must be as if we were not there. RTLD_NEXT and RTLD_DEFAULT
  * mean "as seen from the caller", which the C library finds out by the return
@@ -17,6 +22,7 @@
 
 #include "dl_hooks.h"
 #include "dl_real.h"
+#include "pmem_real.h"
 #include "real.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -37,13 +43,33 @@ EXPORT void *hook_dlsym(void *restrict handle,
 EXPORT void *hook_dlvsym(void *restrict handle, const char *restrict name,
 			 const char *restrict version) __asm__("dlvsym");
 
+static const struct dl_library *library_of(const struct dl_hook *hook)
+{
+	if (dl_starts_with(hook->version, "LIBPMEM2_"))
+		return &pmem2_library;
+	if (dl_starts_with(hook->version, "LIBPMEM_"))
+		return &pmem_library;
+	return &real_library;
+}
+
+static const struct dl_hook *hook_of(const char *name)
+{
+	static const struct dl_hook *const lists[] = {dl_hooks, dl_hooks_pmem};
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		for (const struct dl_hook *at = lists[i]; at->name; at++)
+			if (dl_is_same(at->name, name))
+				return at;
+	return NULL;
+}
+
 /*
- * Our original for this call. A function of another copy of libibverbs, of
+ * Our original for this call. A function of another copy of the library, of
  * another namespace (dlmopen) or of another interposer is not ours to replace.
  */
 static void *original_of(const struct dl_hook *hook)
 {
-	void *library = real_open_library(), *original = NULL;
+	void *library = dl_library_open(library_of(hook)), *original = NULL;
 
 	if (library) {
 		original = dl_real_dlvsym(library, hook->name, hook->version);
@@ -59,13 +85,10 @@ static void *original_of(const struct dl_hook *hook)
 static __attribute__((noinline)) void *find_hook(void *handle, const char *name,
 						 const char *version)
 {
-	const struct dl_hook *hook;
+	const struct dl_hook *hook = hook_of(name);
 	void *found, *original;
 
-	for (hook = dl_hooks; hook->name; hook++)
-		if (dl_is_same(hook->name, name))
-			break;
-	if (!hook->name || (version && !dl_is_same(version, hook->version)))
+	if (!hook || (version && !dl_is_same(version, hook->version)))
 		return NULL;
 	original = original_of(hook);
 	if (!original)
@@ -76,20 +99,51 @@ static __attribute__((noinline)) void *find_hook(void *handle, const char *name,
 	return found == original ? hook->hook : NULL;
 }
 
-/* dlfcn.h says that names are never NULL; callers are not always that kind. */
-static inline bool may_be_hooked(void *handle, const char *name)
+static bool is_search(void *handle)
 {
-	return handle != RTLD_NEXT && handle != RTLD_DEFAULT && name &&
-	       dl_starts_with(name, "ibv_");
+	return handle == RTLD_NEXT || handle == RTLD_DEFAULT;
+}
+
+/*
+ * Where to search instead: in what has no such function, if the library is not
+ * there and the search would find nothing but the hook.
+ */
+static __attribute__((noinline)) void *find_place(void *handle,
+						  const char *name)
+{
+	const struct dl_hook *hook = hook_of(name);
+	void *library;
+
+	if (!hook || library_of(hook) == &real_library)
+		return handle;
+	library = dl_library_open(library_of(hook));
+	if (!library) {
+		library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+		handle = library ? library : handle;
+	}
+	if (library)
+		dlclose(library);
+	return handle;
+}
+
+/* dlfcn.h says that names are never NULL; callers are not always that kind. */
+static inline bool may_be_hooked(const char *name)
+{
+	return name &&
+	       (dl_starts_with(name, "ibv_") || dl_starts_with(name, "pmem"));
 }
 
 JUMPS void *hook_dlsym(void *restrict handle, const char *restrict name)
 {
 	dlsym_fn *real = dl_real_dlsym_get();
 
-	if (may_be_hooked(handle, name)) {
-		void *hook = find_hook(handle, name, NULL);
+	if (may_be_hooked(name)) {
+		void *hook = NULL;
 
+		if (is_search(handle))
+			handle = find_place(handle, name);
+		else
+			hook = find_hook(handle, name, NULL);
 		if (hook)
 			return hook;
 	}
@@ -101,9 +155,13 @@ JUMPS void *hook_dlvsym(void *restrict handle, const char *restrict name,
 {
 	dlvsym_fn *real = dl_real_dlvsym_get();
 
-	if (may_be_hooked(handle, name)) {
-		void *hook = find_hook(handle, name, version);
+	if (may_be_hooked(name)) {
+		void *hook = NULL;
 
+		if (is_search(handle))
+			handle = find_place(handle, name);
+		else
+			hook = find_hook(handle, name, version);
 		if (hook)
 			return hook;
 	}

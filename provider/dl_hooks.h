@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * dlsym() and dlvsym() for programs that look verbs up by themselves.
+ * dlsym() and dlvsym() for programs that look functions up by themselves.
  */
 #ifndef DAXMR_DL_HOOKS_H
 #define DAXMR_DL_HOOKS_H
 
 struct dl_hook {
 	const char *name;
-	const char *version;
+	const char *version; /* tells the library */
 	void *hook;
 };
 
-/* Ends with a NULL name. */
-extern const struct dl_hook dl_hooks[];
+/* Each ends with a NULL name. */
+extern const struct dl_hook dl_hooks[];	     /* of libibverbs */
+extern const struct dl_hook dl_hooks_pmem[]; /* of libpmem and libpmem2 */
 
 #endif

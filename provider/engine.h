@@ -45,7 +45,8 @@ struct engine {
 			   uint64_t length);
 	int (*lease_unstage)(struct lease *lease, uint64_t offset,
 			     uint64_t length);
-	int (*sync_memory)(const void *addr, size_t length);
+	int (*sync_memory)(const void *addr, size_t length,
+			   bool *ret_has_other);
 	int (*sync_file)(int fd, uint64_t offset, uint64_t length);
 	int (*sync_files)(int fd);
 };

@@ -21,7 +21,7 @@ typedef void sync_fn(void);
 /* An error of the original's comes first. */
 static int result(int real, int error)
 {
-	if (real || error >= 0)
+	if (real || !error)
 		return real;
 	errno = -error;
 	return -1;
@@ -36,7 +36,7 @@ int hook_msync(void *addr, size_t length, int flags)
 
 	if (!has_shadows() || !(flags & MS_SYNC) || (r && errno != ENOMEM))
 		return r;
-	return result(r, file_engine->sync_memory(addr, length));
+	return result(r, file_engine->sync_memory(addr, length, NULL));
 }
 
 static __attribute__((noinline)) int fsync_staged(int fd, int r)

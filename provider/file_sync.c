@@ -180,12 +180,14 @@ static bool whole_pages(const void *addr, size_t length, struct found *found)
 	return true;
 }
 
-int sync_memory(const void *addr, size_t length)
+int sync_memory(const void *addr, size_t length, bool *ret_has_other)
 {
 	int saved_errno = errno, r;
 	struct syncing syncing;
 	struct found found;
 
+	if (ret_has_other)
+		*ret_has_other = true;
 	if (!begin(&syncing) || !whole_pages(addr, length, &found))
 		return 0;
 	found.engine = syncing.engine;
@@ -203,7 +205,9 @@ int sync_memory(const void *addr, size_t length)
 	if (r < 0)
 		flush_all(&syncing, NULL);
 	errno = saved_errno;
-	return syncing.error ? syncing.error : found.shadowed == found.end;
+	if (ret_has_other)
+		*ret_has_other = found.shadowed != found.end;
+	return syncing.error;
 }
 
 int sync_file(int fd, uint64_t offset, uint64_t length)

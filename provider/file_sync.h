@@ -11,23 +11,24 @@
  *
  * By raw system calls; errno is kept; no cancellation points; in signal
  * handlers as well. In forked children and on the engine's own thread nothing
- * is in a shadow. -errno is one that fsync() may have: -EIO, -ENOSPC, -EDQUOT.
+ * is in a shadow. 0, or -errno as fsync() may have it: -EIO, -ENOSPC, -EDQUOT.
  */
 #ifndef DAXMR_FILE_SYNC_H
 #define DAXMR_FILE_SYNC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define SYNC_WAIT_NS (5 * 1000000000LL)
 
 /*
- * Of what is mapped there. 1: it is done, and all of the range is shadows: the
- * original has nothing left to do. 0: it is done, but there is other memory.
+ * Of what is mapped there. ret_has_other, if not NULL: is there other memory in
+ * the range as well? Where there is not the original has nothing left to do.
  */
-int sync_memory(const void *addr, size_t length);
+int sync_memory(const void *addr, size_t length, bool *ret_has_other);
 
-/* Of the file that fd is open on: 0 or -errno. */
+/* Of the file that fd is open on. */
 int sync_file(int fd, uint64_t offset, uint64_t length);
 
 /* Of all files on the file system that fd is on; -1: of all there are. */

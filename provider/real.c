@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -10,7 +9,12 @@
 #include "dl_real.h"
 #include "real.h"
 
-#define VERBS_SONAME "libibverbs.so.1"
+const struct dl_library real_library = {
+	.soname = "libibverbs.so.1",
+	.name = "libibverbs",
+	.symbol = "ibv_reg_mr",
+	.version = "IBVERBS_1.1",
+};
 
 static int query_device_ex(struct ibv_context *context,
 			   const struct ibv_query_device_ex_input *input,
@@ -68,39 +72,6 @@ static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr,
 static int poll_cq(struct ibv_cq *cq, int num_entries, struct ibv_wc *wc)
 {
 	return ibv_poll_cq(cq, num_entries, wc);
-}
-
-/* Leaves the path of a library named like libibverbs in arg. */
-static int find_path(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	const char *base = strrchr(info->dlpi_name, '/');
-
-	(void)size;
-	base = base ? base + 1 : info->dlpi_name;
-	if (strncmp(base, "libibverbs", 10) != 0)
-		return 0;
-	*(char **)arg = strdup(info->dlpi_name);
-	return 1;
-}
-
-void *real_open_library(void)
-{
-	void *handle = dlopen(VERBS_SONAME, RTLD_LAZY | RTLD_NOLOAD);
-	char *path = NULL;
-
-	if (handle)
-		return handle;
-	/* not from within the callback, which holds a lock of the loader's */
-	dl_iterate_phdr(find_path, &path);
-	if (!path)
-		return NULL;
-	handle = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
-	free(path);
-	if (handle && !dl_real_dlvsym(handle, "ibv_reg_mr", "IBVERBS_1.1")) {
-		dlclose(handle);
-		handle = NULL;
-	}
-	return handle;
 }
 
 struct wanted {
@@ -174,7 +145,7 @@ static bool find(struct real_verbs *real)
 		{"ibv_dereg_mr", "IBVERBS_1.1", &table->dereg_mr, false},
 	};
 	/* kept open: the originals must not be unloaded under our hooks */
-	void *handle = real_open_library();
+	void *handle = dl_library_open(&real_library);
 
 	if (!handle)
 		return false;

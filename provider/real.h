@@ -13,6 +13,7 @@
 #ifndef DAXMR_REAL_H
 #define DAXMR_REAL_H
 
+#include "dl_library.h"
 #include "verbs_table.h"
 
 /*
@@ -51,10 +52,10 @@ struct real_verbs {
 const struct real_verbs *real_verbs(void);
 
 /*
- * A handle of the libibverbs that the originals come from, to be dlclose()d;
- * NULL where none is loaded. By its soname, or, where a package carries a copy
- * under another (Python wheels do), the first that has the calls.
+ * The libibverbs that the originals come from: by its soname, or, where a
+ * package carries a copy under another (Python wheels do), the first that has
+ * the calls.
  */
-void *real_open_library(void);
+extern const struct dl_library real_library;
 
 #endif

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Writes PAGE to OUTPUT with the list of hooks (HOOKS) where it has the comments
-# ".. hooks.def verbs" and ".. hooks.def files".
-file(STRINGS ${HOOKS} lines REGEX "^DAXMR_(HOOK|PASS|FILE|FILE_PASS)\\(")
+# ".. hooks.def verbs", ".. hooks.def files" and ".. hooks.def pmem".
+file(STRINGS ${HOOKS} lines REGEX "^DAXMR_(HOOK|PASS|FILE|FILE_PASS|PMEM|PMEM_PASS)\\(")
 set(verbs "")
 set(files "")
+set(pmem "")
 foreach(line IN LISTS lines)
     if(line MATCHES "^DAXMR_HOOK\\(([a-z0-9_]+), ([A-Z0-9_.]+), \"([0-9]+)\"\\)")
         string(APPEND verbs "``${CMAKE_MATCH_1}``\n"
@@ -17,12 +18,18 @@ foreach(line IN LISTS lines)
     elseif(line MATCHES "^DAXMR_FILE_PASS\\(([a-z0-9_]+), \"(.*)\"\\)")
         string(APPEND files "``${CMAKE_MATCH_1}``\n"
             "    passed on: ${CMAKE_MATCH_2}\n\n")
+    elseif(line MATCHES "^DAXMR_PMEM\\(([a-z0-9_]+), [A-Z0-9_.]+, \"(.*)\"\\)")
+        string(APPEND pmem "``${CMAKE_MATCH_1}``\n"
+            "    hooked: ${CMAKE_MATCH_2}\n\n")
+    elseif(line MATCHES "^DAXMR_PMEM_PASS\\(([a-z0-9_]+), \"(.*)\"\\)")
+        string(APPEND pmem "``${CMAKE_MATCH_1}``\n"
+            "    passed on: ${CMAKE_MATCH_2}\n\n")
     else()
         message(FATAL_ERROR "${HOOKS}: cannot read: ${line}")
     endif()
 endforeach()
 file(READ ${PAGE} text)
-foreach(list verbs files)
+foreach(list verbs files pmem)
     string(FIND "${text}" "\n.. hooks.def ${list}\n" found)
     if(found LESS 0)
         message(FATAL_ERROR "${PAGE} has no place for the list of ${list}")
