@@ -22,11 +22,12 @@
  * as they were copied from one side to the other: taken of a private copy,
  * never of the shadow, in which a peer may write while we read. So it is the
  * digest of what stands in the file, as long as the file is ours. 0 stands for
- * none. Who compares shadow and file while the file is ours needs none: the
- * bytes are there. They are for the time after: when others have had the file,
- * a block of it that differs from its digest was changed by them, a block of
- * the shadow that does was changed by us, and a copy of the shadow's block that
- * does not is the base of which both were made.
+ * none, EXTENT_IN_CONFLICT for a block that both sides have changed and nobody
+ * is to write over (policy.h). Who compares shadow and file while the file is
+ * ours needs none: the bytes are there. They are for the time after: when
+ * others have had the file, a block of it that differs from its digest was
+ * changed by them, a block of the shadow that does was changed by us, and a
+ * copy of the shadow's block that does not is the base of which both were made.
  *
  * The last block may go beyond the end of the file; what is beyond counts as
  * zeroes.
@@ -42,9 +43,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EXTENT_VERSION	   1
+#define EXTENT_VERSION	   2
 #define EXTENT_BLOCK	   4096U
 #define EXTENT_SECRET_SIZE 192
+
+/* In a digest's place; no block has it. */
+#define EXTENT_IN_CONFLICT 1
 
 enum extent_state {
 	EXTENT_IDLE,	 /* no pass yet, or the last one was complete */
@@ -65,7 +69,7 @@ struct extent_page {
 	/*
 	 * Passes begun, and which of them was the last that was complete and
 	 * durable. What was stored before `generation` was read as g is in the
-	 * file when `complete` is above g.
+	 * file when `complete` is above g, but what is in conflict.
 	 */
 	_Atomic uint64_t generation;
 	_Atomic uint64_t complete;
@@ -74,7 +78,14 @@ struct extent_page {
 	_Atomic uint64_t copied;
 	_Atomic uint64_t failed;
 	_Atomic uint64_t passes; /* complete ones */
-	char more_room[192];
+	/*
+	 * Bytes of the extent before the end of the file: as the last merge has
+	 * seen it, and what others have not been allowed to take from it: where
+	 * the file was cut off by them, something may be stored still.
+	 */
+	_Atomic uint64_t in_file;
+	_Atomic uint64_t had;
+	char more_room[176];
 };
 
 _Static_assert(sizeof(struct extent_page) == 512, "as drawn");
@@ -142,8 +153,22 @@ static inline void extent_clear_filled(const struct extent *extent,
  */
 void *extent_map_shadow(int fd, uint64_t length);
 
-/* Of one block that nobody else writes to; never 0. */
+/*
+ * Of one block that nobody else writes to; never 0 or EXTENT_IN_CONFLICT.
+ */
 uint64_t extent_digest(const struct extent *extent, const void *block);
+
+/*
+ * The keeper's: so many bytes of the extent are before the end of the file.
+ * is_own: it is the program that wanted it so. Returns how many blocks less
+ * there are than were seen before, where others have cut them off.
+ */
+uint64_t extent_sees_file(const struct extent *extent, uint64_t in_file,
+			  bool is_own);
+
+/* Whether any block of [offset, end) of the file is in conflict. */
+bool extent_has_conflict(const struct extent *extent, uint64_t offset,
+			 uint64_t end);
 
 /* Seals a memfd against shrinking, if it is not yet. 0, or -errno. */
 int extent_seal(int fd);

@@ -91,6 +91,8 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 	range->shadow_fd = range->page_fd = -1;
 	if (shadow_fd >= 0)
 		r = open_shadow(range, file_fd, shadow_fd, page_fd);
+	if (range->flush)
+		flush_set_policy(range->flush, &extents->policy);
 	if (r) {
 		free(range);
 		return r;
@@ -193,7 +195,8 @@ static int merge_a_piece(struct extents *extents, const struct range *range,
 
 	if (!extents->merge)
 		r = merge_open(file_fd, range->shadow_fd, range->page_fd,
-			       range->flush ? MERGE_OURS : MERGE_THEIRS,
+			       range->flush ? extents->policy.on_conflict
+					    : ON_CONFLICT_THEIRS,
 			       &extents->merge);
 	if (!r)
 		r = merge_piece(extents->merge);
@@ -202,6 +205,7 @@ static int merge_a_piece(struct extents *extents, const struct range *range,
 
 		extents->theirs += counts.theirs;
 		extents->conflicts += counts.conflicts;
+		extents->cut_off += counts.cut_off;
 		merge_close(extents->merge);
 		extents->merge = NULL;
 	}
@@ -265,6 +269,15 @@ int extents_seal(struct extents *extents)
 	return error ? error : r;
 }
 
+void extents_own_size(struct extents *extents, uint64_t size)
+{
+	for (const struct range *at = extents->first; at; at = at->next)
+		if (at->flush)
+			flush_own_size(at->flush, size > at->offset
+							  ? size - at->offset
+							  : 0);
+}
+
 void extents_restart_flush(struct extents *extents)
 {
 	for (struct range *at = extents->first; at; at = at->next)
@@ -291,6 +304,10 @@ int extents_flush(struct extents *extents)
 		if (r < 0 && !extents->flush_error)
 			extents->flush_error = r;
 		if (r <= 0) {
+			struct flush_beyond beyond = flush_beyond(range->flush);
+
+			extents->held += beyond.held;
+			extents->dropped += beyond.dropped;
 			extents->has_met_others |=
 				flush_has_met_others(range->flush);
 			range = next_shadow(range->next);

@@ -26,6 +26,10 @@ struct extents {
 	/* Blocks merged since the caller made it 0: merge.h. */
 	uint64_t theirs;
 	uint64_t conflicts;
+	uint64_t cut_off;
+	/* Blocks beyond the end of the file since then: flush.h. */
+	uint64_t held;
+	uint64_t dropped;
 	struct range *flushing;
 	int flush_error;     /* the first of this pass */
 	bool has_met_others; /* flush.h; of the pass that ended last */
@@ -62,6 +66,9 @@ void extents_restart_merge(struct extents *extents);
  * 0: all had been sealed. 1: they are now. -errno: not all are (-EBUSY).
  */
 int extents_seal(struct extents *extents);
+
+/* The program has changed the file's size itself. */
+void extents_own_size(struct extents *extents, uint64_t size);
 
 /* As flush_piece(), over all: an error of one keeps no other from the file. */
 int extents_flush(struct extents *extents);

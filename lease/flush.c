@@ -11,48 +11,10 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "extent_page.h"
 #include "fault.h"
-#include "flush.h"
-#include "flush_file.h"
-#include "reason.h"
+#include "flush_parts.h"
 
-#define BLOCK	     EXTENT_BLOCK
-#define PIECE_BLOCKS (FLUSH_PIECE / BLOCK)
-#define AHEAD	     32 /* lanes of is_same() */
-
-enum phase {
-	AT_REST,
-	COPYING,
-	SYNCING
-};
-
-struct flush {
-	struct flush_file file;
-	struct extent extent;
-	const uint8_t *shadow;
-	enum phase phase;
-	int error; /* the first of this pass */
-	bool must_store_again;
-	bool has_met_others; /* in this pass */
-
-	/* For who comes out of a fault: set_place(). */
-	uint64_t next; /* the block that is looked at */
-	uint64_t look_end;
-	uint64_t compared;
-	uint64_t found[PIECE_BLOCKS];
-	unsigned int founds;
-	unsigned int prepared;
-	unsigned int stored;
-	bool is_taken; /* `copy` is whole */
-
-	alignas(64) uint8_t copy[BLOCK];
-};
-
-static void count(_Atomic uint64_t *counter, uint64_t more)
-{
-	atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
-}
+#define AHEAD 32 /* lanes of is_same() */
 
 /* What is known of where we are has to be in memory before the next access. */
 static void set_place(void)
@@ -60,79 +22,12 @@ static void set_place(void)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
-static int open_shadow(struct flush *flush, int fd)
+/* Where there is anything that could be written. */
+static uint64_t blocks_to_look_at(const struct flush *flush)
 {
-	struct stat st;
-	void *shadow;
-	int r = extent_seal(fd);
-
-	if (!r && fstat(fd, &st))
-		r = -errno;
-	if (!r && (uint64_t)st.st_size < flush->extent.length)
-		return reason_set(-EPROTO,
-				  "a region's shadow has %lld bytes, its page "
-				  "says %llu",
-				  (long long)st.st_size,
-				  (unsigned long long)flush->extent.length);
-	if (!r) {
-		shadow = extent_map_shadow(fd, flush->extent.length);
-		if (shadow == MAP_FAILED)
-			r = -errno;
-	}
-	if (r)
-		return reason_set(r,
-				  "a region's shadow is no memfd that can be "
-				  "sealed and mapped: %s",
-				  strerrordesc_np(-r));
-	flush->shadow = shadow;
-	return 0;
-}
-
-int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret)
-{
-	struct flush *flush = aligned_alloc(64, sizeof(*flush));
-	int r;
-
-	if (!flush)
-		return reason_set(-ENOMEM, "no memory to write a region back");
-	memset(flush, 0, sizeof(*flush));
-	r = fault_init();
-	if (!r)
-		r = extent_map(page_fd, &flush->extent);
-	if (!r)
-		r = open_shadow(flush, shadow_fd);
-	if (!r)
-		r = flush_file_open(&flush->file, file_fd, flush->extent.offset,
-				    flush->extent.length);
-	if (r) {
-		flush_close(flush);
-		return r;
-	}
-	*ret = flush;
-	return 0;
-}
-
-void flush_close(struct flush *flush)
-{
-	flush_file_close(&flush->file);
-	if (flush->shadow)
-		munmap((void *)flush->shadow, flush->extent.length);
-	if (flush->extent.page)
-		extent_unmap(&flush->extent);
-	free(flush);
-}
-
-static uint64_t blocks_in_file(const struct flush *flush)
-{
-	uint64_t blocks = (flush->file.in_file + BLOCK - 1) / BLOCK;
+	uint64_t blocks = (flush->had + BLOCK - 1) / BLOCK;
 
 	return blocks < flush->extent.blocks ? blocks : flush->extent.blocks;
-}
-
-static void failed(struct flush *flush, int error)
-{
-	if (!flush->error)
-		flush->error = error;
 }
 
 /*
@@ -161,22 +56,9 @@ static bool is_same(const uint8_t *a, const uint8_t *b)
 	return true;
 }
 
-static void take(struct flush *flush, const uint8_t *from, size_t length)
+static bool has_digest(const struct flush *flush, uint64_t block)
 {
-	memcpy(flush->copy, from, length);
-	memset(flush->copy + length, 0, BLOCK - length);
-}
-
-static void set_digest(struct flush *flush, uint64_t block, uint64_t digest)
-{
-	atomic_store_explicit(&flush->extent.digests[block], digest,
-			      memory_order_relaxed);
-}
-
-static bool has_digest(struct flush *flush, uint64_t block)
-{
-	return atomic_load_explicit(&flush->extent.digests[block],
-				    memory_order_relaxed) != 0;
+	return flush_digest_of(flush, block) > EXTENT_IN_CONFLICT;
 }
 
 static bool is_unsynced(const struct flush *flush, uint64_t block)
@@ -198,16 +80,15 @@ static bool is_to_be_stored(struct flush *flush, uint64_t block)
 	if (length == BLOCK) {
 		if (!is_same(flush->shadow + at, file))
 			return true;
-	} else {
-		take(flush, flush->shadow + at, length);
-		if (memcmp(flush->copy, file, length) != 0)
-			return true;
+	} else if (flush_take_beyond(flush, block) ||
+		   memcmp(flush->copy, file, length) != 0) {
+		return true;
 	}
-	if (!has_digest(flush, block)) {
+	if (length && !has_digest(flush, block)) {
 		/* The file's bytes stand still, the shadow's may not. */
-		take(flush, file, length);
-		set_digest(flush, block,
-			   extent_digest(&flush->extent, flush->copy));
+		flush_take(flush, file, length);
+		flush_set_digest(flush, block,
+				 extent_digest(&flush->extent, flush->copy));
 	}
 	return false;
 }
@@ -237,9 +118,9 @@ static void not_readable(struct flush *flush)
 	uint64_t block = flush->next++;
 
 	flush->found[flush->founds++] = block;
-	if (!flush_file_look(&flush->file) &&
+	if (!flush_look(flush) &&
 	    flush_file_has(&flush->file, block * BLOCK, BLOCK))
-		set_digest(flush, block, 0);
+		flush_set_digest(flush, block, 0);
 }
 
 static void prepare(void *arg)
@@ -250,20 +131,26 @@ static void prepare(void *arg)
 		uint64_t block = flush->found[flush->prepared++];
 
 		set_place();
-		flush_file_prepare(&flush->file, block * BLOCK);
+		if (flush_in_file(flush, block))
+			flush_file_prepare(&flush->file, block * BLOCK);
+		if (flush->policy->on_shrink == ON_SHRINK_EXTEND &&
+		    flush_take_beyond(flush, block))
+			flush_file_reserve(&flush->file,
+					   block * BLOCK +
+						   flush_had(flush, block));
 	}
 }
 
 static void look_for_more(struct flush *flush)
 {
-	flush->look_end = blocks_in_file(flush);
+	flush->look_end = blocks_to_look_at(flush);
 	if (flush->look_end > flush->next + FLUSH_COMPARE / BLOCK)
 		flush->look_end = flush->next + FLUSH_COMPARE / BLOCK;
 	flush->founds = flush->prepared = flush->stored = 0;
 	flush->compared = 0;
 	while (!fault_try(look, flush))
 		not_readable(flush);
-	count(&flush->extent.page->compared, flush->compared);
+	flush_count(&flush->extent.page->compared, flush->compared);
 	/* Where that fails the store will tell why. */
 	while (!fault_try(prepare, flush))
 		;
@@ -275,9 +162,23 @@ static void look_for_more(struct flush *flush)
  */
 static bool is_theirs(struct flush *flush, uint64_t block, uint64_t digest)
 {
-	return digest == atomic_load_explicit(&flush->extent.digests[block],
-					      memory_order_relaxed) &&
+	return digest == flush_digest_of(flush, block) &&
 	       !(flush->must_store_again && is_unsynced(flush, block));
+}
+
+/* Has the file's side changed too, and is it not for us to write over that? */
+static bool is_both(struct flush *flush, uint64_t block)
+{
+	size_t length = flush_in_file(flush, block);
+
+	if (flush->policy->on_conflict == ON_CONFLICT_OURS ||
+	    !has_digest(flush, block) ||
+	    (flush->must_store_again && is_unsynced(flush, block)))
+		return false;
+	memcpy(flush->theirs, flush->file.bytes + block * BLOCK, length);
+	memset(flush->theirs + length, 0, BLOCK - length);
+	return extent_digest(&flush->extent, flush->theirs) !=
+	       flush_digest_of(flush, block);
 }
 
 static void store(void *arg)
@@ -287,26 +188,28 @@ static void store(void *arg)
 	for (; flush->stored < flush->founds; flush->stored++) {
 		uint64_t block = flush->found[flush->stored];
 		uint64_t at = block * BLOCK;
-		size_t length = flush_file_has(&flush->file, at, BLOCK);
+		size_t length = flush_in_file(flush, block);
 		uint64_t digest;
 
 		flush->is_taken = false;
 		set_place();
-		if (!length)
+		if (flush_digest_of(flush, block) == EXTENT_IN_CONFLICT)
 			continue;
-		take(flush, flush->shadow + at, length);
+		flush_take(flush, flush->shadow + at, flush_had(flush, block));
 		digest = extent_digest(&flush->extent, flush->copy);
-		if (is_theirs(flush, block, digest)) {
-			flush->has_met_others = true;
+		if (is_theirs(flush, block, digest) || is_both(flush, block)) {
+			flush->has_met_others |= length != 0;
 			continue;
 		}
-		set_digest(flush, block, 0);
+		if (flush_leave_beyond(flush, block, &digest))
+			continue;
+		flush_set_digest(flush, block, 0);
 		flush->is_taken = true;
 		set_place();
 		flush_file_store(&flush->file, at, flush->copy, length);
 		set_place();
-		set_digest(flush, block, digest);
-		count(&flush->extent.page->copied, 1);
+		flush_set_digest(flush, block, digest);
+		flush_count(&flush->extent.page->copied, 1);
 	}
 	set_place();
 }
@@ -317,7 +220,7 @@ static void store_otherwise(struct flush *flush)
 	uint64_t block = flush->found[flush->stored++];
 	uint64_t at = block * BLOCK;
 	size_t length;
-	int r = flush->is_taken ? flush_file_look(&flush->file) : -EIO;
+	int r = flush->is_taken ? flush_look(flush) : -EIO;
 
 	/* Shorter than it was: that is no error. */
 	length = flush_file_has(&flush->file, at, BLOCK);
@@ -328,12 +231,13 @@ static void store_otherwise(struct flush *flush)
 		r = flush_file_write(&flush->file, at, flush->copy, length);
 	}
 	if (r) {
-		count(&flush->extent.page->failed, 1);
-		failed(flush, r);
+		flush_count(&flush->extent.page->failed, 1);
+		flush_failed(flush, r);
 		return;
 	}
-	set_digest(flush, block, extent_digest(&flush->extent, flush->copy));
-	count(&flush->extent.page->copied, 1);
+	flush_set_digest(flush, block,
+			 extent_digest(&flush->extent, flush->copy));
+	flush_count(&flush->extent.page->copied, 1);
 }
 
 static void begin(struct flush *flush)
@@ -341,10 +245,11 @@ static void begin(struct flush *flush)
 	flush->phase = COPYING;
 	flush->error = 0;
 	flush->has_met_others = false;
+	flush->beyond = (struct flush_beyond){0};
 	flush->next = 0;
 	flush->founds = flush->stored = 0;
 	flush->file.syncing = 0;
-	count(&flush->extent.page->generation, 1);
+	flush_count(&flush->extent.page->generation, 1);
 	atomic_store(&flush->extent.page->state, EXTENT_FLUSHING);
 }
 
@@ -357,7 +262,7 @@ static int end(struct flush *flush)
 		atomic_store(&page->state, EXTENT_FAILED);
 		return flush->error;
 	}
-	count(&page->passes, 1);
+	flush_count(&page->passes, 1);
 	atomic_store(&page->complete_ns, clock_now_ns());
 	atomic_store(&page->complete, atomic_load(&page->generation));
 	atomic_store(&page->state, EXTENT_IDLE);
@@ -370,7 +275,8 @@ static void forget_unsynced(struct flush *flush)
 	uint64_t end = (flush->file.unsynced_end + BLOCK - 1) / BLOCK;
 
 	for (uint64_t i = flush->file.unsynced / BLOCK; i < end; i++)
-		set_digest(flush, i, 0);
+		if (has_digest(flush, i))
+			flush_set_digest(flush, i, 0);
 }
 
 static int sync_piece(struct flush *flush)
@@ -382,7 +288,7 @@ static int sync_piece(struct flush *flush)
 	flush->must_store_again = r < 0;
 	if (r < 0) {
 		forget_unsynced(flush);
-		failed(flush, r);
+		flush_failed(flush, r);
 	}
 	return end(flush);
 }
@@ -400,15 +306,16 @@ int flush_piece(struct flush *flush)
 		return sync_piece(flush);
 	if (flush->phase == AT_REST)
 		begin(flush);
-	r = flush_file_look(&flush->file);
+	r = flush_look(flush);
 	if (r) {
-		failed(flush, r);
+		flush_failed(flush, r);
 		return end(flush);
 	}
+	flush_grow(flush);
 	while (!fault_try(store, flush))
 		store_otherwise(flush);
 	look_for_more(flush);
-	if (!flush->founds && flush->next >= blocks_in_file(flush))
+	if (!flush->founds && flush->next >= blocks_to_look_at(flush))
 		flush->phase = SYNCING;
 	return 1;
 }

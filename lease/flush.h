@@ -24,7 +24,16 @@
  * what differs is the file: it was changed past us, and stays as it is until
  * the next merge. That is so whoever did it, announced or not: a forked child
  * through its mapping, io_submit(2). What we have changed as well is ours: it
- * goes over theirs.
+ * goes over theirs, unless on_conflict (policy.h) says otherwise: then that is
+ * the merge's as well. A block that is in conflict is left alone until both
+ * sides are the same.
+ *
+ * Where others have cut the file off the merge has put zeroes into the shadow.
+ * What differs from them was stored since, or while they had the file
+ * (on_shrink): `extend`: the file grows again, to the end of the block or to
+ * where it ended before; `discard`: it stays in the shadow until the next merge
+ * and goes nowhere. What has never been before the end of the file is nobody's.
+ * Nothing of that while the program changes the size itself.
  *
  * Looking and storing are two steps. What is done to the file between them past
  * us, and what is done when the kernel takes the lease away between the
@@ -32,10 +41,10 @@
  * piece stores, and for as long as a store takes, which on a file system that
  * is frozen in just that moment is until it is thawed.
  *
- * Blocks that are not filled (extent_page.h) and what is beyond the end of the
- * file are left out. A block that cannot be read or written is an error of the
- * pass, and the others are flushed all the same. Where the kernel could not
- * make it durable the next pass stores what this one did once more.
+ * Blocks that are not filled (extent_page.h) are left out. A block that cannot
+ * be read or written is an error of the pass, and the others are flushed all
+ * the same. Where the kernel could not make it durable the next pass stores
+ * what this one did once more.
  *
  * Not thread-safe; one thread for all of a process.
  */
@@ -43,6 +52,9 @@
 #define DAXMR_LEASE_FLUSH_H
 
 #include <stdbool.h>
+#include <stdint.h>
+
+#include "policy.h"
 
 #define FLUSH_PIECE   (64UL << 10) /* stored by one call, at most */
 #define FLUSH_COMPARE (1UL << 20)  /* compared by one call, at most */
@@ -68,6 +80,20 @@ int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret);
  * (-EIO, -ENOSPC, -EDQUOT).
  */
 int flush_piece(struct flush *flush);
+
+/* The caller's, read at each piece. As long as there is none: the defaults. */
+void flush_set_policy(struct flush *flush, const struct policy *policy);
+
+/* The program itself has left so much of the extent in the file. */
+void flush_own_size(struct flush *flush, uint64_t in_file);
+
+/* Blocks that were stored beyond the end of the file, in the last pass. */
+struct flush_beyond {
+	uint64_t held;	  /* the file has grown for them */
+	uint64_t dropped; /* each counted once for what is in it */
+};
+
+struct flush_beyond flush_beyond(const struct flush *flush);
 
 /* The last pass left blocks alone that others have changed: merge them. */
 bool flush_has_met_others(const struct flush *flush);

@@ -124,6 +124,27 @@ void flush_file_prepare(struct flush_file *file, uint64_t at)
 				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+static int allocate_to(const struct flush_file *file, int mode, uint64_t end)
+{
+	return fallocate(file->fd, mode, (off_t)(file->offset + file->in_file),
+			 (off_t)(end - file->in_file))
+		       ? -errno
+		       : 0;
+}
+
+void flush_file_reserve(struct flush_file *file, uint64_t end)
+{
+	if (end > file->in_file)
+		allocate_to(file, FALLOC_FL_KEEP_SIZE, end);
+}
+
+int flush_file_grow(struct flush_file *file, uint64_t end)
+{
+	int r = end > file->in_file ? allocate_to(file, 0, end) : 0;
+
+	return r ? r : flush_file_look(file);
+}
+
 static void mark_unsynced(struct flush_file *file, uint64_t at, size_t length)
 {
 	if (file->unsynced == file->unsynced_end) {

@@ -60,6 +60,19 @@ void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,
 		      size_t length);
 
 /*
+ * The file is to reach to `end` soon: blocks beyond its end, its size stays.
+ * For the same reason as flush_file_prepare(). What that says is told by
+ * flush_file_grow().
+ */
+void flush_file_reserve(struct flush_file *file, uint64_t end);
+
+/*
+ * The file reaches to `end` at least; what is new of it are zeroes. Never makes
+ * it shorter, whatever happens to it. 0, or -errno: -ENOSPC, -EDQUOT, -EFBIG.
+ */
+int flush_file_grow(struct flush_file *file, uint64_t end);
+
+/*
  * By a system call, where a store was a SIGBUS: it says why, and it mends a
  * poisoned block. 0, or -errno.
  */

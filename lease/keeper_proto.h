@@ -137,6 +137,7 @@ struct keeper_message {
 			uint32_t cause;
 			uint32_t theirs; /* RECALL_MERGED */
 			uint32_t conflicts;
+			uint32_t beyond; /* RECALL_SHRUNK, _GROWN, _DROPPED */
 		} report;
 		uint32_t own; /* OWN_BEGIN, OWN_READY, OWN_END */
 		struct {

@@ -161,16 +161,14 @@ int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
  * A shadow takes the place of all shared mappings of [offset, offset + length)
  * of a leased file, and the keeper carries what happens there to the file
  * (staged.h). With a read lease it can only be read, as the mappings before:
- * mprotect() of it says EACCES; nothing has to be written or held up. Counted: regions may overlap. The calling thread
- * moves mappings. 0, or -errno with a sentence and
- * the file is mapped as before:
- *   -EPERM       other threads run, and what they do in system calls cannot be
- *                held up (userfaultfd): the sentence names the remedy
- *   -EOPNOTSUPP  the kernel's userfaultfd is too old; a mapping has what cannot
- *                be made anew
- *   -EBUSY       another userfaultfd of the program watches the range
- *   -EAGAIN      mappings of the file come and go
- *   -EMFILE      no descriptors left: two for each extent
+ * mprotect() of it says EACCES; nothing has to be written or held up. Counted:
+ * regions may overlap. The calling thread moves mappings. 0, or -errno with a
+ * sentence and the file is mapped as before: -EPERM       other threads run,
+ * and what they do in system calls cannot be held up (userfaultfd): the
+ * sentence names the remedy -EOPNOTSUPP  the kernel's userfaultfd is too old; a
+ * mapping has what cannot be made anew; on_shrink is error -EBUSY       another
+ * userfaultfd of the program watches the range -EAGAIN      mappings of the
+ * file come and go -EMFILE      no descriptors left: two for each extent
  *   -ENOMEM      no memory, or too many mappings
  *   -EIO         the file cannot be read
  */
@@ -186,7 +184,10 @@ int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length);
 
 /*
  * What was stored in the shadows of this range before the call is in the file,
- * durable, when it returns 0. Else as lease_unstage().
+ * durable, when it returns 0. Else as lease_unstage(), or -EIO: a block of it
+ * is in conflict (on_conflict error), all others are in the file. That is so
+ * until shadow and file are the same there, or the region is unstaged, which
+ * leaves the file as it is.
  */
 int lease_flush(struct lease *lease, uint64_t offset, uint64_t length);
 

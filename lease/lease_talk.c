@@ -158,6 +158,7 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 		.spent_ns = message->report.spent_ns,
 		.theirs = message->report.theirs,
 		.conflicts = message->report.conflicts,
+		.beyond = message->report.beyond,
 	};
 	uint64_t missed = message->report.generation - lease->generation - 1;
 	bool is_known;

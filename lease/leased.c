@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -74,15 +75,12 @@ static int adopt(struct leased *leased)
 	return 0;
 }
 
-/* A program that may not write has nothing to put over theirs. */
 static void choose_policy(struct leased *leased,
 			  const struct keeper_message *message)
 {
 	struct policy *policy = &leased->extents.policy;
 
-	policy->on_conflict = leased->type == F_RDLCK
-				      ? ON_CONFLICT_THEIRS
-				      : message->acquire.on_conflict;
+	policy->on_conflict = message->acquire.on_conflict;
 	policy->on_shrink = message->acquire.on_shrink;
 	leased->flush_cpu = message->acquire.flush_cpu;
 	if (!leased->flush_cpu || leased->flush_cpu > 100)
@@ -199,10 +197,39 @@ static bool is_open(const struct leased *leased, enum keeper_own kind)
 	       (kind == KEEPER_OWN_OPEN_READ && leased->type == F_WRLCK);
 }
 
+static off_t size_of(const struct leased *leased)
+{
+	struct stat st;
+
+	return fstat(leased->fd, &st) ? -1 : st.st_size;
+}
+
+/* The first of those that are at it. */
+static void begin_change(struct leased *leased)
+{
+	leased->extents.policy.is_size_busy = true;
+	leased->own_size =
+		leased->recall.state == RECALL_HELD ? size_of(leased) : -1;
+}
+
+/* What it has cut off itself is gone for good: nobody else can have. */
+static void end_change(struct leased *leased)
+{
+	enum recall_state state = leased->recall.state;
+	off_t size = size_of(leased);
+
+	leased->extents.policy.is_size_busy = false;
+	if ((state == RECALL_HELD || state == RECALL_MERGING ||
+	     state == RECALL_BREAKING) &&
+	    size >= 0 && size < leased->own_size)
+		extents_own_size(&leased->extents, (uint64_t)size);
+}
+
 void leased_own_begin(struct leased *leased, enum keeper_own kind)
 {
 	leased->waiting[kind]++;
-	leased->at[kind]++;
+	if (!leased->at[kind]++ && kind == KEEPER_OWN_CHANGE)
+		begin_change(leased);
 	if (is_open(leased, kind)) {
 		leased->own_error = 0;
 		recall_own_begin(&leased->recall);
@@ -214,7 +241,8 @@ void leased_own_end(struct leased *leased, enum keeper_own kind)
 {
 	if (!leased->at[kind])
 		return;
-	leased->at[kind]--;
+	if (!--leased->at[kind] && kind == KEEPER_OWN_CHANGE)
+		end_change(leased);
 	if (is_open(leased, kind))
 		recall_own_end(&leased->recall);
 	else if (kind >= KEEPER_OWN_CHANGE)
@@ -297,6 +325,7 @@ void leased_fetch(struct leased *leased)
 void leased_owner_gone(struct leased *leased)
 {
 	memset(leased->at, 0, sizeof(leased->at));
+	leased->extents.policy.is_size_busy = false;
 	leased->shadows_due = 0;
 	leased->is_orphan = true;
 	/* Where that can be had at once one pass is enough. */

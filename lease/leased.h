@@ -87,6 +87,7 @@ struct leased {
 	unsigned int at[KEEPER_OWNS];	   /* that the program is at */
 	unsigned int waiting[KEEPER_OWNS]; /* for OWN_READY */
 	int own_error;
+	off_t own_size; /* before its changes; -1: nobody knows */
 };
 
 /*

@@ -183,6 +183,21 @@ static void act_ask_consent(void *arg, int64_t deadline_ns)
 	outbox_try(&leased->shared->outbox, &message);
 }
 
+static void add_beyond(struct leased *leased, struct keeper_message *message,
+		       enum recall_cause cause)
+{
+	struct extents *extents = &leased->extents;
+	uint64_t *blocks = cause == RECALL_SHRUNK    ? &extents->cut_off
+			   : cause == RECALL_GROWN   ? &extents->held
+			   : cause == RECALL_DROPPED ? &extents->dropped
+						     : NULL;
+
+	if (!blocks)
+		return;
+	message->report.beyond = (uint32_t)*blocks;
+	*blocks = 0;
+}
+
 static void act_tell(void *arg, const struct recall_report *report)
 {
 	struct leased *leased = arg;
@@ -208,6 +223,7 @@ static void act_tell(void *arg, const struct recall_report *report)
 	message.report.generation = atomic_fetch_add(&slot->generation, 1) + 1;
 	if (report->from == RECALL_BREAKING && report->to != RECALL_BREAKING)
 		leased->own_error = report->error;
+	add_beyond(leased, &message, report->cause);
 	if (report->cause == RECALL_MERGED) {
 		message.report.theirs = (uint32_t)leased->extents.theirs;
 		message.report.conflicts = (uint32_t)leased->extents.conflicts;

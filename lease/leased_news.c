@@ -66,11 +66,24 @@ void leased_rest(struct leased *leased, int64_t at_ns, int64_t spent_ns)
 	leased->rest_until_ns = at_ns + rest_ns;
 }
 
-int64_t leased_run_news(struct leased *leased)
+/* act_tell() adds the number. */
+static void tell_news(struct leased *leased)
 {
 	if (leased->unwatched_error)
-		recall_unwatched(&leased->recall, leased->unwatched_error);
+		recall_news(&leased->recall, RECALL_UNWATCHED,
+			    leased->unwatched_error);
 	leased->unwatched_error = 0;
+	if (leased->extents.cut_off)
+		recall_news(&leased->recall, RECALL_SHRUNK, 0);
+	if (leased->extents.held)
+		recall_news(&leased->recall, RECALL_GROWN, 0);
+	if (leased->extents.dropped)
+		recall_news(&leased->recall, RECALL_DROPPED, 0);
+}
+
+int64_t leased_run_news(struct leased *leased)
+{
+	tell_news(leased);
 	if (leased->recall.state != RECALL_HELD)
 		return RECALL_NEVER;
 	if (leased->has_met_others && !leased->recall.must_flush &&

@@ -23,7 +23,7 @@ struct merge {
 	struct extent extent;
 	_Atomic uint64_t *shadow;
 	bool is_sealed; /* mapped for reading only */
-	enum merge_policy policy;
+	enum on_conflict on_conflict;
 	struct merge_counts counts;
 	/* In memory before each access that may fail: fault.h. */
 	uint64_t next;
@@ -56,7 +56,7 @@ static int map_shadow(struct merge *merge, int fd)
 }
 
 int merge_open(int file_fd, int shadow_fd, int page_fd,
-	       enum merge_policy policy, struct merge **ret)
+	       enum on_conflict on_conflict, struct merge **ret)
 {
 	struct merge *merge = aligned_alloc(64, sizeof(*merge));
 	int r;
@@ -64,7 +64,7 @@ int merge_open(int file_fd, int shadow_fd, int page_fd,
 	if (!merge)
 		return reason_set(-ENOMEM, "no memory to merge a region");
 	memset(merge, 0, sizeof(*merge));
-	merge->policy = policy;
+	merge->on_conflict = on_conflict;
 	r = fault_init();
 	if (r)
 		reason_set(r, "SIGBUS cannot be handled: %s",
@@ -105,10 +105,23 @@ struct merge_counts merge_counts(const struct merge *merge)
 	return merge->counts;
 }
 
+/* So many bytes of the block are the file's, or were once. */
+static size_t had(const struct merge *merge, uint64_t at)
+{
+	uint64_t had = atomic_load(&merge->extent.page->had);
+
+	if (had < merge->file.in_file)
+		had = merge->file.in_file;
+	if (had <= at)
+		return 0;
+	return had - at < BLOCK ? (size_t)(had - at) : BLOCK;
+}
+
 /* Two copies, which stand still. */
 static void take_both(struct merge *merge)
 {
 	uint64_t at = merge->next * BLOCK;
+	size_t ours = had(merge, at);
 	size_t length = flush_file_has(&merge->file, at, BLOCK);
 	const _Atomic uint64_t *shadow = merge->shadow + merge->next * WORDS;
 
@@ -117,6 +130,7 @@ static void take_both(struct merge *merge)
 	for (unsigned int i = 0; i < WORDS; i++)
 		merge->ours[i] =
 			atomic_load_explicit(&shadow[i], memory_order_relaxed);
+	memset((char *)merge->ours + ours, 0, BLOCK - ours);
 }
 
 static void put_theirs(struct merge *merge)
@@ -146,13 +160,24 @@ static void merge_block(struct merge *merge)
 	theirs = extent_digest(&merge->extent, merge->theirs);
 	if (base == theirs)
 		return;
+	if (base == EXTENT_IN_CONFLICT) {
+		if (!memcmp(merge->ours, merge->theirs, BLOCK))
+			atomic_store_explicit(digest, theirs,
+					      memory_order_relaxed);
+		return;
+	}
 	if (memcmp(merge->ours, merge->theirs, BLOCK) != 0) {
 		bool is_ours = !base || extent_digest(&merge->extent,
 						      merge->ours) != base;
 
 		merge->counts.theirs += !is_ours;
 		merge->counts.conflicts += is_ours;
-		if (!is_ours || merge->policy == MERGE_THEIRS)
+		if (is_ours && merge->on_conflict == ON_CONFLICT_ERROR) {
+			atomic_store_explicit(digest, EXTENT_IN_CONFLICT,
+					      memory_order_relaxed);
+			return;
+		}
+		if (!is_ours || merge->on_conflict == ON_CONFLICT_THEIRS)
 			put_theirs(merge);
 	}
 	atomic_store_explicit(digest, theirs, memory_order_relaxed);
@@ -180,6 +205,8 @@ int merge_piece(struct merge *merge)
 	r = flush_file_look(&merge->file);
 	if (r)
 		return r;
+	merge->counts.cut_off +=
+		extent_sees_file(&merge->extent, merge->file.in_file, false);
 	merge->end = merge->next + MERGE_PIECE / BLOCK;
 	if (merge->end > merge->extent.blocks)
 		merge->end = merge->extent.blocks;

@@ -11,7 +11,10 @@
  *   changed  = base    theirs go into the shadow
  *   changed  changed   the same on both sides: nothing. Else a conflict:
  *                      `ours`: the shadow stays, and the next flush writes it
- *                      over theirs; `theirs`: they go into the shadow
+ *                      over theirs; `theirs`: they go into the shadow;
+ *                      `error`: the file keeps theirs and the shadow ours, the
+ *                      block is marked (EXTENT_IN_CONFLICT), and no flush
+ *                      touches it until both are the same, however that comes
  *
  * Into the shadow means word by word (8 bytes), each by a compare-and-swap
  * against the word that we read: a store or an RDMA write that comes meanwhile
@@ -23,7 +26,10 @@
  *
  * Afterwards the base is what stands in the file. A block without a digest (a
  * keeper died while it wrote it) counts as changed on both sides. What is
- * beyond the end of the file counts as zeroes.
+ * beyond the end of the file counts as zeroes: a file that was cut off by
+ * others leaves zeroes in the shadow, but in blocks that have changed there
+ * since the file was handed over. What has been beyond it ever since counts as
+ * zeroes on our side, too.
  *
  * Else it is mapped for writing from open to close: it cannot be sealed
  * meanwhile. Not thread-safe.
@@ -33,16 +39,14 @@
 
 #include <stdint.h>
 
-#define MERGE_PIECE (1UL << 20) /* looked at by one call, at most */
+#include "policy.h"
 
-enum merge_policy {
-	MERGE_OURS,
-	MERGE_THEIRS
-};
+#define MERGE_PIECE (1UL << 20) /* looked at by one call, at most */
 
 struct merge_counts {
 	uint64_t theirs;    /* blocks that only others changed */
 	uint64_t conflicts; /* that both did, not alike */
+	uint64_t cut_off;   /* that the file has no more since the last merge */
 	uint64_t failed;    /* that could not be read: tried in the next pass */
 };
 
@@ -50,7 +54,7 @@ struct merge;
 
 /* As flush_open(); file_fd may be open for reading only. */
 int merge_open(int file_fd, int shadow_fd, int page_fd,
-	       enum merge_policy policy, struct merge **ret);
+	       enum on_conflict on_conflict, struct merge **ret);
 
 /*
  * One piece. > 0: there is more. 0: all blocks are merged. -EIO: all but those

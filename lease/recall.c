@@ -258,10 +258,9 @@ void recall_settle(struct recall *recall)
 	try_now(recall);
 }
 
-void recall_unwatched(struct recall *recall, int error)
+void recall_news(struct recall *recall, enum recall_cause cause, int error)
 {
-	recall_tell(recall, recall->state, RECALL_UNWATCHED, error,
-		    recall_now(recall));
+	recall_tell(recall, recall->state, cause, error, recall_now(recall));
 }
 
 void recall_flush_now(struct recall *recall)

@@ -101,6 +101,9 @@ enum recall_cause {
 	RECALL_MERGE_FAILED, /* the same */
 	RECALL_TAKE_FAILED,  /* the same; never for -EAGAIN: others have it */
 	RECALL_UNWATCHED,    /* changes that are not announced go unseen */
+	RECALL_SHRUNK,	     /* others have cut the file off */
+	RECALL_GROWN,	     /* again, for what was stored beyond its end */
+	RECALL_DROPPED,	     /* that was stored beyond its end */
 	RECALL_CAUSES
 };
 
@@ -113,10 +116,12 @@ struct recall_report {
 	int64_t spent_ns; /* how long it had been in `from` */
 	/*
 	 * RECALL_MERGED: blocks since the last such report that only others
-	 * changed, and that both did (ours were kept). The caller's to fill in.
+	 * changed, and that both did. The caller's to fill in.
 	 */
 	uint32_t theirs;
 	uint32_t conflicts;
+	/* RECALL_SHRUNK, _GROWN, _DROPPED: blocks. The caller's, too. */
+	uint32_t beyond;
 };
 
 /*
@@ -235,8 +240,8 @@ void recall_own_end(struct recall *recall);
 void recall_changed(struct recall *recall);
 /* The owner changed it, or a part of it is to be looked after from now on. */
 void recall_settle(struct recall *recall);
-/* Changes cannot be seen: told, and nothing else. */
-void recall_unwatched(struct recall *recall, int error);
+/* Told, and nothing else. */
+void recall_news(struct recall *recall, enum recall_cause cause, int error);
 /* What differs goes to the file as soon as it is ours, which it stays. */
 void recall_flush_now(struct recall *recall);
 /* The owner wants it back, at the deadline whatever is unwritten. */

@@ -253,6 +253,12 @@ int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	uint64_t end = offset + length, from, to;
 	int r = 0;
 
+	if (table->config->on_shrink == ON_SHRINK_ERROR)
+		return reason_set(
+			-EOPNOTSUPP,
+			"on_shrink=error wants accesses beyond the end of the "
+			"file to fail, which a shadow cannot do in this "
+			"version: choose extend or discard");
 	if (lease->fd < 0)
 		return reason_set(-EMFILE,
 				  "no descriptor left to fill a shadow: raise "
@@ -332,13 +338,23 @@ int staged_flush(struct lease_table *table, struct lease *lease,
 {
 	uint64_t end =
 		length < UINT64_MAX - offset ? offset + length : UINT64_MAX;
+	bool is_in_conflict = false;
 	int r = 0;
 
 	for (struct staged *at = lease->staged; !r && at; at = at->next) {
 		const struct swapping swapping = {table, lease, at, NULL};
 
-		if (overlaps(at, offset, end))
-			r = staged_flush_one(&swapping);
+		if (!overlaps(at, offset, end))
+			continue;
+		r = staged_flush_one(&swapping);
+		is_in_conflict |= extent_has_conflict(&at->extent, offset, end);
 	}
+	if (!r && is_in_conflict)
+		r = reason_set(-EIO,
+			       "others have changed the same blocks as this "
+			       "program, which are left as they are on both "
+			       "sides (on_conflict is error): store what the "
+			       "file has, or register the region anew, which "
+			       "takes that");
 	return r;
 }

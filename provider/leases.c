@@ -111,6 +111,12 @@ static const char *cause_name(enum recall_cause cause)
 		return "it cannot be taken and is tried again";
 	case RECALL_UNWATCHED:
 		return "changes past daxmr cannot be noticed";
+	case RECALL_SHRUNK:
+		return "others have cut the file off";
+	case RECALL_GROWN:
+		return "data beyond the file's end, which has grown for it";
+	case RECALL_DROPPED:
+		return "data beyond the file's end, which is dropped";
 	case RECALL_CAUSES:
 		break;
 	}
@@ -124,6 +130,9 @@ static enum log_level level_of(const struct recall_report *report)
 	case RECALL_REVOKED:
 	case RECALL_CHANGED:
 	case RECALL_UNWATCHED:
+	case RECALL_SHRUNK:
+	case RECALL_GROWN:
+	case RECALL_DROPPED:
 	case RECALL_FLUSH_FAILED:
 	case RECALL_MERGE_FAILED:
 	case RECALL_TAKE_FAILED:
@@ -200,6 +209,9 @@ static void changed(void *arg, struct lease *lease,
 		snprintf(merged, sizeof(merged),
 			 ", %u blocks of others taken, %u conflicts: ours kept",
 			 report->theirs, report->conflicts);
+	else if (report->beyond)
+		snprintf(merged, sizeof(merged), ", %u blocks of 4 KiB",
+			 report->beyond);
 	if (borrow_stderr())
 		log_write(
 			level,

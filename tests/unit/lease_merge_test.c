@@ -68,7 +68,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static int merge_all(enum merge_policy policy, struct merge_counts *ret)
+static int merge_all(enum on_conflict policy, struct merge_counts *ret)
 {
 	struct merge *merge;
 	int r;
@@ -92,7 +92,7 @@ static void merge__nobody_changed_anything_nothing_is_done(void **state)
 	struct merge_counts counts;
 
 	(void)state;
-	assert_int_equal(merge_all(MERGE_THEIRS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_THEIRS, &counts), 0);
 	assert_int_equal(counts.theirs, 0);
 	assert_int_equal(counts.conflicts, 0);
 	assert_memory_equal(theirs, ours, SIZE);
@@ -105,14 +105,14 @@ static void merge__others_changed_a_block_it_is_in_the_shadow(void **state)
 	(void)state;
 	*word(theirs, 0, 0) = 1001;
 	*word(theirs, 280, 511) = 1002;
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.theirs, 2);
 	assert_int_equal(counts.conflicts, 0);
 	assert_int_equal(*word(ours, 0, 0), 1001);
 	assert_int_equal(*word(ours, 280, 511), 1002);
 	assert_memory_equal(theirs, ours, SIZE);
 	/* That is the base now. */
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.theirs, 0);
 }
 
@@ -122,7 +122,7 @@ static void merge__we_changed_a_block_it_stays_ours(void **state)
 
 	(void)state;
 	*word(ours, 7, 3) = 77;
-	assert_int_equal(merge_all(MERGE_THEIRS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_THEIRS, &counts), 0);
 	assert_int_equal(counts.theirs + counts.conflicts, 0);
 	assert_int_equal(*word(ours, 7, 3), 77);
 	assert_int_equal(*word(theirs, 7, 3), 7 * WORDS + 3);
@@ -136,12 +136,12 @@ static void merge__both_changed_a_block_ours_wins(void **state)
 	(void)state;
 	*word(ours, 7, 3) = 77;
 	*word(theirs, 7, 4) = 88;
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.conflicts, 1);
 	assert_int_equal(*word(ours, 7, 3), 77);
 	assert_int_equal(*word(ours, 7, 4), 7 * WORDS + 4);
 	/* Counted once; the flush writes it. */
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.conflicts, 0);
 	assert_int_equal(flush_open(file.fd, shadow_fd, page_fd, &flush), 0);
 	while (flush_piece(flush) > 0)
@@ -158,7 +158,7 @@ static void merge__both_changed_a_block_theirs_wins(void **state)
 	(void)state;
 	*word(ours, 7, 3) = 77;
 	*word(theirs, 7, 4) = 88;
-	assert_int_equal(merge_all(MERGE_THEIRS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_THEIRS, &counts), 0);
 	assert_int_equal(counts.conflicts, 1);
 	assert_memory_equal(theirs, ours, SIZE);
 	assert_int_equal(*word(ours, 7, 4), 88);
@@ -170,10 +170,10 @@ static void merge__both_made_the_same_change_it_is_no_conflict(void **state)
 
 	(void)state;
 	*word(ours, 9, 9) = *word(theirs, 9, 9) = 99;
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.theirs + counts.conflicts, 0);
 	*word(theirs, 9, 9) = 100;
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.theirs, 1);
 	assert_int_equal(*word(ours, 9, 9), 100);
 }
@@ -185,7 +185,7 @@ static void merge__a_block_without_a_base_counts_as_ours_too(void **state)
 	(void)state;
 	atomic_store(&extent.digests[5], 0);
 	*word(theirs, 5, 5) = 55;
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.conflicts, 1);
 	assert_int_equal(*word(ours, 5, 5), 5 * WORDS + 5);
 }
@@ -197,7 +197,7 @@ static void merge__the_file_was_cut_off_the_rest_is_zeroes(void **state)
 	(void)state;
 	assert_int_equal(ftruncate(file.fd, OFFSET + 100 * PAGE + 8), 0);
 	*word(ours, 200, 0) = 200;
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.theirs, BLOCKS - 100 - 1);
 	assert_int_equal(counts.conflicts, 1);
 	assert_int_equal(*word(ours, 100, 0), 100 * WORDS);
@@ -214,7 +214,7 @@ static void merge__what_is_not_filled_is_left_alone(void **state)
 	atomic_store(&extent.filled[0], 0);
 	*word(theirs, 3, 0) = 33;
 	*word(theirs, 64, 0) = 64;
-	assert_int_equal(merge_all(MERGE_OURS, &counts), 0);
+	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.theirs, 1);
 	assert_int_equal(*word(ours, 3, 0), 3 * WORDS);
 	assert_int_equal(*word(ours, 64, 0), 64);
@@ -273,8 +273,9 @@ static void merge__a_peer_writes_meanwhile_nothing_is_lost(void **state)
 	memset((void *)extent.filled, 0, (BLOCKS + 63) / 64 * 8);
 	extent_set_filled(&extent, 0);
 	assert_int_equal(flush_open(file.fd, shadow_fd, page_fd, &flush), 0);
-	assert_int_equal(
-		merge_open(file.fd, shadow_fd, page_fd, MERGE_OURS, &merge), 0);
+	assert_int_equal(merge_open(file.fd, shadow_fd, page_fd,
+				    ON_CONFLICT_OURS, &merge),
+			 0);
 	pthread_create(&thread, NULL, store_now_and_then, &peer);
 	for (uint64_t round = 1; round <= 20000; round++) {
 		while (flush_piece(flush) > 0)

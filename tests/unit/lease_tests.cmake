@@ -72,6 +72,12 @@ foreach(name changes ranges writeback)
     set_tests_properties(unit-lease-${name} PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" SKIP_RETURN_CODE 77 TIMEOUT 120)
 endforeach()
 
+add_executable(unit-lease-policy ${CMAKE_CURRENT_LIST_DIR}/lease_policy_test.c
+    ${PROJECT_SOURCE_DIR}/lease/extents.c)
+target_link_libraries(unit-lease-policy PRIVATE unit-lease-file daxmr-flush)
+add_test(NAME unit-lease-policy COMMAND unit-lease-policy)
+set_tests_properties(unit-lease-policy PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 120)
+
 foreach(name recall recall_owner writeback)
     target_sources(unit-lease-${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/lease_recall_world.c)
 endforeach()

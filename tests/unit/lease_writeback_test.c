@@ -205,8 +205,8 @@ static void table__pieces_come_as_the_pace_allows(void **state)
 	assert_int_equal(w.flushes, 1);
 }
 
-/* A keeper that writes back each 20 ms, and a shadow of 64 MiB at most. */
-#define BLOCKS	  16384UL
+/* A keeper that writes back each 20 ms, and a shadow of 16 MiB. */
+#define BLOCKS	  4096UL
 #define SIZE	  (BLOCKS * PAGE)
 #define PERIOD_MS 20
 
@@ -292,7 +292,7 @@ static void keeper__what_differs_is_in_the_file_unasked(void **state)
 	acquire(PERIOD_MS, 90);
 	attach();
 	for (uint64_t i = 1; i <= 5; i++) {
-		uint64_t at = i * 1000 * PAGE + i;
+		uint64_t at = i * 700 * PAGE + i;
 
 		shadow[at] = 'x';
 		wait_for(is_written, &at, "it is written back");
@@ -372,9 +372,9 @@ static void keeper__break_in_the_middle_of_a_pass_does_not_wait(void **state)
 	for (int i = 0; i < 5; i++) {
 		int before = passes();
 
-		shadow[PAGE * 16000 + 9] = (char)(i + 2);
+		shadow[PAGE * 4000 + 9] = (char)(i + 2);
 		file_check_let_in(&file, O_RDONLY);
-		assert_int_equal(bytes[PAGE * 16000 + 9], i + 2);
+		assert_int_equal(bytes[PAGE * 4000 + 9], i + 2);
 		assert_true(passes() > (uint64_t)before);
 		kept_until(0, RECALL_YIELDED);
 		kept_until(0, RECALL_HELD);

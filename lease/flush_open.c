@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Beginning and end of a shadow's flushes: flush.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "fault.h"
+#include "flush_parts.h"
+#include "reason.h"
+
+static const struct policy defaults;
+
+static int open_shadow(struct flush *flush, int fd)
+{
+	struct stat st;
+	void *shadow;
+	int r = extent_seal(fd);
+
+	if (!r && fstat(fd, &st))
+		r = -errno;
+	if (!r && (uint64_t)st.st_size < flush->extent.length)
+		return reason_set(-EPROTO,
+				  "a region's shadow has %lld bytes, its page "
+				  "says %llu",
+				  (long long)st.st_size,
+				  (unsigned long long)flush->extent.length);
+	if (!r) {
+		shadow = extent_map_shadow(fd, flush->extent.length);
+		if (shadow == MAP_FAILED)
+			r = -errno;
+	}
+	if (r)
+		return reason_set(r,
+				  "a region's shadow is no memfd that can be "
+				  "sealed and mapped: %s",
+				  strerrordesc_np(-r));
+	flush->shadow = shadow;
+	return 0;
+}
+
+int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret)
+{
+	struct flush *flush = aligned_alloc(64, sizeof(*flush));
+	int r;
+
+	if (!flush)
+		return reason_set(-ENOMEM, "no memory to write a region back");
+	memset(flush, 0, sizeof(*flush));
+	flush->policy = &defaults;
+	r = fault_init();
+	if (!r)
+		r = extent_map(page_fd, &flush->extent);
+	if (!r)
+		r = open_shadow(flush, shadow_fd);
+	if (!r)
+		r = flush_file_open(&flush->file, file_fd, flush->extent.offset,
+				    flush->extent.length);
+	if (r) {
+		flush_close(flush);
+		return r;
+	}
+	/* Else another keeper has seen it before, and what came since is news.
+	 */
+	if (!atomic_load(&flush->extent.page->had))
+		extent_sees_file(&flush->extent, flush->file.in_file, false);
+	*ret = flush;
+	return 0;
+}
+
+void flush_close(struct flush *flush)
+{
+	flush_file_close(&flush->file);
+	if (flush->shadow)
+		munmap((void *)flush->shadow, flush->extent.length);
+	if (flush->extent.page)
+		extent_unmap(&flush->extent);
+	free(flush);
+}
+
+void flush_set_policy(struct flush *flush, const struct policy *policy)
+{
+	flush->policy = policy;
+}

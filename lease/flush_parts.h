@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of flush.h share: flush.c (a pass, its pieces), flush_open.c,
+ * flush_beyond.c (what is stored beyond the end of the file).
+ */
+#ifndef DAXMR_LEASE_FLUSH_PARTS_H
+#define DAXMR_LEASE_FLUSH_PARTS_H
+
+#include <stdalign.h>
+#include <string.h>
+
+#include "extent_page.h"
+#include "flush.h"
+#include "flush_file.h"
+
+#define BLOCK	     EXTENT_BLOCK
+#define PIECE_BLOCKS (FLUSH_PIECE / BLOCK)
+
+enum phase {
+	AT_REST,
+	COPYING,
+	SYNCING
+};
+
+struct flush {
+	struct flush_file file;
+	const struct policy *policy;
+	uint64_t had;		    /* of the extent: extent_page.h */
+	struct flush_beyond beyond; /* of this pass */
+	struct extent extent;
+	const uint8_t *shadow;
+	enum phase phase;
+	int error; /* the first of this pass */
+	bool must_store_again;
+	bool has_met_others; /* in this pass */
+
+	/* For who comes out of a fault: set_place(). */
+	uint64_t next; /* the block that is looked at */
+	uint64_t look_end;
+	uint64_t compared;
+	uint64_t found[PIECE_BLOCKS];
+	unsigned int founds;
+	unsigned int prepared;
+	unsigned int stored;
+	bool is_taken; /* `copy` is whole */
+
+	alignas(64) uint8_t copy[BLOCK];
+	uint8_t theirs[BLOCK];
+};
+
+static inline void flush_count(_Atomic uint64_t *counter, uint64_t more)
+{
+	atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
+}
+
+static inline void flush_failed(struct flush *flush, int error)
+{
+	if (!flush->error)
+		flush->error = error;
+}
+
+static inline void flush_set_digest(struct flush *flush, uint64_t block,
+				    uint64_t digest)
+{
+	atomic_store_explicit(&flush->extent.digests[block], digest,
+			      memory_order_relaxed);
+}
+
+static inline uint64_t flush_digest_of(const struct flush *flush,
+				       uint64_t block)
+{
+	return atomic_load_explicit(&flush->extent.digests[block],
+				    memory_order_relaxed);
+}
+
+/* So many bytes of the block were in the file once. */
+static inline size_t flush_had(const struct flush *flush, uint64_t block)
+{
+	uint64_t at = block * BLOCK;
+
+	if (flush->had <= at)
+		return 0;
+	return flush->had - at < BLOCK ? (size_t)(flush->had - at) : BLOCK;
+}
+
+static inline size_t flush_in_file(const struct flush *flush, uint64_t block)
+{
+	return flush_file_has(&flush->file, block * BLOCK, BLOCK);
+}
+
+/* So much of `from` into the copy, the rest of which is zeroes. */
+static inline void flush_take(struct flush *flush, const uint8_t *from,
+			      size_t length)
+{
+	memcpy(flush->copy, from, length);
+	memset(flush->copy + length, 0, BLOCK - length);
+}
+
+/* Where the file ends now. 0, or -errno. */
+int flush_look(struct flush *flush);
+
+/*
+ * The shadow's block goes into `copy`. Is there something in it that was stored
+ * where the file was cut off? Not what it had before, which the merge has still
+ * to take away, nor what has been dropped.
+ */
+bool flush_take_beyond(struct flush *flush, uint64_t block);
+
+/*
+ * What is in `copy` beyond the end of the file goes nowhere now; *digest is its
+ * digest. True: nothing is left to be stored.
+ */
+bool flush_leave_beyond(struct flush *flush, uint64_t block, uint64_t *digest);
+
+/* For what was found beyond the end of the file. */
+void flush_grow(struct flush *flush);
+
+#endif
