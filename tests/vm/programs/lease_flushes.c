@@ -81,6 +81,7 @@ static void set_up(const char *keeper_path)
 {
 	struct keeper_request request = {.type = F_WRLCK};
 	struct keeper_extent range = {.extent = 1, .length = SIZE};
+	struct keeper_message message;
 
 	snprintf(path, sizeof(path), "%s/flushed", folder);
 	file_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -102,6 +103,11 @@ static void set_up(const char *keeper_path)
 	check(!keeper_own_end(&keeper, 0, KEEPER_OWN_ALLOCATE));
 	until(RECALL_HELD, RECALL_GRANTED);
 	check(!keeper_attach(&keeper, &range));
+	/* before that a break finds nothing to write */
+	do
+		check(!keeper_receive(&keeper, WAIT_SEC * 1000, &message));
+	while (message.kind != KEEPER_ATTACHED);
+	check(!message.error);
 	close(range.shadow_fd);
 	close(range.page_fd);
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # A shadow takes the place of an fs-dax file's mappings and the file takes it back under threads that store: none is lost.
 # on: 6.1-stock-xfs new-stock-ext4
-# limit: 180
+# limit: 300
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
