@@ -156,7 +156,7 @@ static int allocate(int fd, uint64_t offset, uint64_t end)
 int allocate_range(int fd, uint64_t offset, uint64_t length)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t stop = offset + length;
+	uint64_t stop = offset + length, size = 0;
 	uint64_t end = (stop + page - 1) & ~(page - 1);
 	int saved_errno = errno, r = 0;
 	char name[REASON_FILE_MAX];
@@ -165,9 +165,11 @@ int allocate_range(int fd, uint64_t offset, uint64_t length)
 	reason_file(fd, name, sizeof(name));
 	if (raw_stat(fd, &st))
 		r = -errno;
-	else if (stop < offset || end < offset || stop > (uint64_t)st.st_size)
+	else
+		size = ((uint64_t)st.st_size + page - 1) & ~(page - 1);
+	if (!r && (stop < offset || end < offset || stop > size))
 		r = -ERANGE;
-	else if (length)
+	if (!r && length)
 		r = allocate(fd, offset & ~(page - 1), end);
 	errno = saved_errno;
 	switch (r) {

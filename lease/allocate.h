@@ -23,7 +23,7 @@
  *                     a quota refuses half way stays allocated as far as it
  *                     came: to give it back could race with the program's own
  *                     stores
- *   -ERANGE           the range goes beyond the end of the file
+ *   -ERANGE           the range goes beyond the page the file ends in
  *   -EOPNOTSUPP       extents are shared with another file (reflink) and this
  *                     kernel and file system do not unshare them
  *   others            fallocate(2), mmap(2), madvise(2)

@@ -46,6 +46,7 @@ enum request_kind {
 	REQUEST_UNSTAGE,
 	REQUEST_FLUSH,
 	REQUEST_FLUSH_FILE,
+	REQUEST_FIND_SHADOW,
 	REQUEST_STOP
 };
 
@@ -56,7 +57,7 @@ struct request {
 	struct lease_want want;
 	int64_t deadline_ns;
 	struct lease *lease;
-	dev_t dev; /* FLUSH_FILE */
+	dev_t dev; /* FLUSH_FILE, FIND_SHADOW */
 	ino_t ino;
 	uint64_t offset;
 	uint64_t length;
@@ -257,6 +258,10 @@ static bool serve(struct lease_engine *engine)
 			r = staged_flush_file(&engine->table, request->dev,
 					      request->ino, request->offset,
 					      request->length);
+			break;
+		case REQUEST_FIND_SHADOW:
+			r = staged_find(&engine->table, request->dev,
+					request->ino, &request->offset);
 			break;
 		case REQUEST_STOP:
 			r = 0;
@@ -484,6 +489,21 @@ int lease_flush_file(struct lease_engine *engine, dev_t dev, ino_t ino,
 	};
 
 	return ask(engine, &request);
+}
+
+int lease_find_shadow(struct lease_engine *engine, dev_t dev, ino_t ino,
+		      uint64_t *ret_offset)
+{
+	struct request request = {
+		.kind = REQUEST_FIND_SHADOW,
+		.dev = dev,
+		.ino = ino,
+	};
+	int r = ask(engine, &request);
+
+	if (!r)
+		*ret_offset = request.offset;
+	return r;
 }
 
 enum recall_state lease_state(const struct lease *lease)

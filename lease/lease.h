@@ -199,6 +199,13 @@ int lease_flush(struct lease *lease, uint64_t offset, uint64_t length);
 int lease_flush_file(struct lease_engine *engine, dev_t dev, ino_t ino,
 		     uint64_t offset, uint64_t length);
 
+/*
+ * Of a memfd that is a shadow (shadows.h): where in its file it begins.
+ * -ENOENT, with a sentence: it is none, or none any more.
+ */
+int lease_find_shadow(struct lease_engine *engine, dev_t dev, ino_t ino,
+		      uint64_t *ret_offset);
+
 /* What the keeper said last. Any thread, at any time; reads memory only. */
 enum recall_state lease_state(const struct lease *lease);
 

@@ -287,7 +287,7 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 	if (!r && lease->type == F_WRLCK)
 		r = range_add(table, lease, want->offset, want->length);
 	if (r && lease->phase == LEASE_LIVE)
-		give_back_last(table, lease, clock_now_ns());
+		give_back_last(table, lease, clock_now_ns() + TIDY_NS);
 	else if (r && !lease->is_left)
 		remove_lease(table, lease);
 	else

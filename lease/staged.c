@@ -89,6 +89,17 @@ struct lease *staged_lease(const struct lease_table *table, dev_t dev,
 	return staged ? staged->lease : NULL;
 }
 
+int staged_find(const struct lease_table *table, dev_t dev, ino_t ino,
+		uint64_t *ret_offset)
+{
+	const struct staged *staged = shadows_find(table, dev, ino);
+
+	if (!staged)
+		return reason_set(-ENOENT, "the memfd is no shadow");
+	*ret_offset = staged->offset;
+	return 0;
+}
+
 /* The keeper has let go of it. */
 static void drop(struct lease *lease, struct staged *staged)
 {

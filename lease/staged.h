@@ -67,6 +67,10 @@ void staged_tidy(struct lease_table *table, struct lease *lease);
 struct lease *staged_lease(const struct lease_table *table, dev_t dev,
 			   ino_t ino);
 
+/* Where in its file it begins; -ENOENT with a sentence. */
+int staged_find(const struct lease_table *table, dev_t dev, ino_t ino,
+		uint64_t *ret_offset);
+
 /* Before another keeper: so many; what it says to that. */
 unsigned int staged_count(const struct lease *lease);
 void staged_attach_all(struct lease_table *table, const struct lease *lease);
