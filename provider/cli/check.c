@@ -173,8 +173,8 @@ static int find_answers(struct check_report *report,
 			    report->device[d].problem[0])
 				continue;
 			check_answer_find(&report->file[f], &report->device[d],
-					  &report->limits, real, report->wish,
-					  answer);
+					  &report->limits, &report->keeper,
+					  real, report->wish, answer);
 			if (!answer->works && report->exit_status == CLI_OK)
 				report->exit_status = CLI_REFUSED;
 		}

@@ -10,6 +10,7 @@
  *	check_device.c  what a device is and can do
  *	check_limits.c  locked memory
  *	check_keeper.c  the keeper of leases
+ *	check_staged.c  what staging needs
  *	check_answer.c  trial registrations, and the verdict
  *	check_text.c    for people
  *	check_json.c    for programs; its field names are in daxmr-check(1)
@@ -109,18 +110,28 @@ struct check_keeper {
 	char shared_fate[FATE_MAX]; /* what would end both, else empty */
 };
 
-#define CHECK_NOTES 4
+/* What keeps a file from being staged; each a sentence, or empty. */
+struct check_staged {
+	int error;	   /* what the program would get, or 0 */
+	char lease[800];   /* why none would be granted */
+	char threads[400]; /* why only programs with one thread can */
+	char limit[800];   /* why not all of it */
+};
+
+#define CHECK_NOTES 6
 
 /* One file on one device. */
 struct check_answer {
 	enum strategy verdict;
 	bool works;
 	int error; /* what the program would get, 0 where it works */
-	char why[1600];
+	char why[2000];
 	int kernel; /* the plain trial: ROUTE_KERNEL_NOT_ASKED, 0 or errno */
 	int odp;    /* the same with on-demand paging */
+	struct check_staged staged; /* where that is the verdict */
+	bool is_staged;		    /* the way it would go, if it could */
 	unsigned int notes;
-	char note[CHECK_NOTES][320];
+	char note[CHECK_NOTES][900];
 };
 
 /* check_mount.c: the mount that fd is on. */
@@ -154,10 +165,16 @@ void check_limits_get(struct check_limits *ret);
 /* Of a program that runs where this one does. */
 void check_keeper_get(struct check_keeper *ret);
 
+/* check_staged.c */
+void check_staged_find(const struct check_file *file,
+		       const struct check_keeper *keeper,
+		       struct check_staged *ret);
+
 /* check_answer.c; neither the file nor the device has a problem. */
 void check_answer_find(const struct check_file *file,
 		       const struct check_device *device,
 		       const struct check_limits *limits,
+		       const struct check_keeper *keeper,
 		       const struct real_verbs *real, enum strategy wish,
 		       struct check_answer *ret);
 

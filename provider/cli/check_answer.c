@@ -111,11 +111,42 @@ static void verdict_plain(struct check_answer *answer,
 			 why, sample->why);
 }
 
+static void verdict_staged(struct check_answer *answer,
+			   const struct check_keeper *keeper, const char *why)
+{
+	const struct check_staged *staged = &answer->staged;
+
+	answer->is_staged = true;
+	answer->works = !staged->error;
+	answer->error = staged->error;
+	if (answer->works)
+		snprintf(answer->why, sizeof(answer->why), "%s", why);
+	else
+		snprintf(answer->why, sizeof(answer->why), "%s; but: %s", why,
+			 staged->lease[0] ? staged->lease : keeper->problem);
+	if (!answer->works)
+		return;
+	note(answer, "nobody else may have it open when it is registered; "
+		     "whoever opens it later gets it, with what was written "
+		     "until then");
+	note(answer, "what a peer writes is in memory first, and in the file "
+		     "when others open it, the program deregisters it or "
+		     "ends");
+	if (staged->threads[0])
+		note(answer, "only in programs with one thread: %s",
+		     staged->threads);
+	if (staged->limit[0])
+		note(answer, "not all of it at once: %s", staged->limit);
+}
+
 static void add_notes(struct check_answer *answer,
 		      const struct check_file *file,
 		      const struct check_device *device,
 		      const struct check_limits *limits)
 {
+	bool has_no_odp = answer->verdict == STRATEGY_REFUSED ||
+			  answer->verdict == STRATEGY_STAGED;
+
 	if (!file->writable)
 		note(answer, "%s: mapped and registered read-only",
 		     file->read_only_why);
@@ -123,13 +154,13 @@ static void add_notes(struct check_answer *answer,
 		note(answer,
 		     "the file is empty: access fails until it has a size "
 		     "(truncate -s, fallocate)");
-	if (answer->verdict == STRATEGY_REFUSED && device->caps.has_odp &&
+	if (has_no_odp && device->caps.has_odp &&
 	    device->trust.verdict == ODP_NO_VERDICT && !device->has_active_port)
 		note(answer,
 		     "no port of %s is active: bring one up and check again, "
 		     "and its on-demand paging can be tested",
 		     device->name);
-	else if (answer->verdict == STRATEGY_REFUSED && device->caps.has_odp &&
+	else if (has_no_odp && device->caps.has_odp &&
 		 device->trust.verdict == ODP_NO_VERDICT &&
 		 !limits->cap_ipc_lock && limits->memlock_soft < TRUST_MEMLOCK)
 		note(answer,
@@ -174,6 +205,7 @@ static void judge_read_only(struct check_answer *answer,
 void check_answer_find(const struct check_file *file,
 		       const struct check_device *device,
 		       const struct check_limits *limits,
+		       const struct check_keeper *keeper,
 		       const struct real_verbs *real, enum strategy wish,
 		       struct check_answer *ret)
 {
@@ -192,6 +224,10 @@ void check_answer_find(const struct check_file *file,
 	case STRATEGY_ODP:
 		ret->odp = try_odp(file, device, real);
 		verdict_odp(ret, choice.route.why);
+		break;
+	case STRATEGY_STAGED:
+		check_staged_find(file, keeper, &ret->staged);
+		verdict_staged(ret, keeper, choice.route.why);
 		break;
 	case STRATEGY_PASSTHROUGH:
 		verdict_plain(ret, file, choice.route.why);

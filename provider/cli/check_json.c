@@ -240,6 +240,16 @@ static struct json_object *trial_object(int answer, const char *on,
 	return object;
 }
 
+static struct json_object *staged_object(const struct check_staged *staged)
+{
+	struct json_object *object = made(json_object_new_object());
+
+	put_full_text(object, "lease", staged->lease);
+	put_full_text(object, "threads", staged->threads);
+	put_full_text(object, "limit", staged->limit);
+	return object;
+}
+
 static struct json_object *answer_object(const struct check_file *file,
 					 const struct check_device *device,
 					 const struct check_answer *answer)
@@ -268,6 +278,8 @@ static struct json_object *answer_object(const struct check_file *file,
 	    answer->odp == ROUTE_KERNEL_NOT_ASKED
 		    ? NULL
 		    : trial_object(answer->odp, "file", file->writable, ""));
+	put(object, "staged",
+	    answer->is_staged ? staged_object(&answer->staged) : NULL);
 	return object;
 }
 

@@ -174,6 +174,11 @@ static void print_answer(const struct check_report *report,
 	if (answer->odp != ROUTE_KERNEL_NOT_ASKED)
 		print_trial("on demand", answer->odp,
 			    access_text(file->writable), "");
+	if (answer->is_staged)
+		line("lease", "%s",
+		     answer->staged.lease[0] ? answer->staged.lease
+					     : "would be granted, if nobody "
+					       "else has the file open");
 	print_device(device);
 	print_odp(device);
 	print_limits(&report->limits);
