@@ -33,7 +33,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "leases.h"
 #include "memory.h"
+#include "shadows.h"
 
 #ifndef STATX_ATTR_DAX
 #define STATX_ATTR_DAX 0x00200000
@@ -251,6 +253,20 @@ static dev_t shmem_dev(void)
 	return dev;
 }
 
+/* A memfd of ours, in the place of a file (shadows.h)? */
+static bool is_shadow(const struct vma *vma)
+{
+	struct lease_engine *engine;
+
+	if (!atomic_load_explicit(&shadows_count, memory_order_acquire))
+		return false;
+	engine = leases_engine();
+	return engine &&
+	       shadows_has_memfd(engine,
+				 makedev(vma->dev_major, vma->dev_minor),
+				 vma->ino);
+}
+
 /* Memory on the mounts inside the kernel; false: on no such mount. */
 static bool look_internal(const struct vma *vma, struct memory_file *file)
 {
@@ -262,7 +278,8 @@ static bool look_internal(const struct vma *vma, struct memory_file *file)
 		return false;
 	if (makedev(vma->dev_major, vma->dev_minor) == shmem_dev()) {
 		if (is_memfd)
-			file->kind = MEMORY_MEMFD;
+			file->kind =
+				is_shadow(vma) ? MEMORY_SHADOW : MEMORY_MEMFD;
 		else if (starts(vma->name, "/SYSV"))
 			file->kind = MEMORY_TMPFS;
 		else

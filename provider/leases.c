@@ -279,7 +279,7 @@ struct lease_engine *leases_engine(void)
 	return atomic_load(&known);
 }
 
-int leases_acquire(const struct lease_want *want, struct lease **ret)
+int leases_start(struct lease_engine **ret)
 {
 	struct lease_engine *engine;
 	int saved_errno = errno, r = 0;
@@ -291,11 +291,21 @@ int leases_acquire(const struct lease_want *want, struct lease **ret)
 	if (!r)
 		atomic_store(&known, engine);
 	pthread_mutex_unlock(&starting);
+	errno = saved_errno;
+	if (!r)
+		*ret = engine;
+	return r;
+}
+
+int leases_acquire(const struct lease_want *want, struct lease **ret)
+{
+	struct lease_engine *engine;
+	int r = leases_start(&engine);
+
 	if (!r)
 		r = lease_acquire(engine, want, ret);
 	if (r)
 		log_sentence(LOG_WARN, "%s", reason_text());
-	errno = saved_errno;
 	return r;
 }
 

@@ -11,6 +11,12 @@
 
 #include "lease.h"
 
+/*
+ * The engine, started where there is none. 0, or -errno with a sentence
+ * (reason.h). errno is kept.
+ */
+int leases_start(struct lease_engine **ret);
+
 /* As lease_acquire(), -errno with this thread's sentence (log.h). */
 int leases_acquire(const struct lease_want *want, struct lease **ret);
 

@@ -17,6 +17,7 @@ static const char *const kind_names[MEMORY_KINDS] = {
 	[MEMORY_FSDAX_PRIVATE] = "private mapping of an fs-dax file",
 	[MEMORY_PAGECACHE] = "page-cache file",
 	[MEMORY_PAGECACHE_PRIVATE] = "private mapping of a page-cache file",
+	[MEMORY_SHADOW] = "shadow of a staged file",
 	[MEMORY_UNKNOWN] = "file that cannot be looked at",
 };
 
@@ -49,7 +50,7 @@ static int trouble(enum memory_kind kind)
 		return 3;
 	if (bit & MEMORY_PAGECACHE_BITS)
 		return 2;
-	return kind == MEMORY_UNKNOWN;
+	return kind == MEMORY_UNKNOWN || kind == MEMORY_SHADOW;
 }
 
 struct look {
@@ -84,7 +85,7 @@ static int add_mapping(const struct vma *vma, void *arg)
 	memory->kinds |= MEMORY_BIT(file->kind);
 	if (!trouble(file->kind))
 		return 0;
-	if (file->kind != MEMORY_UNKNOWN &&
+	if (file->kind != MEMORY_UNKNOWN && file->kind != MEMORY_SHADOW &&
 	    vma->offset + (end - vma->start) > ((file->size + 4095) & ~4095ULL))
 		memory->beyond_eof = true;
 	if (trouble(file->kind) > trouble(memory->file.kind))

@@ -23,6 +23,7 @@ enum memory_kind {
 	MEMORY_FSDAX_PRIVATE,	  /* the same, MAP_PRIVATE */
 	MEMORY_PAGECACHE,	  /* any other file */
 	MEMORY_PAGECACHE_PRIVATE, /* the same, MAP_PRIVATE */
+	MEMORY_SHADOW,		  /* the memfd in the place of a staged file */
 	MEMORY_UNKNOWN,		  /* a file that could not be looked at */
 	MEMORY_KINDS
 };
@@ -57,7 +58,7 @@ struct memory {
 	bool beyond_eof;       /* the range goes past the end of `file` */
 	/*
 	 * The first file of the kind that registration fails for (fs-dax
-	 * before page cache before unknown); kind MEMORY_UNMAPPED: no such.
+	 * before page cache before the rest); kind MEMORY_UNMAPPED: no such.
 	 */
 	struct memory_file file;
 };

@@ -35,26 +35,34 @@ static int by_address(const void *a, const void *b)
 	return (uintptr_t)left->mr < (uintptr_t)right->mr ? -1 : 1;
 }
 
-int mr_record_put(const struct mr_record *record)
+static int add(const struct mr_record *record)
 {
 	struct mr_record *copy = malloc(sizeof(*copy)), **node;
 
 	if (!copy)
 		return -ENOMEM;
 	*copy = *record;
-	pthread_once(&once, hold_across_fork);
 	pthread_mutex_lock(&lock);
 	node = tsearch(copy, &tree, by_address);
-	if (node && *node != copy) {
-		**node = *record;
-		free(copy);
-	}
 	pthread_mutex_unlock(&lock);
-	if (!node) {
-		free(copy);
-		return -ENOMEM;
-	}
-	return 0;
+	if (node)
+		return 0;
+	free(copy);
+	return -ENOMEM;
+}
+
+/* An MR is its caller's: nobody else puts or takes its record meanwhile. */
+int mr_record_put(const struct mr_record *record)
+{
+	struct mr_record **node;
+
+	pthread_once(&once, hold_across_fork);
+	pthread_mutex_lock(&lock);
+	node = tfind(record, &tree, by_address);
+	if (node)
+		**node = *record;
+	pthread_mutex_unlock(&lock);
+	return node ? 0 : add(record);
 }
 
 bool mr_record_get(const struct ibv_mr *mr, struct mr_record *ret)

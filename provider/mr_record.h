@@ -13,13 +13,16 @@
 
 #include "route.h"
 
+struct stage;
+
 struct mr_record {
 	const struct ibv_mr *mr;
 	unsigned int access; /* the program's own flags */
 	enum strategy strategy;
+	struct stage *stage; /* STAGED: what the MR lies in (stage.h) */
 };
 
-/* Keeps a copy, in place of one for the same address. 0 or -ENOMEM. */
+/* Keeps a copy. 0; -ENOMEM, never where it takes the place of an older one. */
 int mr_record_put(const struct mr_record *record);
 
 /* Copies it out, or takes it out; false where there is none. */

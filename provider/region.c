@@ -7,7 +7,10 @@
 #include "log.h"
 #include "mr_record.h"
 #include "odp_mr.h"
+#include "reason.h"
 #include "region.h"
+#include "region_parts.h"
+#include "stage.h"
 
 /* The plain call failed and there is no other way: say what is known. */
 static void explain_plain_failure(const struct region_call *call,
@@ -45,12 +48,13 @@ static void explain_plain_failure(const struct region_call *call,
 
 /* Remembers the MR; on failure it is gone again, with ENOMEM. */
 static struct ibv_mr *record(const struct region_call *call, struct ibv_mr *mr,
-			     enum strategy strategy)
+			     enum strategy strategy, struct stage *stage)
 {
 	struct mr_record rec = {
 		.mr = mr,
 		.access = call->access,
 		.strategy = strategy,
+		.stage = stage,
 	};
 
 	if (mr_record_put(&rec) == 0)
@@ -100,10 +104,59 @@ static struct ibv_mr *register_odp(const struct region_call *call,
 			  "%s: the range goes beyond the end of the file; "
 			  "access there fails until the file has grown",
 			  choice->memory.file.name);
-	mr = record(call, mr, STRATEGY_ODP);
+	mr = record(call, mr, STRATEGY_ODP, NULL);
 	if (mr)
 		prefetch(call, mr);
 	return mr;
+}
+
+struct stage *region_stage(const struct choice *choice,
+			   const struct ibv_context *context, const void *addr,
+			   size_t length)
+{
+	struct stage *stage = NULL;
+	int r = stage_take(addr, length, &stage);
+
+	if (!r)
+		return stage;
+	log_sentence(LOG_WARN,
+		     "registration of %zu bytes at %p on %s failed. %s; but: "
+		     "%s. See to that, or register ordinary memory and copy",
+		     length, addr, context->device->name, choice->route.why,
+		     reason_text());
+	errno = -r;
+	return NULL;
+}
+
+/*
+ * The shadows are memory that any device pins: the program's own call, but for
+ * an ON_DEMAND that the device cannot be trusted with.
+ */
+static struct ibv_mr *register_staged(const struct region_call *call,
+				      const struct choice *choice)
+{
+	struct stage *stage = region_stage(choice, call->pd->context,
+					   call->addr, call->length);
+	struct ibv_mr *mr;
+	int error;
+
+	if (!stage)
+		return NULL;
+	mr = call->original(call, call->access & ~IBV_ACCESS_ON_DEMAND);
+	if (!mr) {
+		explain_plain_failure(call, choice);
+	} else {
+		log_write(LOG_INFO, "%zu bytes at %p on %s: staged: %s",
+			  call->length, call->addr,
+			  call->pd->context->device->name, choice->route.why);
+		mr = record(call, mr, STRATEGY_STAGED, stage);
+	}
+	if (mr)
+		return mr;
+	error = errno;
+	stage_give_back(stage);
+	errno = error;
+	return NULL;
 }
 
 /* Says why, and leaves the errno for the caller. */
@@ -123,8 +176,21 @@ static void refuse(const struct region_call *call, const struct route *route)
 	errno = error;
 }
 
+/*
+ * Is it sure that the MR is on what was looked at? Memory stays memory; in the
+ * place of a file another thread may have put a shadow.
+ */
+static bool is_on_what_was_seen(const struct choice *choice,
+				const struct stage_mark *before)
+{
+	return !(choice->memory.kinds &
+		 (MEMORY_PAGECACHE_BITS | MEMORY_BIT(MEMORY_UNKNOWN))) ||
+	       !stage_has_moved(before);
+}
+
 struct ibv_mr *region_register(const struct region_call *call)
 {
+	struct stage_mark before = stage_mark_get();
 	int saved_errno = errno;
 	struct choice choice;
 	struct ibv_mr *mr;
@@ -138,18 +204,26 @@ struct ibv_mr *region_register(const struct region_call *call)
 	    choice.route.strategy == STRATEGY_PASSTHROUGH) {
 		errno = saved_errno;
 		mr = call->original(call, call->access);
+		choice.question.kernel = errno;
+		if (mr && !is_on_what_was_seen(&choice, &before)) {
+			call->real->dereg_mr(mr);
+			choice.question.kernel = EFAULT;
+			mr = NULL;
+		}
 		if (mr) {
-			mr = record(call, mr, STRATEGY_PASSTHROUGH);
+			mr = record(call, mr, STRATEGY_PASSTHROUGH, NULL);
 			if (mr)
 				errno = saved_errno;
 			return mr;
 		}
-		choice.question.kernel = errno;
 	}
 	choice_make(&choice, call->real, call->pd->context);
 	switch (choice.route.strategy) {
 	case STRATEGY_ODP:
 		mr = register_odp(call, &choice);
+		break;
+	case STRATEGY_STAGED:
+		mr = register_staged(call, &choice);
 		break;
 	case STRATEGY_REFUSED:
 		refuse(call, &choice.route);
@@ -167,7 +241,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 
 int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 {
-	struct mr_record rec;
+	struct mr_record rec = {0};
 	bool known;
 	int r;
 
@@ -177,64 +251,9 @@ int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 	 */
 	known = mr_record_take(mr, &rec);
 	r = real->dereg_mr(mr);
-	if (r && known)
-		mr_record_put(&rec);
-	return r;
-}
-
-/*
- * The MR as it will be after the change has to be routed like a new one: a
- * translation that moves onto an fs-dax file needs ON_DEMAND, and new access
- * flags must not take the ON_DEMAND away that we added.
- */
-int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
-		      int flags, struct ibv_pd *pd, void *addr, size_t length,
-		      int access)
-{
-	bool moves = flags & IBV_REREG_MR_CHANGE_TRANSLATION;
-	bool reaccess = flags & IBV_REREG_MR_CHANGE_ACCESS;
-	struct mr_record rec = {.mr = mr};
-	int saved_errno = errno, r, real_flags = flags, real_access = access;
-	struct choice choice;
-	bool known;
-
-	known = mr_record_get(mr, &rec);
-	if (reaccess)
-		rec.access = (unsigned int)access;
-	log_clear_sentence();
-	if (moves || (reaccess && rec.strategy == STRATEGY_ODP)) {
-		choice_open(&choice, moves ? addr : mr->addr,
-			    moves ? length : mr->length, rec.access,
-			    config_get()->strategy);
-		/* it needed ODP before, so the kernel did not pin it */
-		if (!moves)
-			choice.question.kernel = EFAULT;
-		choice_make(&choice, real, mr->context);
-		if (choice.route.strategy == STRATEGY_REFUSED ||
-		    (choice.route.strategy == STRATEGY_ODP && !known &&
-		     !reaccess)) {
-			log_sentence(
-				LOG_WARN, "%s",
-				choice.route.strategy == STRATEGY_REFUSED
-					? choice.route.why
-					: "ibv_rereg_mr onto a file of an "
-					  "MR whose access flags daxmr has "
-					  "not seen: name them too "
-					  "(IBV_REREG_MR_CHANGE_ACCESS)");
-			errno = choice.route.strategy == STRATEGY_REFUSED
-					? choice.route.error
-					: EINVAL;
-			return IBV_REREG_MR_ERR_INPUT;
-		}
-		rec.strategy = choice.route.strategy;
-		if (choice.route.strategy == STRATEGY_ODP) {
-			real_flags |= IBV_REREG_MR_CHANGE_ACCESS;
-			real_access = (int)(rec.access | IBV_ACCESS_ON_DEMAND);
-		}
-	}
-	errno = saved_errno;
-	r = real->rereg_mr(mr, real_flags, pd, addr, length, real_access);
-	if (r == 0 && (known || reaccess))
+	if (!r)
+		stage_give_back(rec.stage);
+	else if (known)
 		mr_record_put(&rec);
 	return r;
 }

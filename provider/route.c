@@ -54,7 +54,8 @@ static const char *describe(const struct memory *memory, char *text,
 }
 
 /*
- * Whether a plain registration is known to fail, so that another way is due. A
+ * Whether a plain registration is known to fail, or the memory is in a file's
+ * place and has to be looked after like that, so that another way is due. A
  * file that could not be looked at may be fs-dax: the program's own ON_DEMAND
  * on it is not tried before the device is known to be sound.
  */
@@ -62,7 +63,7 @@ static bool plain_fails(const struct route_question *question)
 {
 	unsigned int kinds = question->memory->kinds;
 
-	if (kinds & MEMORY_FSDAX_BITS)
+	if (kinds & (MEMORY_FSDAX_BITS | MEMORY_BIT(MEMORY_SHADOW)))
 		return true;
 	if (kinds & MEMORY_PAGECACHE_BITS)
 		return question->kernel == EFAULT;
@@ -78,16 +79,13 @@ static bool plain_fails(const struct route_question *question)
 /*
  * What a plain registration, which touches every page, would have found wrong
  * with the range. ODP looks at pages only when they are used: without this a
- * mistake would come to light as a dead QP. Who asks for ON_DEMAND himself
- * knows that and gets the kernel's behaviour.
+ * mistake would come to light as a dead QP.
  */
 static bool refused_as_plain(const struct route_question *question,
 			     const char *what, struct route *ret)
 {
 	const struct memory *memory = question->memory;
 
-	if (question->access & IBV_ACCESS_ON_DEMAND)
-		return false;
 	if (memory->kinds & MEMORY_BIT(MEMORY_UNMAPPED)) {
 		decide(ret, STRATEGY_REFUSED, EFAULT,
 		       "part of the range %#lx-%#lx is not mapped (the rest is "
@@ -161,41 +159,60 @@ static bool is_moved(const struct route_question *question)
 	       (question->access & IBV_ACCESS_ZERO_BASED);
 }
 
-static void choose_odp(const struct route_question *question, const char *what,
-		       struct route *ret)
+/* What a sentence ends with where the file can be looked at. */
+static const char *advice(const struct route_question *question)
+{
+	return is_typeable(question->memory->file.name)
+		       ? " (daxmr check on the file says more)"
+		       : "";
+}
+
+/* It may refuse as well, and knows best with which errno. */
+static bool may_ask_kernel(const struct route_question *question)
+{
+	return question->kernel == ROUTE_KERNEL_NOT_ASKED &&
+	       (!(question->access & IBV_ACCESS_ON_DEMAND) ||
+		(question->caps && !question->caps->has_odp));
+}
+
+#define BECAUSE_MAX 400
+
+/* False: it is no way, and why. Else it is decided, or something is needed. */
+static bool choose_odp(const struct route_question *question, const char *what,
+		       char because[BECAUSE_MAX], struct route *ret)
 {
 	const struct odp_caps *caps = question->caps;
 	const char *device = question->device;
-	char names[80], because[400], plain[120];
+	char names[80];
 	uint32_t missing;
 
 	if (!caps) {
 		ret->needs = ROUTE_NEEDS_CAPS;
-		return;
+		return true;
 	}
 	missing = odp_caps_missing(caps, question->access);
 	if (!caps->has_odp) {
-		snprintf(because, sizeof(because), "%s has no on-demand paging",
+		snprintf(because, BECAUSE_MAX, "%s has no on-demand paging",
 			 device);
 	} else if (missing) {
-		snprintf(because, sizeof(because),
+		snprintf(because, BECAUSE_MAX,
 			 "the on-demand paging of %s cannot do what the access "
 			 "flags ask for (RC: %s)",
 			 device, odp_caps_names(missing, names, sizeof(names)));
 	} else if (question->trust == ROUTE_TRUST_UNKNOWN) {
 		ret->needs = ROUTE_NEEDS_TRUST;
-		return;
+		return true;
 	} else if (question->trust == ROUTE_TRUST_NO) {
-		snprintf(because, sizeof(because),
+		snprintf(because, BECAUSE_MAX,
 			 "the on-demand paging of %s corrupts data (%s)",
 			 device, question->trust_seen);
 	} else if (question->trust == ROUTE_TRUST_UNPROVEN &&
 		   question->wish != STRATEGY_ODP) {
-		snprintf(because, sizeof(because),
+		snprintf(because, BECAUSE_MAX,
 			 "the on-demand paging of %s could not be tested (%s)",
 			 device, question->trust_seen);
 	} else if (is_moved(question) && !question->trust_moved_iova) {
-		snprintf(because, sizeof(because),
+		snprintf(because, BECAUSE_MAX,
 			 "the on-demand paging of %s does not work where the "
 			 "iova is not the address (ibv_reg_mr_iova, "
 			 "IBV_ACCESS_ZERO_BASED)",
@@ -209,25 +226,85 @@ static void choose_odp(const struct route_question *question, const char *what,
 			       ? "tested"
 			       : "untested, as the user wishes",
 		       question->trust_seen);
+		return true;
+	}
+	return false;
+}
+
+/* The wish was odp, and there is none: nothing else is tried. */
+static void refuse_without_odp(const struct route_question *question,
+			       const char *what, const char *because,
+			       struct route *ret)
+{
+	char plain[120];
+
+	decide(ret, STRATEGY_REFUSED, plain_errno(question),
+	       "%s cannot be registered: %s, %s, and the strategy odp was "
+	       "asked "
+	       "for; leave that to daxmr (strategy auto), register ordinary "
+	       "memory and copy, or use a device with working on-demand "
+	       "paging%s",
+	       what, why_not_plain(question, plain, sizeof(plain)), because,
+	       advice(question));
+	ret->ask_kernel = may_ask_kernel(question);
+}
+
+/*
+ * A private mapping's pages are copies, as soon as somebody writes. Those of a
+ * page-cache file are ordinary memory, unless the kernel refused just them.
+ */
+static bool has_private(const struct memory *memory)
+{
+	unsigned int shared = MEMORY_BIT(MEMORY_FSDAX) |
+			      MEMORY_BIT(MEMORY_PAGECACHE) |
+			      MEMORY_BIT(MEMORY_SHADOW);
+
+	return memory->kinds & MEMORY_BIT(MEMORY_FSDAX_PRIVATE) ||
+	       (memory->kinds & MEMORY_BIT(MEMORY_PAGECACHE_PRIVATE) &&
+		!(memory->kinds & shared));
+}
+
+/* What cannot be staged: why, and what to do; NULL: it can. */
+static const char *why_not_staged(const struct route_question *question)
+{
+	if (has_private(question->memory))
+		return "a private mapping of a file has no shadow; map it "
+		       "MAP_SHARED, or register ordinary memory and copy";
+	if (question->memory->unseen)
+		return "what cannot be seen cannot be staged; see to it that "
+		       "/proc can be read and descriptors are left";
+	if (question->access & ROUTE_ACCESS_FLUSH_PERSISTENT)
+		return "IBV_ACCESS_FLUSH_PERSISTENT promises a peer what a "
+		       "shadow in memory does not keep; leave it out "
+		       "(IBV_ACCESS_FLUSH_GLOBAL is accepted)";
+	return NULL;
+}
+
+static void choose_staged(const struct route_question *question,
+			  const char *what, const char *because,
+			  struct route *ret)
+{
+	const char *why_not = why_not_staged(question);
+
+	if (refused_as_plain(question, what, ret))
+		return;
+	if (!why_not) {
+		decide(ret, STRATEGY_STAGED, 0,
+		       "%s: a shadow in memory takes the file's place under a "
+		       "lease, since %s",
+		       what, because);
 		return;
 	}
 	decide(ret, STRATEGY_REFUSED, plain_errno(question),
-	       "%s cannot be registered: %s, and %s; register ordinary memory "
-	       "and copy, or use a device with working on-demand paging%s",
-	       what, why_not_plain(question, plain, sizeof(plain)), because,
-	       is_typeable(question->memory->file.name)
-		       ? " (daxmr check on the file says more)"
-		       : "");
-	/* it refuses as well, and knows best with which errno */
-	ret->ask_kernel =
-		question->kernel == ROUTE_KERNEL_NOT_ASKED &&
-		(!(question->access & IBV_ACCESS_ON_DEMAND) || !caps->has_odp);
+	       "%s cannot be registered: %s, and %s%s", what, because, why_not,
+	       advice(question));
+	ret->ask_kernel = may_ask_kernel(question);
 }
 
 void route_choose(const struct route_question *question, struct route *ret)
 {
 	const struct memory *memory = question->memory;
-	char what[320], kinds[320];
+	char what[320], kinds[320], because[BECAUSE_MAX];
 
 	memset(ret, 0, sizeof(*ret));
 	if (question->wish == STRATEGY_PASSTHROUGH) {
@@ -245,16 +322,29 @@ void route_choose(const struct route_question *question, struct route *ret)
 		return;
 	}
 	describe(memory, what, sizeof(what));
-	if (refused_as_plain(question, what, ret))
+	/*
+	 * Who asks for ON_DEMAND himself knows what that leaves unseen, and
+	 * gets the kernel's behaviour.
+	 */
+	if (!(question->access & IBV_ACCESS_ON_DEMAND) &&
+	    refused_as_plain(question, what, ret))
 		return;
-	if (question->wish == STRATEGY_STAGED ||
-	    question->wish == STRATEGY_PINNED) {
+	if (question->wish == STRATEGY_PINNED) {
 		decide(ret, STRATEGY_REFUSED, plain_errno(question),
 		       "%s cannot be registered: the strategy %s was asked "
 		       "for, and this version of daxmr does not have it (auto, "
-		       "odp and passthrough are there)",
+		       "odp, staged and passthrough are there)",
 		       what, strategy_name(question->wish));
 		return;
 	}
-	choose_odp(question, what, ret);
+	if (memory->kinds & MEMORY_BIT(MEMORY_SHADOW))
+		snprintf(because, sizeof(because), "a region before has one");
+	else if (question->wish == STRATEGY_STAGED)
+		snprintf(because, sizeof(because), "the user wishes it");
+	else if (choose_odp(question, what, because, ret))
+		return;
+	if (question->wish == STRATEGY_ODP)
+		refuse_without_odp(question, what, because, ret);
+	else
+		choose_staged(question, what, because, ret);
 }

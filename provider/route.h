@@ -14,8 +14,13 @@
  *     refused to pin (EFAULT)
  *   a file nobody could look at      ODP, trusted          -> odp
  *     and the kernel refused to pin (EOPNOTSUPP)
- *   any of these                     otherwise             -> refused
+ *   any of these                     otherwise             -> staged
+ *   a range that is staged already   any                   -> staged
  *   anything else                    any                   -> passthrough
+ *
+ * What has to be staged and cannot be is refused: private mappings, mappings
+ * that nobody could look at, a promise that the memory is persistent
+ * (IBV_ACCESS_FLUSH_PERSISTENT). With the wish for odp nothing is staged.
  */
 #ifndef DAXMR_ROUTE_H
 #define DAXMR_ROUTE_H
@@ -49,6 +54,9 @@ enum route_trust {
  */
 #define ROUTE_KERNEL_NOT_ASKED (-1)
 
+/* A promise that only persistent memory keeps (rdma-core 45's name). */
+#define ROUTE_ACCESS_FLUSH_PERSISTENT (1U << 9)
+
 struct route_question {
 	const struct memory *memory;
 	const char *device;	     /* its name, for sentences */
@@ -72,7 +80,8 @@ struct route {
 	enum route_needs needs; /* else the strategy is not decided yet */
 	enum strategy strategy;
 	int error;	 /* REFUSED: the errno for the caller, positive */
-	bool ask_kernel; /* REFUSED: the kernel refuses too, take its errno */
+	bool ask_kernel; /* REFUSED: if the kernel refuses too, take its errno
+			  */
 	char why[960];	 /* one sentence: the reasons, and what to do */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,28 @@ static void count(enum standin_call call)
 	__atomic_add_fetch(&control.seen.calls[call], 1, __ATOMIC_RELAXED);
 }
 
+/* Is there a shared mapping of a file on a disk? */
+static int has_file(const void *addr, size_t length)
+{
+	unsigned long from = (unsigned long)addr, to = from + length, start,
+		      end;
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[5000], name[4096], protection[8];
+	int found = 0, saved_errno = errno;
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %4095s", &start, &end,
+			   protection, name) == 4 &&
+		    protection[3] == 's' && start < to && end > from &&
+		    name[0] == '/' && strncmp(name, "/memfd:", 7) != 0)
+			found = 1;
+	}
+	if (maps)
+		fclose(maps);
+	errno = saved_errno;
+	return found;
+}
+
 static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 			      uint64_t iova, unsigned int access)
 {
@@ -45,6 +68,10 @@ static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 	pthread_mutex_unlock(&lock);
 	if (!refuse && !(access & IBV_ACCESS_ON_DEMAND))
 		refuse = control.refuse_plain;
+	if (!refuse && (control.refuse_files || control.refuse_memory) &&
+	    !(access & IBV_ACCESS_ON_DEMAND))
+		refuse = has_file(addr, length) ? control.refuse_files
+						: control.refuse_memory;
 	if (refuse) {
 		errno = refuse;
 		return NULL;
@@ -105,6 +132,11 @@ EXPORT int ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 	control.seen.access = (unsigned int)access;
 	if (control.refuse_all) {
 		errno = control.refuse_all;
+		return IBV_REREG_MR_ERR_CMD;
+	}
+	if (flags & IBV_REREG_MR_CHANGE_TRANSLATION && control.refuse_files &&
+	    has_file(addr, length)) {
+		errno = control.refuse_files;
 		return IBV_REREG_MR_ERR_CMD;
 	}
 	if (flags & IBV_REREG_MR_CHANGE_TRANSLATION) {

@@ -126,17 +126,31 @@ static void fsdax_private__goes_odp(void **state)
 	check(&question, STRATEGY_ODP, 0, "private mapping");
 }
 
-static void fsdax__without_odp_is_refused_and_says_so(void **state)
+static void fsdax__without_odp_is_staged_and_says_why(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.caps = &no_odp;
+	question.trust = ROUTE_TRUST_UNKNOWN; /* nothing there to test */
+	check(&question, STRATEGY_STAGED, 0, "mlx5_0 has no on-demand paging");
+	check(&question, STRATEGY_STAGED, 0, "/mnt/pmem/f (xfs)");
+	question.access |= IBV_ACCESS_ON_DEMAND;
+	check(&question, STRATEGY_STAGED, 0, "no on-demand paging");
+}
+
+/* Who asks for odp gets it, or learns why not: nothing else is done instead. */
+static void fsdax__odp_wished_and_not_there_is_refused(void **state)
 {
 	struct memory memory = fsdax();
 	struct route_question question = ask(&memory);
 	struct route route;
 
 	(void)state;
+	question.wish = STRATEGY_ODP;
 	question.caps = &no_odp;
-	question.trust = ROUTE_TRUST_UNKNOWN; /* nothing there to test */
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP,
-	      "mlx5_0 has no on-demand paging");
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "strategy auto");
 	route_choose(&question, &route);
 	assert_true(route.ask_kernel);
 	question.trust = ROUTE_TRUST_NO;
@@ -148,13 +162,12 @@ static void fsdax__without_odp_is_refused_and_says_so(void **state)
 	route_choose(&question, &route);
 	assert_false(route.ask_kernel);
 	question.caps = &no_odp;
-	question.access |= IBV_ACCESS_ON_DEMAND;
 	route_choose(&question, &route);
 	assert_int_equal(route.strategy, STRATEGY_REFUSED);
 	assert_true(route.ask_kernel);
 }
 
-static void fsdax__corrupting_odp_is_refused_whatever_is_wished(void **state)
+static void fsdax__corrupting_odp_is_never_used(void **state)
 {
 	struct memory memory = fsdax();
 	struct route_question question = ask(&memory);
@@ -162,14 +175,16 @@ static void fsdax__corrupting_odp_is_refused_whatever_is_wished(void **state)
 	(void)state;
 	question.trust = ROUTE_TRUST_NO;
 	question.trust_seen = "byte 17 is wrong";
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "byte 17 is wrong");
+	check(&question, STRATEGY_STAGED, 0, "byte 17 is wrong");
+	question.access |= IBV_ACCESS_ON_DEMAND;
+	check(&question, STRATEGY_STAGED, 0, "corrupts data");
 	question.wish = STRATEGY_ODP;
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "corrupts data");
-	question.access |= IBV_ACCESS_ON_DEMAND;
+	question.access = RW;
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "corrupts data");
 }
 
-static void fsdax__unproven_odp_is_refused_unless_wished(void **state)
+static void fsdax__unproven_odp_is_staged_unless_wished(void **state)
 {
 	struct memory memory = fsdax();
 	struct route_question question = ask(&memory);
@@ -177,7 +192,7 @@ static void fsdax__unproven_odp_is_refused_unless_wished(void **state)
 	(void)state;
 	question.trust = ROUTE_TRUST_UNPROVEN;
 	question.trust_seen = "port 1 is down";
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "port 1 is down");
+	check(&question, STRATEGY_STAGED, 0, "port 1 is down");
 	question.wish = STRATEGY_ODP;
 	check(&question, STRATEGY_ODP, 0, "untested");
 }
@@ -191,6 +206,7 @@ static void fsdax__deleted_file_is_not_to_be_checked_by_name(void **state)
 
 	(void)state;
 	question.caps = &no_odp;
+	question.wish = STRATEGY_ODP;
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "daxmr check");
 	strcpy(memory.file.name, "/mnt/pmem/f (deleted)");
 	route_choose(&question, &route);
@@ -204,7 +220,7 @@ static void fsdax__missing_operation_is_named(void **state)
 
 	(void)state;
 	question.caps = &no_write;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "write");
+	check(&question, STRATEGY_STAGED, 0, "write");
 	question.access = IBV_ACCESS_REMOTE_READ;
 	check(&question, STRATEGY_ODP, 0, "on-demand paging, tested");
 }
@@ -216,26 +232,101 @@ static void fsdax__moved_iova_needs_a_device_that_can(void **state)
 
 	(void)state;
 	question.moved_iova = true;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "iova");
+	check(&question, STRATEGY_STAGED, 0, "iova");
 	question.trust_moved_iova = true;
 	check(&question, STRATEGY_ODP, 0, "tested");
 	question.moved_iova = false;
 	question.trust_moved_iova = false;
 	check(&question, STRATEGY_ODP, 0, "tested");
 	question.access |= IBV_ACCESS_ZERO_BASED;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "ZERO_BASED");
+	check(&question, STRATEGY_STAGED, 0, "ZERO_BASED");
 }
 
-static void fsdax__strategies_of_later_are_refused_by_name(void **state)
+static void fsdax__staged_is_wished_and_needs_no_device(void **state)
 {
 	struct memory memory = fsdax();
 	struct route_question question = ask(&memory);
 
 	(void)state;
 	question.wish = STRATEGY_STAGED;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "staged");
+	question.caps = NULL;
+	question.trust = ROUTE_TRUST_UNKNOWN;
+	check(&question, STRATEGY_STAGED, 0, "the user wishes it");
+}
+
+static void fsdax__strategy_of_later_is_refused_by_name(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
 	question.wish = STRATEGY_PINNED;
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "pinned");
+}
+
+static void private_mapping__is_not_staged(void **state)
+{
+	struct memory memory = memory_of(MEMORY_BIT(MEMORY_FSDAX_PRIVATE),
+					 MEMORY_FSDAX_PRIVATE);
+	struct route_question question = ask(&memory);
+	struct route route;
+
+	(void)state;
+	question.caps = &no_odp;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "MAP_SHARED");
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "no on-demand paging");
+	route_choose(&question, &route);
+	assert_true(route.ask_kernel);
+	/* one MR for both is no more */
+	memory.kinds |= MEMORY_BIT(MEMORY_FSDAX);
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "MAP_SHARED");
+	/* that of a page-cache file is memory */
+	memory = memory_of(MEMORY_BIT(MEMORY_FSDAX) |
+				   MEMORY_BIT(MEMORY_PAGECACHE_PRIVATE),
+			   MEMORY_FSDAX);
+	check(&question, STRATEGY_STAGED, 0, "");
+	memory = memory_of(MEMORY_BIT(MEMORY_PAGECACHE_PRIVATE),
+			   MEMORY_PAGECACHE_PRIVATE);
+	question.kernel = EFAULT;
+	check(&question, STRATEGY_REFUSED, EFAULT, "MAP_SHARED");
+}
+
+/* The promise of persistence that a shadow does not keep. */
+static void flush_persistent__is_refused_where_it_would_be_staged(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+	struct route route;
+
+	(void)state;
+	question.access |= ROUTE_ACCESS_FLUSH_PERSISTENT;
+	check(&question, STRATEGY_ODP, 0, "tested");
+	question.caps = &no_odp;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "FLUSH_PERSISTENT");
+	route_choose(&question, &route);
+	assert_true(route.ask_kernel);	/* which may not know the flag */
+	question.access = RW | 1U << 8; /* FLUSH_GLOBAL */
+	check(&question, STRATEGY_STAGED, 0, "");
+	memory = memory_of(MEMORY_BIT(MEMORY_SHADOW), MEMORY_SHADOW);
+	question.access = RW | ROUTE_ACCESS_FLUSH_PERSISTENT;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "FLUSH_PERSISTENT");
+}
+
+/* As long as one MR is on it, it has to stay: each is counted. */
+static void shadow__is_staged_again_on_any_device(void **state)
+{
+	struct memory memory =
+		memory_of(MEMORY_BIT(MEMORY_SHADOW), MEMORY_SHADOW);
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.caps = NULL;
+	question.trust = ROUTE_TRUST_UNKNOWN;
+	check(&question, STRATEGY_STAGED, 0, "region before");
+	memory.kinds |= MEMORY_BIT(MEMORY_FSDAX);
+	check(&question, STRATEGY_STAGED, 0, "region before");
+	question.access |= IBV_ACCESS_ON_DEMAND;
+	check(&question, STRATEGY_STAGED, 0, "region before");
 }
 
 static void passthrough_wish__decides_everything(void **state)
@@ -262,9 +353,10 @@ static void page_cache__goes_odp_only_after_the_kernel_refused(void **state)
 	question.kernel = EFAULT;
 	check(&question, STRATEGY_ODP, 0, "page-cache file");
 	question.caps = &no_odp;
+	check(&question, STRATEGY_STAGED, 0, "no on-demand paging");
+	question.wish = STRATEGY_ODP;
 	check(&question, STRATEGY_REFUSED, EFAULT,
 	      "kernel refused to pin its pages (Bad address)");
-	check(&question, STRATEGY_REFUSED, EFAULT, "no on-demand paging");
 }
 
 static void unknown_file__own_on_demand_is_not_tried_blindly(void **state)
@@ -280,7 +372,7 @@ static void unknown_file__own_on_demand_is_not_tried_blindly(void **state)
 	question.kernel = ROUTE_KERNEL_NOT_ASKED;
 	question.access |= IBV_ACCESS_ON_DEMAND;
 	question.trust = ROUTE_TRUST_NO;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "corrupts");
+	check(&question, STRATEGY_STAGED, 0, "corrupts");
 }
 
 /* Nothing was seen: EFAULT may be a mistake, and is not made to work. */
@@ -298,6 +390,8 @@ static void unseen__only_eopnotsupp_means_a_file(void **state)
 	check(&question, STRATEGY_PASSTHROUGH, 0, "the kernel decides");
 	question.kernel = EOPNOTSUPP;
 	check(&question, STRATEGY_ODP, 0, "Too many open files");
+	question.caps = &no_odp;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "cannot be seen");
 }
 
 /* The worst case: the reasons are long, and still the advice is there. */
@@ -319,6 +413,12 @@ static void sentence__is_never_cut(void **state)
 	question.trust_seen = seen;
 	question.device = "a-device-whose-name-is-as-long-as-they-can-be-in-"
 			  "libibverbs-so";
+	memory.kinds = MEMORY_BIT(MEMORY_FSDAX_PRIVATE);
+	route_choose(&question, &route);
+	if (!strstr(route.why, "says more)"))
+		fail_msg("cut: %s", route.why);
+	assert_true(strlen(route.why) < sizeof(route.why) - 1);
+	question.wish = STRATEGY_ODP;
 	route_choose(&question, &route);
 	if (!strstr(route.why, "says more)"))
 		fail_msg("cut: %s", route.why);
@@ -347,6 +447,8 @@ static void mistakes__are_found_as_a_plain_registration_would(void **state)
 	check(&question, STRATEGY_REFUSED, EFAULT, "not mapped");
 	question.access |= IBV_ACCESS_ON_DEMAND;
 	check(&question, STRATEGY_ODP, 0, "");
+	question.caps = &no_odp; /* staged is a plain registration */
+	check(&question, STRATEGY_REFUSED, EFAULT, "not mapped");
 
 	memory = fsdax();
 	memory.read_only = true;
@@ -372,16 +474,20 @@ int main(void)
 		cmocka_unit_test(ordinary_memory__is_passed_through),
 		cmocka_unit_test(fsdax__asks_for_caps_then_trust_then_goes_odp),
 		cmocka_unit_test(fsdax_private__goes_odp),
-		cmocka_unit_test(fsdax__without_odp_is_refused_and_says_so),
-		cmocka_unit_test(
-			fsdax__corrupting_odp_is_refused_whatever_is_wished),
-		cmocka_unit_test(fsdax__unproven_odp_is_refused_unless_wished),
+		cmocka_unit_test(fsdax__without_odp_is_staged_and_says_why),
+		cmocka_unit_test(fsdax__odp_wished_and_not_there_is_refused),
+		cmocka_unit_test(fsdax__corrupting_odp_is_never_used),
+		cmocka_unit_test(fsdax__unproven_odp_is_staged_unless_wished),
 		cmocka_unit_test(
 			fsdax__deleted_file_is_not_to_be_checked_by_name),
 		cmocka_unit_test(fsdax__missing_operation_is_named),
 		cmocka_unit_test(fsdax__moved_iova_needs_a_device_that_can),
+		cmocka_unit_test(fsdax__staged_is_wished_and_needs_no_device),
+		cmocka_unit_test(fsdax__strategy_of_later_is_refused_by_name),
+		cmocka_unit_test(private_mapping__is_not_staged),
 		cmocka_unit_test(
-			fsdax__strategies_of_later_are_refused_by_name),
+			flush_persistent__is_refused_where_it_would_be_staged),
+		cmocka_unit_test(shadow__is_staged_again_on_any_device),
 		cmocka_unit_test(passthrough_wish__decides_everything),
 		cmocka_unit_test(
 			page_cache__goes_odp_only_after_the_kernel_refused),

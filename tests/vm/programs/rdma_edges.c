@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rdma_edges odp|refused|no-odp FOLDER
+ * rdma_edges odp|staged|refused|no-odp FOLDER
  *
  * Registrations at the edges of what makes sense, with files in FOLDER. With
- * "odp" those of files must work, else they must fail with EOPNOTSUPP, and with
- * the kernel's own EINVAL for ON_DEMAND on a device that has none; mistakes
- * must fail with the errno of a plain registration. Every failure must have
- * left a sentence.
+ * "odp" and "staged" those of files must work, but for what no lease or shadow
+ * can be had of; else they must fail with EOPNOTSUPP, and with the kernel's own
+ * EINVAL for ON_DEMAND on a device that has none; mistakes must fail with the
+ * errno of a plain registration. Every failure must have left a sentence.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -26,7 +26,7 @@ static const char *folder;
 static struct end server, peer;
 static unsigned char *buffer;
 static struct ibv_mr *buffer_mr;
-static bool odp;
+static bool odp, staged;
 static int on_demand_result;
 static const char *(*errormsg)(void);
 static int failures;
@@ -96,7 +96,13 @@ static void read_all(const char *what, struct ibv_mr *mr,
 
 static int file_result(void)
 {
-	return odp ? 0 : EOPNOTSUPP;
+	return odp || staged ? 0 : EOPNOTSUPP;
+}
+
+/* What ODP can do and a shadow cannot. */
+static int odp_result(int as_staged)
+{
+	return staged ? as_staged : file_result();
 }
 
 static void whole_parts_and_odd_ranges(void)
@@ -170,7 +176,10 @@ static void beyond_the_end(void)
 	if (truncate(path_of("short"), 4 * PAGE + 1) < 0)
 		die("truncate failed");
 	mr = expect("beyond the end of the file", addr, SIZE, REMOTE_ALL,
-		    file_result());
+		    odp_result(ERANGE));
+	if (staged)
+		mr = expect("to the end of the page it ends in", addr, 5 * PAGE,
+			    REMOTE_ALL, 0);
 	read_all("inside a file that ends early", mr, addr, 4 * PAGE);
 	done(mr);
 	munmap(addr, SIZE);
@@ -186,6 +195,24 @@ static void unmapped(void)
 	done(expect("nothing mapped at all", addr, SIZE, REMOTE_ALL, EFAULT));
 }
 
+/* Kernels before 6.2 register no read-only mapping of shared memory at all. */
+static int read_only_result(void)
+{
+	void *shm =
+		mmap(NULL, PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct ibv_mr *mr;
+	int result = 0;
+
+	if (!staged)
+		return file_result();
+	mr = ibv_reg_mr(server.pd, shm, PAGE, IBV_ACCESS_REMOTE_READ);
+	if (!mr)
+		result = errno;
+	done(mr);
+	munmap(shm, PAGE);
+	return result;
+}
+
 static void read_only(void)
 {
 	unsigned char *addr = new_file("readonly");
@@ -194,7 +221,7 @@ static void read_only(void)
 	if (mprotect(addr, SIZE, PROT_READ))
 		die("mprotect failed");
 	mr = expect("a read-only mapping to be read", addr, SIZE,
-		    IBV_ACCESS_REMOTE_READ, file_result());
+		    IBV_ACCESS_REMOTE_READ, read_only_result());
 	read_all("a read-only mapping", mr, addr, SIZE);
 	done(mr);
 	done(expect("a read-only mapping to be written", addr, SIZE, REMOTE_ALL,
@@ -254,7 +281,8 @@ static void private_mapping(void)
 	if (addr == MAP_FAILED || !before)
 		die("no private mapping");
 	memcpy(before, shared, SIZE);
-	mr = expect("a private mapping", addr, SIZE, REMOTE_ALL, file_result());
+	mr = expect("a private mapping", addr, SIZE, REMOTE_ALL,
+		    odp_result(EOPNOTSUPP));
 	read_all("a private mapping", mr, shared, SIZE);
 	if (mr) {
 		fill_pattern(buffer, 10000, 0, 99);
@@ -291,11 +319,12 @@ static void deleted_file(void)
 int main(int argc, char **argv)
 {
 	if (argc != 3)
-		die("usage: rdma_edges odp|refused|no-odp FOLDER");
+		die("usage: rdma_edges odp|staged|refused|no-odp FOLDER");
 	odp = strcmp(argv[1], "odp") == 0;
+	staged = strcmp(argv[1], "staged") == 0;
 	if (strcmp(argv[1], "no-odp") == 0)
 		on_demand_result = EINVAL;
-	else if (!odp)
+	else if (!odp && !staged)
 		on_demand_result = EOPNOTSUPP;
 	folder = argv[2];
 	*(void **)&errormsg = dlsym(RTLD_DEFAULT, "daxmr_errormsg");

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * ibv_rereg_mr(): the MR as it will be is routed like a new one. What it is
+ * moved to is there before the call, what it is moved from goes after it.
+ */
+#include <errno.h>
+
+#include "config.h"
+#include "log.h"
+#include "mr_record.h"
+#include "region.h"
+#include "region_parts.h"
+
+/* The MR that is changed, and what becomes of it. */
+struct change {
+	struct ibv_mr *mr;
+	int flags; /* the program's own */
+	struct ibv_pd *pd;
+	void *addr;
+	size_t length;
+	struct mr_record rec; /* as it will be */
+	struct stage *old;    /* what it lies in now */
+	bool is_known;	      /* has a record */
+	bool is_reserved;     /* has one now, which is for what it moves to */
+};
+
+static bool is_moved(const struct change *change)
+{
+	return change->flags & IBV_REREG_MR_CHANGE_TRANSLATION;
+}
+
+static bool has_access(const struct change *change)
+{
+	return change->flags & IBV_REREG_MR_CHANGE_ACCESS;
+}
+
+/* Its access flags are not the program's own. */
+static bool is_rerouted(enum strategy strategy)
+{
+	return strategy == STRATEGY_ODP || strategy == STRATEGY_STAGED;
+}
+
+/* 0, or the errno of a refusal, with its sentence. */
+static int check_change(const struct change *change,
+			const struct choice *choice)
+{
+	if (choice->route.strategy == STRATEGY_REFUSED) {
+		log_sentence(LOG_WARN, "%s", choice->route.why);
+		return choice->route.error;
+	}
+	if (is_rerouted(choice->route.strategy) && !change->is_known &&
+	    !has_access(change)) {
+		log_sentence(LOG_WARN,
+			     "ibv_rereg_mr onto a file of an MR whose access "
+			     "flags daxmr has not seen: name them too "
+			     "(IBV_REREG_MR_CHANGE_ACCESS)");
+		return EINVAL;
+	}
+	return 0;
+}
+
+/*
+ * Whether the kernel pins a file of the page cache is known when it has been
+ * asked; a change that failed for it would have taken the MR along.
+ */
+static void try_plain(const struct change *change,
+		      const struct real_verbs *real, struct choice *choice)
+{
+	struct ibv_mr *mr;
+
+	if (choice->route.strategy != STRATEGY_PASSTHROUGH ||
+	    !(choice->memory.kinds & MEMORY_PAGECACHE_BITS))
+		return;
+	mr = real->reg_mr(change->pd, change->addr, change->length,
+			  (int)change->rec.access);
+	choice->question.kernel = mr ? 0 : errno;
+	if (mr)
+		real->dereg_mr(mr);
+	choice_make(choice, real, change->mr->context);
+}
+
+/*
+ * Routes the MR as it will be, like a new one: a translation that moves onto an
+ * fs-dax file needs ON_DEMAND or a shadow, and new access flags must not take
+ * away the ON_DEMAND that we added, nor promise what a shadow does not keep. A
+ * shadow that it moves to is there when this returns. 0 or a positive errno.
+ */
+static int route_change(struct change *change, const struct real_verbs *real)
+{
+	bool moves = is_moved(change);
+	struct choice choice;
+	int error;
+
+	choice_open(&choice, moves ? change->addr : change->mr->addr,
+		    moves ? change->length : change->mr->length,
+		    change->rec.access, config_get()->strategy);
+	/* it was not pinned before, so the kernel did not want to */
+	if (!moves)
+		choice.question.kernel = EFAULT;
+	choice_make(&choice, real, change->mr->context);
+	if (moves)
+		try_plain(change, real, &choice);
+	error = check_change(change, &choice);
+	if (error)
+		return error;
+	change->rec.strategy = choice.route.strategy;
+	if (!moves)
+		return 0;
+	change->rec.stage = NULL;
+	if (choice.route.strategy != STRATEGY_STAGED)
+		return 0;
+	change->rec.stage = region_stage(&choice, change->mr->context,
+					 change->addr, change->length);
+	return change->rec.stage ? 0 : errno;
+}
+
+/*
+ * A record has to be there for what it moves to, before there is no way back.
+ * One that was is replaced without an allocation.
+ */
+static int reserve_record(struct change *change)
+{
+	struct mr_record empty = {.mr = change->mr};
+
+	if (change->is_known || !change->rec.stage)
+		return 0;
+	if (mr_record_put(&empty) == 0) {
+		change->is_reserved = true;
+		return 0;
+	}
+	stage_give_back(change->rec.stage);
+	log_sentence(LOG_ERROR, "no memory to remember an MR of %zu bytes",
+		     change->length);
+	return ENOMEM;
+}
+
+/* The old MR is gone, the new one is there. */
+static bool is_changed(int result)
+{
+	return result == 0 || result == IBV_REREG_MR_ERR_DO_FORK_OLD;
+}
+
+/* What it no longer lies in goes; on failure nothing has changed. */
+static void end_change(const struct change *change, int result)
+{
+	struct mr_record dropped;
+	int saved_errno = errno;
+
+	if (is_changed(result) && (change->is_known || has_access(change)))
+		mr_record_put(&change->rec);
+	else if (change->is_reserved)
+		mr_record_take(change->mr, &dropped);
+	if (change->rec.stage != change->old)
+		stage_give_back(is_changed(result) ? change->old
+						   : change->rec.stage);
+	errno = saved_errno;
+}
+
+int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
+		      int flags, struct ibv_pd *pd, void *addr, size_t length,
+		      int access)
+{
+	struct change change = {
+		.mr = mr,
+		.flags = flags,
+		.pd = flags & IBV_REREG_MR_CHANGE_PD ? pd : mr->pd,
+		.addr = addr,
+		.length = length,
+		.rec = {.mr = mr},
+	};
+	int saved_errno = errno, r;
+
+	change.is_known = mr_record_get(mr, &change.rec);
+	change.old = change.rec.stage;
+	if (has_access(&change))
+		change.rec.access = (unsigned int)access;
+	log_clear_sentence();
+	if (is_moved(&change) ||
+	    (has_access(&change) && is_rerouted(change.rec.strategy))) {
+		r = route_change(&change, real);
+		if (!r)
+			r = reserve_record(&change);
+		if (r) {
+			errno = r;
+			return IBV_REREG_MR_ERR_INPUT;
+		}
+		if (is_rerouted(change.rec.strategy)) {
+			flags |= IBV_REREG_MR_CHANGE_ACCESS;
+			access = (int)(change.rec.strategy == STRATEGY_ODP
+					       ? change.rec.access |
+							 IBV_ACCESS_ON_DEMAND
+					       : change.rec.access &
+							 ~IBV_ACCESS_ON_DEMAND);
+		}
+	}
+	errno = saved_errno;
+	r = real->rereg_mr(mr, flags, pd, addr, length, access);
+	end_change(&change, r);
+	return r;
+}

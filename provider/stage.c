@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Regions of files with shadows: stage.h.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "clock.h"
+#include "leases.h"
+#include "log.h"
+#include "memory.h"
+#include "reason.h"
+#include "stage.h"
+#include "stage_limits.h"
+
+/* A file that is given back gets so long to be flushed. */
+#define GIVE_BACK_NS (5 * 1000000000LL)
+
+/* The program maps and unmaps there meanwhile: it is looked at again. */
+#define TRIES	8
+#define CHANGED ESTALE
+
+/* Calls of stage_take(), in a forked child those of the parent too. */
+static atomic_uint begun, ended;
+
+struct stage_mark stage_mark_get(void)
+{
+	unsigned int were_ended = atomic_load(&ended);
+	unsigned int were_begun = atomic_load(&begun);
+
+	return (struct stage_mark){were_begun, were_begun == were_ended};
+}
+
+bool stage_has_moved(const struct stage_mark *before)
+{
+	return !before->is_quiet || atomic_load(&begun) != before->begun;
+}
+
+/* The file of one mapping, as far as the region lies in it. */
+struct part {
+	uintptr_t addr;
+	uint64_t offset; /* in the file */
+	uint64_t length;
+	dev_t dev; /* of what is mapped */
+	ino_t ino;
+	bool is_shadow; /* dev and ino are a memfd's */
+	bool is_staged;
+	struct lease *lease; /* NULL: not yet */
+};
+
+struct stage {
+	size_t count;
+	size_t room;
+	struct part *parts;
+	char reason[REASON_MAX];
+};
+
+struct finding {
+	uintptr_t start;
+	uintptr_t end;
+	uintptr_t next; /* everything below it has been seen */
+	struct stage *stage;
+};
+
+static bool has_to_be_staged(const struct vma *vma, bool *ret_is_shadow)
+{
+	struct memory_file file;
+
+	if (!vma->shared || (vma->ino == 0 && vma->name[0] != '/'))
+		return false;
+	backing_look(vma, &file);
+	*ret_is_shadow = file.kind == MEMORY_SHADOW;
+	return file.kind == MEMORY_SHADOW || file.kind == MEMORY_FSDAX ||
+	       file.kind == MEMORY_PAGECACHE || file.kind == MEMORY_UNKNOWN;
+}
+
+static struct part *new_part(struct stage *stage)
+{
+	struct part *parts = stage->parts;
+
+	if (stage->count == stage->room) {
+		size_t room = stage->room ? 2 * stage->room : 4;
+
+		parts = realloc(parts, room * sizeof(*parts));
+		if (!parts)
+			return NULL;
+		stage->parts = parts;
+		stage->room = room;
+	}
+	return &parts[stage->count++];
+}
+
+static int add_part(const struct vma *vma, void *arg)
+{
+	struct finding *finding = arg;
+	uintptr_t start, end;
+	bool is_shadow;
+	struct part *part;
+
+	if (vma->end <= finding->next) /* a walk that was begun again */
+		return 0;
+	finding->next = vma->end;
+	if (!has_to_be_staged(vma, &is_shadow))
+		return 0;
+	part = new_part(finding->stage);
+	if (!part)
+		return ENOMEM;
+	start = vma->start > finding->start ? vma->start : finding->start;
+	end = vma->end < finding->end ? vma->end : finding->end;
+	*part = (struct part){
+		.addr = start,
+		.offset = vma->offset + (start - vma->start),
+		.length = end - start,
+		.dev = makedev(vma->dev_major, vma->dev_minor),
+		.ino = vma->ino,
+		.is_shadow = is_shadow,
+	};
+	return 0;
+}
+
+static int find_parts(struct stage *stage, uintptr_t start, uintptr_t end)
+{
+	struct finding finding = {start, end, start, stage};
+	int r = vma_each(start, end, add_part, &finding);
+
+	if (r > 0)
+		return reason_set(-r, "no memory for the list of its files");
+	if (r)
+		return reason_set(r,
+				  "what is mapped cannot be seen (/proc): %s",
+				  strerrordesc_np(-r));
+	return 0;
+}
+
+/* Bytes that are in no shadow yet. */
+static uint64_t new_bytes(const struct stage *stage)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < stage->count; i++)
+		if (!stage->parts[i].is_shadow)
+			bytes += stage->parts[i].length;
+	return bytes;
+}
+
+/* What is mapped at the address is another file than a moment ago? */
+static bool is_another(const struct part *part)
+{
+	dev_t dev;
+	ino_t ino;
+
+	lease_file(part->lease, &dev, &ino);
+	return !part->is_shadow && (dev != part->dev || ino != part->ino);
+}
+
+static int take_part(struct lease_engine *engine, struct part *part)
+{
+	struct lease_want want = {
+		.fd = -1,
+		.addr = part->addr,
+		.type = LEASE_TYPE_AUTO,
+		.length = part->length,
+	};
+	uint64_t offset = 0;
+	int r = 0;
+
+	if (part->is_shadow)
+		r = lease_find_shadow(engine, part->dev, part->ino, &offset);
+	if (r)
+		return r == -ENOENT ? -CHANGED : r;
+	want.offset = part->offset += offset;
+	r = lease_acquire(engine, &want, &part->lease);
+	if (r)
+		return r;
+	if (is_another(part))
+		return -CHANGED;
+	r = lease_stage(part->lease, part->offset, part->length);
+	part->is_staged = !r;
+	return r;
+}
+
+/* What is there is to stay for a while, and is nobody's fault. */
+static bool is_expected(int error)
+{
+	return !error || error == -EAGAIN || error == -ESRCH;
+}
+
+static void give_back_part(struct part *part)
+{
+	int r = 0, released;
+
+	if (!part->lease)
+		return;
+	if (part->is_staged)
+		r = lease_unstage(part->lease, part->offset, part->length);
+	if (!is_expected(r))
+		log_write(LOG_ERROR,
+			  "a file that is no longer registered stays staged "
+			  "for now, and is tried again: %s",
+			  reason_text());
+	released = lease_release(part->lease, part->offset, part->length,
+				 clock_now_ns() + GIVE_BACK_NS);
+	if (is_expected(r) && !is_expected(released))
+		log_write(LOG_ERROR,
+			  "a file that is no longer registered is given back "
+			  "later: %s",
+			  reason_text());
+}
+
+static void give_back_parts(struct stage *stage)
+{
+	while (stage->count)
+		give_back_part(&stage->parts[--stage->count]);
+}
+
+/* Takes them in turn; undone where one cannot be had. */
+static int take_parts(struct stage *stage, struct lease_engine *engine,
+		      uintptr_t start, uintptr_t end)
+{
+	int r = find_parts(stage, start, end);
+
+	if (!r)
+		r = stage_limits_check(new_bytes(stage));
+	for (size_t i = 0; !r && i < stage->count; i++)
+		r = take_part(engine, &stage->parts[i]);
+	if (!r)
+		return 0;
+	/* What is undone may have sentences of its own. */
+	strcpy(stage->reason, reason_text());
+	give_back_parts(stage);
+	return reason_set(r, "%s", stage->reason);
+}
+
+static void free_stage(struct stage *stage)
+{
+	free(stage->parts);
+	free(stage);
+}
+
+int stage_take(const void *addr, size_t length, struct stage **ret)
+{
+	struct stage *stage = calloc(1, sizeof(*stage));
+	uintptr_t start = (uintptr_t)addr;
+	int saved_errno = errno, r = -CHANGED;
+	struct lease_engine *engine;
+
+	if (!stage) {
+		errno = saved_errno;
+		return reason_set(-ENOMEM, "no memory for one region more");
+	}
+	atomic_fetch_add(&begun, 1);
+	for (int i = 0; r == -CHANGED && i < TRIES; i++) {
+		r = leases_start(&engine);
+		if (!r)
+			r = take_parts(stage, engine, start, start + length);
+	}
+	atomic_fetch_add(&ended, 1);
+	errno = saved_errno;
+	if (!r) {
+		*ret = stage;
+		return 0;
+	}
+	free_stage(stage);
+	if (r == -CHANGED)
+		r = reason_set(-EAGAIN, "what is mapped there changes all the "
+					"time");
+	return r;
+}
+
+void stage_give_back(struct stage *stage)
+{
+	int saved_errno = errno;
+
+	if (!stage)
+		return;
+	give_back_parts(stage);
+	free_stage(stage);
+	errno = saved_errno;
+}
