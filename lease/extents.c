@@ -257,6 +257,8 @@ int extents_seal(struct extents *extents)
 {
 	int r = 0, error = 0;
 
+	/* One that was interrupted has a writable mapping itself. */
+	stop_merge(extents);
 	for (const struct range *at = extents->first; at; at = at->next) {
 		if (!at->flush ||
 		    fcntl(at->shadow_fd, F_GET_SEALS) & F_SEAL_WRITE)

@@ -14,7 +14,7 @@
 #include "lease_file.h"
 #include "unit.h"
 
-#define BLOCKS 4UL
+#define BLOCKS 300UL /* more than one piece of a merge */
 #define SIZE   (BLOCKS * PAGE)
 #define RANGES 3UL
 
@@ -180,6 +180,20 @@ static void seal__waits_for_each_mapping(void **state)
 }
 
 /* Theirs cannot go into the shadow any more, and is not overwritten by it. */
+/* The program has been killed in the middle of one. */
+static void seal__does_not_wait_for_a_merge_of_our_own(void **state)
+{
+	(void)state;
+	assert_int_equal(flush(), 0);
+	write_by_others(0, "t");
+	while (!extents.merge)
+		assert_int_equal(extents_merge(&extents, file.fd, true), 1);
+	for (uint64_t i = 0; i < RANGES; i++)
+		unmap(&shadows[i]);
+	assert_int_equal(extents_seal(&extents), 1);
+	assert_int_equal(extents_seal(&extents), 0);
+}
+
 static void merge__sealed_leaves_theirs_and_flushes_ours(void **state)
 {
 	char byte;
@@ -208,6 +222,7 @@ int main(void)
 		TEST(merge__somebody_waits_nothing_is_allocated),
 		TEST(merge__restarted_after_a_failure_is_over_all),
 		TEST(seal__waits_for_each_mapping),
+		TEST(seal__does_not_wait_for_a_merge_of_our_own),
 		TEST(merge__sealed_leaves_theirs_and_flushes_ours),
 	};
 
