@@ -18,7 +18,7 @@ struct merge;
 
 struct extents {
 	struct range *first;
-	struct policy policy; /* the caller's to set */
+	struct shadow_policy policy; /* the caller's to set */
 	/* Where a pass is, of the first range that is still to be done. */
 	uint64_t allocated;
 	struct merge *merge;

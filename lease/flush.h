@@ -82,7 +82,7 @@ int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret);
 int flush_piece(struct flush *flush);
 
 /* The caller's, read at each piece. As long as there is none: the defaults. */
-void flush_set_policy(struct flush *flush, const struct policy *policy);
+void flush_set_policy(struct flush *flush, const struct shadow_policy *policy);
 
 /* The program itself has left so much of the extent in the file. */
 void flush_own_size(struct flush *flush, uint64_t in_file);

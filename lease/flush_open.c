@@ -9,7 +9,7 @@
 #include "flush_parts.h"
 #include "reason.h"
 
-static const struct policy defaults;
+static const struct shadow_policy defaults;
 
 static int open_shadow(struct flush *flush, int fd)
 {
@@ -78,7 +78,7 @@ void flush_close(struct flush *flush)
 	free(flush);
 }
 
-void flush_set_policy(struct flush *flush, const struct policy *policy)
+void flush_set_policy(struct flush *flush, const struct shadow_policy *policy)
 {
 	flush->policy = policy;
 }

@@ -24,7 +24,7 @@ enum phase {
 
 struct flush {
 	struct flush_file file;
-	const struct policy *policy;
+	const struct shadow_policy *policy;
 	uint64_t had;		    /* of the extent: extent_page.h */
 	struct flush_beyond beyond; /* of this pass */
 	struct extent extent;

@@ -78,7 +78,7 @@ static int adopt(struct leased *leased)
 static void choose_policy(struct leased *leased,
 			  const struct keeper_message *message)
 {
-	struct policy *policy = &leased->extents.policy;
+	struct shadow_policy *policy = &leased->extents.policy;
 
 	policy->on_conflict = message->acquire.on_conflict;
 	policy->on_shrink = message->acquire.on_shrink;

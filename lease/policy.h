@@ -22,7 +22,7 @@ enum on_shrink {
 	ON_SHRINK_ERROR /* lease_stage() refuses it */
 };
 
-struct policy {
+struct shadow_policy {
 	enum on_conflict on_conflict;
 	enum on_shrink on_shrink;
 	/* The program changes the file's size right now: nobody else does. */

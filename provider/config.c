@@ -9,6 +9,8 @@
 #include "config.h"
 #include "keeper_connect.h"
 
+#define FLUSH_MS_MAX 3600000
+
 int config_parse_strategy(const char *text, enum strategy *ret)
 {
 	int i;
@@ -73,6 +75,71 @@ int config_parse_stage_max(const char *text, uint64_t *ret)
 	return parse_size(text, ret);
 }
 
+static int parse_number(const char *text, uint32_t min, uint32_t max,
+			uint32_t *ret)
+{
+	unsigned long number;
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	number = strtoul(text, &end, 10);
+	if (errno || *end || number < min || number > max)
+		return -EINVAL;
+	*ret = (uint32_t)number;
+	return 0;
+}
+
+int config_parse_flush_ms(const char *text, uint32_t *ret)
+{
+	return parse_number(text, 0, FLUSH_MS_MAX, ret);
+}
+
+int config_parse_flush_cpu(const char *text, uint32_t *ret)
+{
+	return parse_number(text, 1, 100, ret);
+}
+
+/* Which of three it is; -EINVAL: none. */
+static int parse_choice(const char *text, const char *const names[3])
+{
+	for (int i = 0; i < 3; i++)
+		if (strcmp(text, names[i]) == 0)
+			return i;
+	return -EINVAL;
+}
+
+int config_parse_on_conflict(const char *text, enum on_conflict *ret)
+{
+	static const char *const names[] = {
+		[ON_CONFLICT_OURS] = "ours",
+		[ON_CONFLICT_THEIRS] = "theirs",
+		[ON_CONFLICT_ERROR] = "error",
+	};
+	int r = parse_choice(text, names);
+
+	if (r < 0)
+		return r;
+	*ret = (enum on_conflict)r;
+	return 0;
+}
+
+int config_parse_on_shrink(const char *text, enum on_shrink *ret)
+{
+	static const char *const names[] = {
+		[ON_SHRINK_EXTEND] = "extend",
+		[ON_SHRINK_DISCARD] = "discard",
+		[ON_SHRINK_ERROR] = "error",
+	};
+	int r = parse_choice(text, names);
+
+	if (r < 0)
+		return r;
+	*ret = (enum on_shrink)r;
+	return 0;
+}
+
 int config_parse_log(const char *text, enum log_level *ret)
 {
 	int i;
@@ -98,8 +165,44 @@ static struct config config = {
 	.strategy = STRATEGY_AUTO,
 	.prefetch = UINT64_MAX,
 	.stage_max = CONFIG_STAGE_MAX_AUTO,
+	.flush_ms = 1000,
+	.flush_cpu = FLUSH_CPU,
 	.log = LOG_WARN,
 };
+
+/* Of the shadows: lease/policy.h. */
+static void read_policies(void)
+{
+	const char *text;
+
+	text = secure_getenv("DAXMR_FLUSH_MS");
+	if (text && config_parse_flush_ms(text, &config.flush_ms) < 0)
+		log_write_at(config.log, LOG_WARN,
+			     "DAXMR_FLUSH_MS=%s is not " CONFIG_FLUSH_MS_VALUES
+			     "; 1000 it is",
+			     text);
+	text = secure_getenv("DAXMR_FLUSH_CPU");
+	if (text && config_parse_flush_cpu(text, &config.flush_cpu) < 0)
+		log_write_at(
+			config.log, LOG_WARN,
+			"DAXMR_FLUSH_CPU=%s is not " CONFIG_FLUSH_CPU_VALUES
+			"; %d it is",
+			text, FLUSH_CPU);
+	text = secure_getenv("DAXMR_ON_CONFLICT");
+	if (text && config_parse_on_conflict(text, &config.on_conflict) < 0)
+		log_write_at(
+			config.log, LOG_WARN,
+			"DAXMR_ON_CONFLICT=%s is not " CONFIG_ON_CONFLICT_VALUES
+			"; ours it is",
+			text);
+	text = secure_getenv("DAXMR_ON_SHRINK");
+	if (text && config_parse_on_shrink(text, &config.on_shrink) < 0)
+		log_write_at(
+			config.log, LOG_WARN,
+			"DAXMR_ON_SHRINK=%s is not " CONFIG_ON_SHRINK_VALUES
+			"; extend it is",
+			text);
+}
 
 static void read_environment(void)
 {
@@ -132,6 +235,7 @@ static void read_environment(void)
 			"DAXMR_STAGE_MAX=%s is not " CONFIG_STAGE_MAX_VALUES
 			"; auto it is",
 			text);
+	read_policies();
 	text = secure_getenv("DAXMR_KEEPER");
 	if (text && config_parse_keeper(text, &config.keeper) < 0)
 		log_write_at(config.log, LOG_WARN,

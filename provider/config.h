@@ -12,13 +12,18 @@
 #include <stdint.h>
 
 #include "log.h"
+#include "policy.h"
 #include "route.h"
 
 struct config {
 	enum strategy strategy; /* DAXMR_STRATEGY: auto, odp, … */
 	uint64_t prefetch;  /* DAXMR_PREFETCH: bytes; 0 none, UINT64_MAX all */
 	uint64_t stage_max; /* DAXMR_STAGE_MAX: bytes in shadows */
-	enum log_level log; /* DAXMR_LOG */
+	uint32_t flush_ms;  /* DAXMR_FLUSH_MS; 0: on demand only */
+	uint32_t flush_cpu; /* DAXMR_FLUSH_CPU: percent of one CPU */
+	enum on_conflict on_conflict; /* DAXMR_ON_CONFLICT */
+	enum on_shrink on_shrink;     /* DAXMR_ON_SHRINK */
+	enum log_level log;	      /* DAXMR_LOG */
 	/* DAXMR_KEEPER: the socket of one outside; NULL: the program's own */
 	const char *keeper;
 };
@@ -32,6 +37,10 @@ const struct config *config_get(void);
 int config_parse_strategy(const char *text, enum strategy *ret);
 int config_parse_prefetch(const char *text, uint64_t *ret);
 int config_parse_stage_max(const char *text, uint64_t *ret);
+int config_parse_flush_ms(const char *text, uint32_t *ret);
+int config_parse_flush_cpu(const char *text, uint32_t *ret);
+int config_parse_on_conflict(const char *text, enum on_conflict *ret);
+int config_parse_on_shrink(const char *text, enum on_shrink *ret);
 int config_parse_log(const char *text, enum log_level *ret);
 /* Whether it could be such a path. */
 int config_parse_keeper(const char *text, const char **ret);
@@ -40,7 +49,12 @@ int config_parse_keeper(const char *text, const char **ret);
 #define CONFIG_STRATEGY_VALUES	"auto, passthrough, odp, staged or pinned"
 #define CONFIG_PREFETCH_VALUES	"on, off or a size such as 64M"
 #define CONFIG_STAGE_MAX_VALUES "auto or a size such as 8G"
-#define CONFIG_LOG_VALUES	"off, error, warn, info or debug"
+#define CONFIG_FLUSH_MS_VALUES                                                 \
+	"a number of milliseconds up to 3600000, 0 for off"
+#define CONFIG_FLUSH_CPU_VALUES	  "a number from 1 to 100"
+#define CONFIG_ON_CONFLICT_VALUES "ours, theirs or error"
+#define CONFIG_ON_SHRINK_VALUES	  "extend, discard or error"
+#define CONFIG_LOG_VALUES	  "off, error, warn, info or debug"
 #define CONFIG_KEEPER_VALUES                                                   \
 	"the absolute path of a socket on which daxmr-keeper --listen waits"
 

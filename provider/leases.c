@@ -123,6 +123,20 @@ static const char *cause_name(enum recall_cause cause)
 	return "changed";
 }
 
+/* What has become of them. */
+static const char *conflict_name(void)
+{
+	switch (config_get()->on_conflict) {
+	case ON_CONFLICT_OURS:
+		return "ours kept";
+	case ON_CONFLICT_THEIRS:
+		return "theirs taken";
+	case ON_CONFLICT_ERROR:
+		return "both left as they are, msync fails";
+	}
+	return "kept";
+}
+
 static enum log_level level_of(const struct recall_report *report)
 {
 	switch (report->cause) {
@@ -197,7 +211,7 @@ static void changed(void *arg, struct lease *lease,
 		    const struct recall_report *report, uint64_t missed)
 {
 	enum log_level level = level_of(report);
-	char merged[96] = "";
+	char merged[128] = "";
 	dev_t dev;
 	ino_t ino;
 
@@ -207,8 +221,8 @@ static void changed(void *arg, struct lease *lease,
 	lease_file(lease, &dev, &ino);
 	if (report->theirs || report->conflicts)
 		snprintf(merged, sizeof(merged),
-			 ", %u blocks of others taken, %u conflicts: ours kept",
-			 report->theirs, report->conflicts);
+			 ", %u blocks of others taken, %u conflicts: %s",
+			 report->theirs, report->conflicts, conflict_name());
 	else if (report->beyond)
 		snprintf(merged, sizeof(merged), ", %u blocks of 4 KiB",
 			 report->beyond);
@@ -267,6 +281,10 @@ static int start(struct lease_engine **ret)
 	int r = 0;
 
 	pthread_once(&once, follow_forks);
+	config.flush_ms = config_get()->flush_ms;
+	config.flush_cpu = config_get()->flush_cpu;
+	config.on_conflict = config_get()->on_conflict;
+	config.on_shrink = config_get()->on_shrink;
 	config.keeper_socket = config_get()->keeper;
 	if (!config.keeper_socket)
 		r = find_keeper(path);

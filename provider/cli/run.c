@@ -36,6 +36,16 @@ static void print_help(void)
 	      "  --stage-max=S   auto or a size such as 8G: how much may be in "
 	      "shadows\n"
 	      "                  (auto: half of the memory that is available)\n"
+	      "  --flush-ms=N    what differs in shadows is written each N "
+	      "milliseconds,\n"
+	      "                  0 for off (1000)\n"
+	      "  --flush-cpu=N   spending N percent of one CPU at most (10)\n"
+	      "  --on-conflict=C ours, theirs or error: PROG and others have "
+	      "changed\n"
+	      "                  the same block of a file (ours)\n"
+	      "  --on-shrink=S   extend, discard or error: data for where "
+	      "others have\n"
+	      "                  cut a file off (extend)\n"
 	      "  --log=LEVEL     off, error, warn, info or debug (warn)\n"
 	      "  --keeper=PATH   the keeper of leases that listens there "
 	      "(PROG starts its own)\n"
@@ -72,6 +82,34 @@ static bool is_stage_max(const char *text)
 	return config_parse_stage_max(text, &bytes) == 0;
 }
 
+static bool is_flush_ms(const char *text)
+{
+	uint32_t ms;
+
+	return config_parse_flush_ms(text, &ms) == 0;
+}
+
+static bool is_flush_cpu(const char *text)
+{
+	uint32_t percent;
+
+	return config_parse_flush_cpu(text, &percent) == 0;
+}
+
+static bool is_on_conflict(const char *text)
+{
+	enum on_conflict on_conflict;
+
+	return config_parse_on_conflict(text, &on_conflict) == 0;
+}
+
+static bool is_on_shrink(const char *text)
+{
+	enum on_shrink on_shrink;
+
+	return config_parse_on_shrink(text, &on_shrink) == 0;
+}
+
 static bool is_log(const char *text)
 {
 	enum log_level level;
@@ -97,6 +135,11 @@ static const struct policy {
 	{"strategy", "DAXMR_STRATEGY", is_strategy, CONFIG_STRATEGY_VALUES},
 	{"prefetch", "DAXMR_PREFETCH", is_prefetch, CONFIG_PREFETCH_VALUES},
 	{"stage-max", "DAXMR_STAGE_MAX", is_stage_max, CONFIG_STAGE_MAX_VALUES},
+	{"flush-ms", "DAXMR_FLUSH_MS", is_flush_ms, CONFIG_FLUSH_MS_VALUES},
+	{"flush-cpu", "DAXMR_FLUSH_CPU", is_flush_cpu, CONFIG_FLUSH_CPU_VALUES},
+	{"on-conflict", "DAXMR_ON_CONFLICT", is_on_conflict,
+	 CONFIG_ON_CONFLICT_VALUES},
+	{"on-shrink", "DAXMR_ON_SHRINK", is_on_shrink, CONFIG_ON_SHRINK_VALUES},
 	{"log", "DAXMR_LOG", is_log, CONFIG_LOG_VALUES},
 	{"keeper", "DAXMR_KEEPER", is_keeper, CONFIG_KEEPER_VALUES},
 };
@@ -164,8 +207,12 @@ int run_main(int argc, char **argv)
 		{"strategy", required_argument, NULL, POLICY},
 		{"prefetch", required_argument, NULL, POLICY + 1},
 		{"stage-max", required_argument, NULL, POLICY + 2},
-		{"log", required_argument, NULL, POLICY + 3},
-		{"keeper", required_argument, NULL, POLICY + 4},
+		{"flush-ms", required_argument, NULL, POLICY + 3},
+		{"flush-cpu", required_argument, NULL, POLICY + 4},
+		{"on-conflict", required_argument, NULL, POLICY + 5},
+		{"on-shrink", required_argument, NULL, POLICY + 6},
+		{"log", required_argument, NULL, POLICY + 7},
+		{"keeper", required_argument, NULL, POLICY + 8},
 		{"help", no_argument, NULL, HELP},
 		{NULL, 0, NULL, 0},
 	};

@@ -123,6 +123,55 @@ static void keeper__is_a_path_of_a_socket(void **state)
 	assert_string_equal(keeper, path);
 }
 
+static void flush__numbers_within_bounds(void **state)
+{
+	static const char *const bad[] = {"",	 "-1", "1s",	 " 1",
+					  "0x1", "on", "3600001"};
+	uint32_t number = 7;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(config_parse_flush_ms(bad[i], &number),
+				 -EINVAL);
+		assert_int_equal(config_parse_flush_cpu(bad[i], &number),
+				 -EINVAL);
+	}
+	assert_int_equal(config_parse_flush_cpu("0", &number), -EINVAL);
+	assert_int_equal(config_parse_flush_cpu("101", &number), -EINVAL);
+	assert_int_equal(number, 7);
+	assert_int_equal(config_parse_flush_cpu("100", &number), 0);
+	assert_int_equal(number, 100);
+	assert_int_equal(config_parse_flush_ms("0", &number), 0);
+	assert_int_equal(number, 0);
+	assert_int_equal(config_parse_flush_ms("3600000", &number), 0);
+	assert_int_equal(number, 3600000);
+}
+
+static void policies__have_their_names(void **state)
+{
+	enum on_conflict on_conflict = ON_CONFLICT_THEIRS;
+	enum on_shrink on_shrink = ON_SHRINK_DISCARD;
+
+	(void)state;
+	assert_int_equal(config_parse_on_conflict("extend", &on_conflict),
+			 -EINVAL);
+	assert_int_equal(config_parse_on_shrink("Extend", &on_shrink), -EINVAL);
+	assert_int_equal(on_conflict, ON_CONFLICT_THEIRS);
+	assert_int_equal(on_shrink, ON_SHRINK_DISCARD);
+	assert_int_equal(config_parse_on_conflict("ours", &on_conflict), 0);
+	assert_int_equal(on_conflict, ON_CONFLICT_OURS);
+	assert_int_equal(config_parse_on_conflict("theirs", &on_conflict), 0);
+	assert_int_equal(on_conflict, ON_CONFLICT_THEIRS);
+	assert_int_equal(config_parse_on_conflict("error", &on_conflict), 0);
+	assert_int_equal(on_conflict, ON_CONFLICT_ERROR);
+	assert_int_equal(config_parse_on_shrink("extend", &on_shrink), 0);
+	assert_int_equal(on_shrink, ON_SHRINK_EXTEND);
+	assert_int_equal(config_parse_on_shrink("discard", &on_shrink), 0);
+	assert_int_equal(on_shrink, ON_SHRINK_DISCARD);
+	assert_int_equal(config_parse_on_shrink("error", &on_shrink), 0);
+	assert_int_equal(on_shrink, ON_SHRINK_ERROR);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +181,8 @@ int main(void)
 		cmocka_unit_test(stage_max__is_a_size_or_auto),
 		cmocka_unit_test(strategy__every_wish_has_its_name),
 		cmocka_unit_test(strategy__an_outcome_is_no_wish),
+		cmocka_unit_test(flush__numbers_within_bounds),
+		cmocka_unit_test(policies__have_their_names),
 		cmocka_unit_test(log__levels_are_read),
 		cmocka_unit_test(keeper__is_a_path_of_a_socket),
 	};
