@@ -70,12 +70,24 @@ static bool is_still(const struct swapping *swapping)
 	return swapping->lease->type == F_RDLCK || is_alone(swapping->table);
 }
 
+/* Two letters and a space each, also the last: who reads them goes by threes.
+ */
 static void remove_flag(char *flags, const char *flag)
 {
 	char *at = strstr(flags, flag);
 
-	if (at)
-		memmove(at, at + 2, strlen(at + 2) + 1);
+	if (at && at[2])
+		memmove(at, at + 3, strlen(at + 3) + 1);
+	else if (at)
+		*at = '\0';
+}
+
+static void add_flag(char *flags, size_t size, const char *flag)
+{
+	size_t used = strlen(flags);
+
+	snprintf(flags + used, size - used, "%s%s ",
+		 used && flags[used - 1] != ' ' ? " " : "", flag);
 }
 
 /*
@@ -202,8 +214,7 @@ static void describe_as_file(const struct lease *lease,
 	if (!staged->is_dontdump)
 		remove_flag(state->flags, "dd");
 	if (staged->is_sync)
-		strncat(state->flags, " sf",
-			sizeof(state->flags) - strlen(state->flags) - 1);
+		add_flag(state->flags, sizeof(state->flags), "sf");
 }
 
 int staged_flush_one(const struct swapping *swapping)
