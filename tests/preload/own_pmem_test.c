@@ -281,7 +281,7 @@ static void pmem__elsewhere_it_is_as_ever(void **state)
 	free(memory);
 }
 
-/* What returns something says so; each returns in time. */
+/* Once: what would be left to the original is the shadow's own memory. */
 static void pmem__others_keep_the_file_it_fails_in_time(void **state)
 {
 	double start;
@@ -295,10 +295,8 @@ static void pmem__others_keep_the_file_it_fails_in_time(void **state)
 	errno = 0;
 	assert_int_equal(pmem_msync(own_map, 6), -1);
 	assert_int_equal(errno, EIO);
-	errno = 77;
-	pmem_persist(own_map, 6);
-	assert_int_equal(errno, 77);
-	assert_true(own_now() - start < 25);
+	assert_true(own_now() - start > 4);
+	assert_true(own_now() - start < 15);
 	own_take_back();
 	pmem_persist(own_map, 6);
 	own_check_file(0, "later", 6, "pmem_persist");
