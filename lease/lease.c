@@ -23,6 +23,7 @@
 
 #include "lease_take.h"
 #include "lease_talk.h"
+#include "private.h"
 #include "raw.h"
 #include "reason.h"
 #include "staged.h"
@@ -47,6 +48,7 @@ enum request_kind {
 	REQUEST_FLUSH,
 	REQUEST_FLUSH_FILE,
 	REQUEST_FIND_SHADOW,
+	REQUEST_PRIVATIZE,
 	REQUEST_STOP
 };
 
@@ -212,6 +214,15 @@ static int stage(struct lease_engine *engine, struct request *request)
 			  request->length, &staged);
 }
 
+static int privatize(struct lease_engine *engine, struct request *request)
+{
+	struct mover mover = {engine, request};
+	const struct staged_mover staged = {move, moved, &mover};
+
+	return private_make(&engine->table, request->want.addr, request->length,
+			    &staged);
+}
+
 static void finish(struct lease_engine *engine, struct request *request,
 		   int result)
 {
@@ -262,6 +273,9 @@ static bool serve(struct lease_engine *engine)
 		case REQUEST_FIND_SHADOW:
 			r = staged_find(&engine->table, request->dev,
 					request->ino, &request->offset);
+			break;
+		case REQUEST_PRIVATIZE:
+			r = privatize(engine, request);
 			break;
 		case REQUEST_STOP:
 			r = 0;
@@ -504,6 +518,17 @@ int lease_find_shadow(struct lease_engine *engine, dev_t dev, ino_t ino,
 	if (!r)
 		*ret_offset = request.offset;
 	return r;
+}
+
+int lease_privatize(struct lease_engine *engine, uintptr_t addr, size_t length)
+{
+	struct request request = {
+		.kind = REQUEST_PRIVATIZE,
+		.want = {.addr = addr},
+		.length = length,
+	};
+
+	return ask(engine, &request);
 }
 
 enum recall_state lease_state(const struct lease *lease)

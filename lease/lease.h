@@ -163,12 +163,14 @@ int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
  * (staged.h). With a read lease it can only be read, as the mappings before:
  * mprotect() of it says EACCES; nothing has to be written or held up. Counted:
  * regions may overlap. The calling thread moves mappings. 0, or -errno with a
- * sentence and the file is mapped as before: -EPERM       other threads run,
- * and what they do in system calls cannot be held up (userfaultfd): the
- * sentence names the remedy -EOPNOTSUPP  the kernel's userfaultfd is too old; a
- * mapping has what cannot be made anew; on_shrink is error -EBUSY       another
- * userfaultfd of the program watches the range -EAGAIN      mappings of the
- * file come and go -EMFILE      no descriptors left: two for each extent
+ * sentence and the file is mapped as before:
+ *   -EPERM       other threads run, and what they do in system calls cannot be
+ *                held up (userfaultfd): the sentence names the remedy
+ *   -EOPNOTSUPP  the kernel's userfaultfd is too old; a mapping has what cannot
+ *                be made anew; on_shrink is error
+ *   -EBUSY       another userfaultfd of the program watches the range
+ *   -EAGAIN      mappings of the file come and go
+ *   -EMFILE      no descriptors left: two for each extent
  *   -ENOMEM      no memory, or too many mappings
  *   -EIO         the file cannot be read
  */
@@ -205,6 +207,23 @@ int lease_flush_file(struct lease_engine *engine, dev_t dev, ino_t ino,
  */
 int lease_find_shadow(struct lease_engine *engine, dev_t dev, ino_t ino,
 		      uint64_t *ret_offset);
+
+/*
+ * A private copy takes the place of all private mappings of files in [addr,
+ * addr + length), whole pages, as far as they lie in it (private.h): memory
+ * that a device can pin, with what was there and with the same protection and
+ * flags. No store of any thread is lost, and there is nothing to be undone. No
+ * lease is needed, and what else lies in the range is left alone. The calling
+ * thread moves mappings. 0, or -errno with a sentence; what has been copied by
+ * then stays so:
+ *   -EFAULT      something is not mapped, or is beyond the end of its file
+ *   -EPERM, -EOPNOTSUPP, -ENOSYS, -EBUSY, -EAGAIN  as lease_stage()
+ *   -EMFILE      no descriptors left: three
+ *   -ENOMEM      no memory, or too many mappings
+ *   -ESRCH       in a forked child
+ *   others of    mmap(2), madvise(2), vmsplice(2), /proc
+ */
+int lease_privatize(struct lease_engine *engine, uintptr_t addr, size_t length);
 
 /* What the keeper said last. Any thread, at any time; reads memory only. */
 enum recall_state lease_state(const struct lease *lease);

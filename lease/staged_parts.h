@@ -46,6 +46,9 @@ int staged_swap_in(const struct swapping *swapping);
  */
 int staged_swap_out(const struct swapping *swapping);
 
+/* The program has one thread, and that has asked and waits. */
+bool staged_is_alone(const struct lease_table *table);
+
 /* Until the keeper has been through all of it once from now on. */
 int staged_flush_one(const struct swapping *swapping);
 

@@ -22,7 +22,7 @@
  * there: new ones are started by those that run. If nobody has asked, the other
  * one runs.
  */
-static bool is_alone(const struct lease_table *table)
+bool staged_is_alone(const struct lease_table *table)
 {
 	struct dirent *entry;
 	unsigned int tasks = 0;
@@ -67,7 +67,8 @@ static void close_view(const struct swapping *swapping, int view_fd)
 
 static bool is_still(const struct swapping *swapping)
 {
-	return swapping->lease->type == F_RDLCK || is_alone(swapping->table);
+	return swapping->lease->type == F_RDLCK ||
+	       staged_is_alone(swapping->table);
 }
 
 /* Two letters and a space each, also the last: who reads them goes by threes.

@@ -93,10 +93,9 @@ int swap_move(struct swap_view *view)
 	return twin_move(&view->shadow);
 }
 
-static int move(const struct swap *swap, struct trap *trap,
-		struct swap_view *view)
+int swap_move_told(const struct swap_ops *ops, struct trap *trap,
+		   struct swap_view *view)
 {
-	const struct swap_ops *ops = swap->ops;
 	bool is_told = false;
 	int r;
 
@@ -179,7 +178,7 @@ static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 	for (unsigned int i = 0; !r && i < swap->count; i++)
 		r = trap_twin(trap, &swap->views[i]);
 	for (unsigned int i = 0; !r && i < swap->count; i++)
-		r = move(swap, trap, &swap->views[i]);
+		r = swap_move_told(swap->ops, trap, &swap->views[i]);
 	if (!r)
 		r = fill_all(filling);
 	if (r) {

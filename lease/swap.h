@@ -41,6 +41,7 @@
 #include <stdint.h>
 
 #include "extent_page.h"
+#include "trap.h"
 #include "twin.h"
 
 /* One mapping of the program, as far as it lies in the extent. */
@@ -79,6 +80,13 @@ struct swap {
 	 */
 	bool is_still;
 };
+
+/*
+ * Has the other thread move what is trapped over the view, and hears that it
+ * was. 0: it is there. -errno: it is not; -EAGAIN the view is not what it was.
+ */
+int swap_move_told(const struct swap_ops *ops, struct trap *trap,
+		   struct swap_view *view);
 
 /* What the other thread does: mremap(). 0, -errno. */
 int swap_move(struct swap_view *view);

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "raw.h"
@@ -81,6 +82,43 @@ int trap_set(const struct trap *trap, uintptr_t addr, size_t length)
 	};
 
 	return ioctl(trap->fd, UFFDIO_REGISTER, &range) ? -errno : 0;
+}
+
+int trap_set_private(const struct trap *trap, uintptr_t addr, size_t length)
+{
+	struct uffdio_register range = {
+		.range = {addr, length},
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	return ioctl(trap->fd, UFFDIO_REGISTER, &range) ? -errno : 0;
+}
+
+int trap_copy(const struct trap *trap, uintptr_t addr, const void *bytes,
+	      size_t length)
+{
+	static const struct timespec pause = {.tv_nsec = 1000000};
+	uint64_t at = 0;
+
+	while (at < length) {
+		struct uffdio_copy rest = {
+			.dst = addr + at,
+			.src = (uintptr_t)bytes + at,
+			.len = length - at,
+		};
+
+		if (!ioctl(trap->fd, UFFDIO_COPY, &rest))
+			break;
+		at += rest.copy > 0 ? (uint64_t)rest.copy : 0;
+		/* As any page fault does; there is no way back. */
+		if (errno == ENOMEM)
+			nanosleep(&pause, NULL);
+		else if (errno == ENOENT)
+			break;
+		else if (errno != EAGAIN)
+			return -errno;
+	}
+	return 0;
 }
 
 int trap_freeze(uintptr_t addr, size_t length)

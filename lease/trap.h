@@ -38,6 +38,20 @@ int trap_open(struct trap *ret);
  */
 int trap_set(const struct trap *trap, uintptr_t addr, size_t length);
 
+/*
+ * The same of private memory that is of no file: to be filled by trap_copy()
+ * alone.
+ */
+int trap_set_private(const struct trap *trap, uintptr_t addr, size_t length);
+
+/*
+ * Whole pages of these bytes come to be there, and who waits for them goes on.
+ * Where there is no memory for a page it is waited for. Those that the program
+ * has unmapped meanwhile are left out. -errno: ioctl_userfaultfd(2).
+ */
+int trap_copy(const struct trap *trap, uintptr_t addr, const void *bytes,
+	      size_t length);
+
 /* Drops the entries of a range that is set: from now on everybody waits. */
 int trap_freeze(uintptr_t addr, size_t length);
 

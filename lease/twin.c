@@ -102,7 +102,9 @@ int twin_make(enum twin_kind kind, int fd, uint64_t offset,
 {
 	const struct mapping *mapping = &state->mapping;
 	size_t length = length_of(mapping);
-	int flags = MAP_SHARED, r = 0;
+	int flags = kind == TWIN_OF_NOTHING ? MAP_PRIVATE | MAP_ANONYMOUS
+					    : MAP_SHARED;
+	int r = 0;
 	void *addr;
 
 	if (kind == TWIN_OF_FILE && mapping_has(state, "sf"))
@@ -120,17 +122,28 @@ int twin_make(enum twin_kind kind, int fd, uint64_t offset,
 		if (mapping_has(state, advices[i].flag))
 			r = (int)syscall(SYS_madvise, addr, length,
 					 advices[i].advice);
-	/* One that may only be executed has the kernel's own key. */
-	if (!r && state->key && mapping->protection != PROT_EXEC)
-		r = (int)syscall(SYS_pkey_mprotect, addr, length,
-				 mapping->protection, state->key);
-	if (r) {
+	if (r)
 		r = -errno;
-		raw_unmap(addr, length);
-		return r;
-	}
 	*ret = (struct twin){state, *mapping, addr};
-	return 0;
+	if (!r && state->key)
+		r = twin_protect(ret, mapping->protection);
+	if (r)
+		twin_drop(ret);
+	return r;
+}
+
+int twin_protect(const struct twin *twin, int protection)
+{
+	size_t length = length_of(&twin->place);
+	int key = twin->state->key;
+
+	/* One that may only be executed has the kernel's own key. */
+	return (key && protection != PROT_EXEC
+			? syscall(SYS_pkey_mprotect, twin->addr, length,
+				  protection, key)
+			: syscall(SYS_mprotect, twin->addr, length, protection))
+		       ? -errno
+		       : 0;
 }
 
 /* It may have grown together with a neighbour. */
@@ -143,7 +156,8 @@ bool twin_is_due(const struct twin *twin)
 	       now.start <= place->start && now.end >= place->end &&
 	       now.dev == place->dev && now.ino == place->ino &&
 	       now.offset + (place->start - now.start) == place->offset &&
-	       now.is_shared && now.protection == place->protection;
+	       now.is_shared == place->is_shared &&
+	       now.protection == place->protection;
 }
 
 int twin_move(struct twin *twin)

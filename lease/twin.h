@@ -28,12 +28,17 @@ int twin_check(const struct mapping_state *state);
 
 enum twin_kind {
 	TWIN_OF_FILE,
-	TWIN_OF_MEMFD /* no MAP_SYNC */
+	TWIN_OF_MEMFD,	/* no MAP_SYNC */
+	TWIN_OF_NOTHING /* private memory, of no file */
 };
 
-/* Of fd from offset on. 0, or -errno: mmap(2), madvise(2), pkey_mprotect(2). */
+/* Of fd from offset on, if it is of any. 0, or -errno: mmap(2), madvise(2),
+ * pkey_mprotect(2). */
 int twin_make(enum twin_kind kind, int fd, uint64_t offset,
 	      const struct mapping_state *state, struct twin *ret);
+
+/* What mapping and key it is to have, where it was made with others. */
+int twin_protect(const struct twin *twin, int protection);
 
 /*
  * Puts it in the other's place. 0, -errno; 1: the other isn't what it was, and
