@@ -3,6 +3,7 @@
  * Shadows of a leased file: staged.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -156,8 +157,12 @@ static int make_shadow(struct staged *staged)
 				  "a shadow of %ju bytes cannot be mapped: "
 				  "%s",
 				  (uintmax_t)length, strerrordesc_np(-r));
-	return extent_new(staged->offset, length, &staged->extent,
-			  &staged->page_fd);
+	r = extent_new(staged->offset, length, &staged->extent,
+		       &staged->page_fd);
+	/* Nobody stores there: what is in it the file has had. */
+	if (!r && staged->lease->type == F_RDLCK)
+		atomic_store(&staged->extent.page->had, length);
+	return r;
 }
 
 /* From here on the keeper knows of it; it is on the list before it answers. */
