@@ -204,10 +204,16 @@ static off_t size_of(const struct leased *leased)
 	return fstat(leased->fd, &st) ? -1 : st.st_size;
 }
 
+/* A write may make the file longer, of what it has stored in the shadow. */
+static void see_size(struct leased *leased)
+{
+	leased->extents.policy.is_size_busy =
+		leased->at[KEEPER_OWN_CHANGE] || leased->at[KEEPER_OWN_WRITE];
+}
+
 /* The first of those that are at it. */
 static void begin_change(struct leased *leased)
 {
-	leased->extents.policy.is_size_busy = true;
 	leased->own_size =
 		leased->recall.state == RECALL_HELD ? size_of(leased) : -1;
 }
@@ -218,7 +224,6 @@ static void end_change(struct leased *leased)
 	enum recall_state state = leased->recall.state;
 	off_t size = size_of(leased);
 
-	leased->extents.policy.is_size_busy = false;
 	if ((state == RECALL_HELD || state == RECALL_MERGING ||
 	     state == RECALL_BREAKING) &&
 	    size >= 0 && size < leased->own_size)
@@ -230,6 +235,7 @@ void leased_own_begin(struct leased *leased, enum keeper_own kind)
 	leased->waiting[kind]++;
 	if (!leased->at[kind]++ && kind == KEEPER_OWN_CHANGE)
 		begin_change(leased);
+	see_size(leased);
 	if (is_open(leased, kind)) {
 		leased->own_error = 0;
 		recall_own_begin(&leased->recall);
@@ -243,6 +249,7 @@ void leased_own_end(struct leased *leased, enum keeper_own kind)
 		return;
 	if (!--leased->at[kind] && kind == KEEPER_OWN_CHANGE)
 		end_change(leased);
+	see_size(leased);
 	if (is_open(leased, kind))
 		recall_own_end(&leased->recall);
 	else if (kind >= KEEPER_OWN_CHANGE)

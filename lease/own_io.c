@@ -162,6 +162,9 @@ static ssize_t move_piece(struct transfer *transfer)
 		return n;
 	if (!staged)
 		return call_kernel(transfer, slice, count);
+	/* Before the keeper can see it beyond the end. */
+	if (extends)
+		announce(transfer);
 	transfer->has_stored = io->is_write;
 	n = own_vector_move(slice, count, shadow_at(staged, transfer->at),
 			    (size_t)n, io->is_write);
@@ -279,8 +282,6 @@ bool own_io(struct lease_engine *engine, dev_t dev, ino_t ino,
 	ssize_t n;
 	int r;
 
-	if (!own_desk_serves(lease_engine_desk(engine)))
-		return false;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);

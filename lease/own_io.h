@@ -62,8 +62,8 @@ struct own_io_done {
 };
 
 /*
- * False: the file has no shadow any more, or this process is a forked child;
- * the call is to be made. Any thread, signal handlers; no cancellation point.
+ * After shadows_has_file() said yes. False: the file has none any more, the
+ * call is to be made. Any thread, signal handlers; no cancellation point.
  * errno is kept.
  */
 bool own_io(struct lease_engine *engine, dev_t dev, ino_t ino,

@@ -26,6 +26,10 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.sync_memory = sync_memory,
 		.sync_file = sync_file,
 		.sync_files = sync_files,
+		.io = file_io,
+		.sendfile = file_sendfile,
+		.copy_range = file_copy_range,
+		.splice = file_splice,
 	};
 
 	return version == DAXMR_ENGINE_VERSION ? &engine : NULL;

@@ -8,6 +8,7 @@
 #define DAXMR_ENGINE_H
 
 #include "file_guard.h"
+#include "file_io.h"
 #include "file_sync.h"
 #include "leases.h"
 #include "region.h"
@@ -49,13 +50,17 @@ struct engine {
 			   bool *ret_has_other);
 	int (*sync_file)(int fd, uint64_t offset, uint64_t length);
 	int (*sync_files)(int fd);
+	bool (*io)(struct own_io *io, ssize_t *ret);
+	bool (*sendfile)(const struct file_copy *copy, ssize_t *ret);
+	bool (*copy_range)(const struct file_copy *copy, ssize_t *ret);
+	int (*splice)(const struct file_copy *copy);
 };
 
 /*
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 4
+#define DAXMR_ENGINE_VERSION 6
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

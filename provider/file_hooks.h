@@ -3,8 +3,10 @@
 #ifndef DAXMR_FILE_HOOKS_H
 #define DAXMR_FILE_HOOKS_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "engine.h"
 #include "file_real.h"
@@ -24,6 +26,15 @@ static inline bool has_leases(void)
 static inline bool has_shadows(void)
 {
 	return atomic_load_explicit(file_shadows, memory_order_relaxed) != 0;
+}
+
+/* What a call of the engine's came to, as the C library says it. */
+static inline ssize_t file_result(ssize_t n)
+{
+	if (n >= 0)
+		return n;
+	errno = (int)-n;
+	return -1;
 }
 
 /* For pthread_cleanup_push(). */

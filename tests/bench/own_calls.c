@@ -2,8 +2,8 @@
 /*
  * What the hooks on files cost: under the preload, each call as a program makes
  * it against the C library's own (through its handle), in turns, the median of
- * the differences. Without a lease, with one on another file, and what the
- * calls on a leased file take.
+ * the differences. Without a lease, with one on another file, with a shadow, and
+ * what the calls on a leased file and on one with a shadow take.
  *
  *     LD_PRELOAD=BUILD/libdaxmr-preload.so BUILD/tests/preload/own_calls FOLDER
  */
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,6 +30,8 @@ static struct {
 	int (*ftruncate)(int fd, off_t length);
 	int (*dup2)(int old, int new);
 	int (*madvise)(void *addr, size_t length, int advice);
+	ssize_t (*read)(int fd, void *buffer, size_t length);
+	ssize_t (*pwrite)(int fd, const void *buffer, size_t length, off_t at);
 } plain;
 
 static void hooked_open(void)
@@ -72,6 +75,23 @@ static void plain_madvise(void)
 	plain.madvise(NULL, 0, MADV_NORMAL);
 }
 
+static void hooked_read(void)
+{
+	(void)!read(-1, NULL, 0);
+}
+static void plain_read(void)
+{
+	(void)!plain.read(-1, NULL, 0);
+}
+static void hooked_pwrite(void)
+{
+	(void)!pwrite(-1, "", 0, 0);
+}
+static void plain_pwrite(void)
+{
+	(void)!plain.pwrite(-1, "", 0, 0);
+}
+
 static const struct {
 	const char *name;
 	void (*hooked)(void);
@@ -82,6 +102,8 @@ static const struct {
 	{"ftruncate", hooked_ftruncate, plain_ftruncate},
 	{"dup2", hooked_dup2, plain_dup2},
 	{"madvise", hooked_madvise, plain_madvise},
+	{"read", hooked_read, plain_read},
+	{"pwrite", hooked_pwrite, plain_pwrite},
 };
 
 static double ns_of(void (*fn)(void), int n)
@@ -132,6 +154,36 @@ static void leased_truncate(void)
 	(void)!truncate(path, size);
 }
 
+static char page[4096];
+
+static void staged_read(void)
+{
+	(void)!pread(fd, page, sizeof(page), 0);
+}
+static void staged_write(void)
+{
+	(void)!pwrite(fd, page, sizeof(page), 0);
+}
+static void plain_read_page(void)
+{
+	(void)!syscall(SYS_pread64, fd, page, sizeof(page), 0L);
+}
+
+static void measure_staged(const struct engine *engine, struct lease *lease)
+{
+	char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (map == MAP_FAILED || engine->lease_stage(lease, 0, 4096))
+		return;
+	measure("file with a shadow");
+	printf("shadow: 4 KiB pread %.2f us, pwrite %.2f us; file: %.2f us\n",
+	       ns_of(staged_read, CALLS) / 1000,
+	       ns_of(staged_write, CALLS) / 1000,
+	       ns_of(plain_read_page, CALLS) / 1000);
+	engine->lease_unstage(lease, 0, 4096);
+	munmap(map, 4096);
+}
+
 int main(int argc, char **argv)
 {
 	const struct engine *(*get)(unsigned int version);
@@ -152,6 +204,8 @@ int main(int argc, char **argv)
 	*(void **)&plain.ftruncate = dlsym(libc, "ftruncate");
 	*(void **)&plain.dup2 = dlsym(libc, "dup2");
 	*(void **)&plain.madvise = dlsym(libc, "madvise");
+	*(void **)&plain.read = dlsym(libc, "read");
+	*(void **)&plain.pwrite = dlsym(libc, "pwrite");
 	snprintf(path, sizeof(path), "%s/own-bench-XXXXXX", argv[1]);
 	snprintf(other, sizeof(other), "%s/own-bench-XXXXXX", argv[1]);
 	fd = mkstemp(path);
@@ -164,6 +218,7 @@ int main(int argc, char **argv)
 		printf("leased file: ftruncate %.1f us, truncate %.1f us\n",
 		       ns_of(leased_ftruncate, 1000) / 1000,
 		       ns_of(leased_truncate, 1000) / 1000);
+		measure_staged(engine, lease);
 		engine->lease_release(lease, 0, 4096, INT64_MAX);
 	}
 	unlink(path);
