@@ -249,27 +249,9 @@ static void refuse_without_odp(const struct route_question *question,
 	ret->ask_kernel = may_ask_kernel(question);
 }
 
-/*
- * A private mapping's pages are copies, as soon as somebody writes. Those of a
- * page-cache file are ordinary memory, unless the kernel refused just them.
- */
-static bool has_private(const struct memory *memory)
-{
-	unsigned int shared = MEMORY_BIT(MEMORY_FSDAX) |
-			      MEMORY_BIT(MEMORY_PAGECACHE) |
-			      MEMORY_BIT(MEMORY_SHADOW);
-
-	return memory->kinds & MEMORY_BIT(MEMORY_FSDAX_PRIVATE) ||
-	       (memory->kinds & MEMORY_BIT(MEMORY_PAGECACHE_PRIVATE) &&
-		!(memory->kinds & shared));
-}
-
 /* What cannot be staged: why, and what to do; NULL: it can. */
 static const char *why_not_staged(const struct route_question *question)
 {
-	if (has_private(question->memory))
-		return "a private mapping of a file has no shadow; map it "
-		       "MAP_SHARED, or register ordinary memory and copy";
 	if (question->memory->unseen)
 		return "what cannot be seen cannot be staged; see to it that "
 		       "/proc can be read and descriptors are left";
@@ -285,14 +267,18 @@ static void choose_staged(const struct route_question *question,
 			  struct route *ret)
 {
 	const char *why_not = why_not_staged(question);
+	bool is_private =
+		question->memory->file.kind == MEMORY_FSDAX_PRIVATE ||
+		question->memory->file.kind == MEMORY_PAGECACHE_PRIVATE;
 
 	if (refused_as_plain(question, what, ret))
 		return;
 	if (!why_not) {
-		decide(ret, STRATEGY_STAGED, 0,
-		       "%s: a shadow in memory takes the file's place under a "
-		       "lease, since %s",
-		       what, because);
+		decide(ret, STRATEGY_STAGED, 0, "%s: a %s, since %s", what,
+		       is_private ? "private copy in memory takes its place"
+				  : "shadow in memory takes the file's place "
+				    "under a lease",
+		       because);
 		return;
 	}
 	decide(ret, STRATEGY_REFUSED, plain_errno(question),

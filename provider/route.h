@@ -18,9 +18,10 @@
  *   a range that is staged already   any                   -> staged
  *   anything else                    any                   -> passthrough
  *
- * What has to be staged and cannot be is refused: private mappings, mappings
- * that nobody could look at, a promise that the memory is persistent
- * (IBV_ACCESS_FLUSH_PERSISTENT). With the wish for odp nothing is staged.
+ * Staging a private mapping is to put a private copy in its place. What has to
+ * be staged and cannot be is refused: mappings that nobody could look at, a
+ * promise that the memory is persistent (IBV_ACCESS_FLUSH_PERSISTENT). With the
+ * wish for odp nothing is staged.
  */
 #ifndef DAXMR_ROUTE_H
 #define DAXMR_ROUTE_H

@@ -56,6 +56,8 @@ struct stage {
 	size_t count;
 	size_t room;
 	struct part *parts;
+	bool has_private_dax; /* a private mapping of such a file */
+	bool has_private;     /* of one in the page cache */
 	char reason[REASON_MAX];
 };
 
@@ -66,13 +68,19 @@ struct finding {
 	struct stage *stage;
 };
 
-static bool has_to_be_staged(const struct vma *vma, bool *ret_is_shadow)
+static bool has_to_be_staged(const struct vma *vma, struct stage *stage,
+			     bool *ret_is_shadow)
 {
 	struct memory_file file;
 
-	if (!vma->shared || (vma->ino == 0 && vma->name[0] != '/'))
+	if (vma->ino == 0 && (!vma->shared || vma->name[0] != '/'))
 		return false;
 	backing_look(vma, &file);
+	if (!vma->shared) {
+		stage->has_private_dax |= file.kind == MEMORY_FSDAX_PRIVATE;
+		stage->has_private |= file.kind == MEMORY_PAGECACHE_PRIVATE;
+		return false;
+	}
 	*ret_is_shadow = file.kind == MEMORY_SHADOW;
 	return file.kind == MEMORY_SHADOW || file.kind == MEMORY_FSDAX ||
 	       file.kind == MEMORY_PAGECACHE || file.kind == MEMORY_UNKNOWN;
@@ -104,7 +112,7 @@ static int add_part(const struct vma *vma, void *arg)
 	if (vma->end <= finding->next) /* a walk that was begun again */
 		return 0;
 	finding->next = vma->end;
-	if (!has_to_be_staged(vma, &is_shadow))
+	if (!has_to_be_staged(vma, finding->stage, &is_shadow))
 		return 0;
 	part = new_part(finding->stage);
 	if (!part)
@@ -125,7 +133,10 @@ static int add_part(const struct vma *vma, void *arg)
 static int find_parts(struct stage *stage, uintptr_t start, uintptr_t end)
 {
 	struct finding finding = {start, end, start, stage};
-	int r = vma_each(start, end, add_part, &finding);
+	int r;
+
+	stage->has_private_dax = stage->has_private = false;
+	r = vma_each(start, end, add_part, &finding);
 
 	if (r > 0)
 		return reason_set(-r, "no memory for the list of its files");
@@ -217,6 +228,19 @@ static void give_back_parts(struct stage *stage)
 		give_back_part(&stage->parts[--stage->count]);
 }
 
+/*
+ * Private mappings, which nobody else sees, become private memory. Those of a
+ * page-cache file are that for a device, unless there is nothing else that it
+ * could have been refused for.
+ */
+static int copy_privates(const struct stage *stage, struct lease_engine *engine,
+			 uintptr_t start, uintptr_t end)
+{
+	if (stage->has_private_dax || (stage->has_private && !stage->count))
+		return lease_privatize(engine, start, end - start);
+	return 0;
+}
+
 /* Takes them in turn; undone where one cannot be had. */
 static int take_parts(struct stage *stage, struct lease_engine *engine,
 		      uintptr_t start, uintptr_t end)
@@ -225,6 +249,8 @@ static int take_parts(struct stage *stage, struct lease_engine *engine,
 
 	if (!r)
 		r = stage_limits_check(new_bytes(stage));
+	if (!r)
+		r = copy_privates(stage, engine, start, end);
 	for (size_t i = 0; !r && i < stage->count; i++)
 		r = take_part(engine, &stage->parts[i]);
 	if (!r)

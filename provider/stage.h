@@ -2,7 +2,8 @@
 /*
  * What a staged region lies in: for each shared mapping of a file in its range
  * a part, with a count of the file's lease and a count of the shadows that are
- * in the file's place (lease.h). Ordinary memory between them has no part. Once
+ * in the file's place (lease.h). Ordinary memory between them has no part, nor
+ * have private mappings of files: those become ordinary memory, for good. Once
  * all parts are there the range is memory that any device can pin.
  *
  *   region      |------------------------------|
@@ -32,7 +33,8 @@ bool stage_has_moved(const struct stage_mark *before);
 
 /*
  * Stages [addr, addr + length). 0; or -errno with a sentence (reason.h) and
- * everything is as before: those of lease_acquire(), lease_stage(),
+ * everything is as before, but for private copies: those of lease_acquire(),
+ * lease_stage(), lease_privatize(),
  * stage_limits_check() and vma_each(), -ENOMEM, -EAGAIN what is mapped there
  * changes all the time.
  */

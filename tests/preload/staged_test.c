@@ -439,6 +439,73 @@ static void hole__is_refused_as_ever(void **state)
 	drop(&file);
 }
 
+/* In place of a mapping of [from, from + length) of the file. */
+static char *map_private(const struct mapped *file, size_t from, size_t length,
+			 void *place)
+{
+	int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+	char *addr = mmap(place, length, PROT_READ | PROT_WRITE,
+			  place ? MAP_PRIVATE | MAP_FIXED : MAP_PRIVATE, fd,
+			  (off_t)from);
+
+	assert_ptr_not_equal(addr, MAP_FAILED);
+	close(fd);
+	return addr;
+}
+
+/* No lease is needed: nobody else sees it. */
+static void private_mapping__is_copied_and_stays_so(void **state)
+{
+	struct mapped file;
+	struct ibv_mr *mr;
+	char *addr;
+	int held;
+
+	(void)state;
+	map_new(&file);
+	addr = map_private(&file, 0, SIZE, NULL);
+	held = open(file.path, O_RDWR | O_CLOEXEC);
+	device->refuse_privates = EFAULT;
+	strcpy(addr + 3 * PAGE, "stored before");
+	errno = TAKEN;
+	mr = register_range(addr, SIZE);
+	assert_int_equal(errno, TAKEN);
+	assert_ptr_equal(device->seen.addr, addr);
+	assert_int_equal(device->seen.access, RW);
+	assert_string_equal(name_at(addr), "");
+	assert_string_equal(name_at(addr + SIZE - 1), "");
+	assert_string_equal(addr + 3 * PAGE, "stored before");
+	assert_int_equal(addr[SIZE - 1], file.addr[SIZE - 1]);
+	strcpy(addr + 5 * PAGE, "as a peer does");
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	assert_string_equal(addr + 3 * PAGE, "stored before");
+	assert_string_equal(addr + 5 * PAGE, "as a peer does");
+	assert_int_equal(file.addr[3 * PAGE], 'd');
+	assert_int_equal(file.addr[5 * PAGE], 'f');
+	assert_int_equal(ibv_dereg_mr(register_range(addr, SIZE)), 0);
+	check_is_file(&file);
+	close(held);
+	munmap(addr, SIZE);
+	drop(&file);
+}
+
+static void private_mapping__beyond_the_end_is_refused(void **state)
+{
+	struct mapped file;
+	char *addr;
+
+	(void)state;
+	map_new(&file);
+	addr = map_private(&file, 0, SIZE, NULL);
+	assert_int_equal(truncate(file.path, SIZE / 2), 0);
+	device->refuse_privates = EFAULT;
+	assert_null(ibv_reg_mr(pd, addr, SIZE, RW));
+	assert_int_equal(errno, EFAULT);
+	assert_non_null(strstr(daxmr_errormsg(), "beyond the end"));
+	munmap(addr, SIZE);
+	drop(&file);
+}
+
 static void others_have_it__is_busy_and_named(void **state)
 {
 	struct mapped file;
@@ -707,6 +774,8 @@ int main(void)
 		TEST(several_files__all_or_none),
 		TEST(end_of_file__its_page_is_whole_beyond_is_refused),
 		TEST(hole__is_refused_as_ever),
+		TEST(private_mapping__is_copied_and_stays_so),
+		TEST(private_mapping__beyond_the_end_is_refused),
 		TEST(others_have_it__is_busy_and_named),
 		TEST(child__deregisters_and_nothing_happens),
 		TEST(exit__deregisters_from_a_handler),

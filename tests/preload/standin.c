@@ -32,8 +32,8 @@ static void count(enum standin_call call)
 	__atomic_add_fetch(&control.seen.calls[call], 1, __ATOMIC_RELAXED);
 }
 
-/* Is there a shared mapping of a file on a disk? */
-static int has_file(const void *addr, size_t length)
+/* Is there a shared ('s') or private ('p') mapping of a file on a disk? */
+static int has_file(const void *addr, size_t length, char which)
 {
 	unsigned long from = (unsigned long)addr, to = from + length, start,
 		      end;
@@ -44,7 +44,7 @@ static int has_file(const void *addr, size_t length)
 	while (maps && fgets(line, sizeof(line), maps)) {
 		if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %4095s", &start, &end,
 			   protection, name) == 4 &&
-		    protection[3] == 's' && start < to && end > from &&
+		    protection[3] == which && start < to && end > from &&
 		    name[0] == '/' && strncmp(name, "/memfd:", 7) != 0)
 			found = 1;
 	}
@@ -68,10 +68,12 @@ static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 	pthread_mutex_unlock(&lock);
 	if (!refuse && !(access & IBV_ACCESS_ON_DEMAND))
 		refuse = control.refuse_plain;
+	if (!refuse && control.refuse_privates && has_file(addr, length, 'p'))
+		refuse = control.refuse_privates;
 	if (!refuse && (control.refuse_files || control.refuse_memory) &&
 	    !(access & IBV_ACCESS_ON_DEMAND))
-		refuse = has_file(addr, length) ? control.refuse_files
-						: control.refuse_memory;
+		refuse = has_file(addr, length, 's') ? control.refuse_files
+						     : control.refuse_memory;
 	if (refuse) {
 		errno = refuse;
 		return NULL;
@@ -135,7 +137,7 @@ EXPORT int ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 		return IBV_REREG_MR_ERR_CMD;
 	}
 	if (flags & IBV_REREG_MR_CHANGE_TRANSLATION && control.refuse_files &&
-	    has_file(addr, length)) {
+	    has_file(addr, length, 's')) {
 		errno = control.refuse_files;
 		return IBV_REREG_MR_ERR_CMD;
 	}

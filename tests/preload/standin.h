@@ -36,11 +36,12 @@ struct standin_seen {
 /* Found by name, since they are no verbs: dlsym(RTLD_DEFAULT or a handle). */
 struct standin_control {
 	struct standin_seen seen;
-	int refuse_plain;  /* errno for registrations without ON_DEMAND, or 0 */
-	int refuse_all;	   /* errno for all, or 0 */
-	int refuse_files;  /* for those without ON_DEMAND of a file's mapping */
-	int refuse_memory; /* for those of none */
-	int refuse_dereg;  /* positive errno, or 0 */
+	int refuse_plain; /* errno for registrations without ON_DEMAND, or 0 */
+	int refuse_all;	  /* errno for all, or 0 */
+	int refuse_files; /* for those without ON_DEMAND of a file's mapping */
+	int refuse_privates; /* for those of a private mapping of a file */
+	int refuse_memory;   /* for those of none */
+	int refuse_dereg;    /* positive errno, or 0 */
 	int has_odp;
 };
 

@@ -264,31 +264,29 @@ static void fsdax__strategy_of_later_is_refused_by_name(void **state)
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "pinned");
 }
 
-static void private_mapping__is_not_staged(void **state)
+static void private_mapping__is_copied(void **state)
 {
 	struct memory memory = memory_of(MEMORY_BIT(MEMORY_FSDAX_PRIVATE),
 					 MEMORY_FSDAX_PRIVATE);
 	struct route_question question = ask(&memory);
-	struct route route;
 
 	(void)state;
 	question.caps = &no_odp;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "MAP_SHARED");
+	check(&question, STRATEGY_STAGED, 0, "private copy");
+	check(&question, STRATEGY_STAGED, 0, "no on-demand paging");
+	question.wish = STRATEGY_ODP;
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "no on-demand paging");
-	route_choose(&question, &route);
-	assert_true(route.ask_kernel);
-	/* one MR for both is no more */
+	question.wish = STRATEGY_AUTO;
+	/* one MR for both */
 	memory.kinds |= MEMORY_BIT(MEMORY_FSDAX);
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "MAP_SHARED");
-	/* that of a page-cache file is memory */
-	memory = memory_of(MEMORY_BIT(MEMORY_FSDAX) |
-				   MEMORY_BIT(MEMORY_PAGECACHE_PRIVATE),
-			   MEMORY_FSDAX);
-	check(&question, STRATEGY_STAGED, 0, "");
+	memory.file.kind = MEMORY_FSDAX;
+	check(&question, STRATEGY_STAGED, 0, "shadow");
+	/* that of a page-cache file is memory, if the kernel doesn't mind */
 	memory = memory_of(MEMORY_BIT(MEMORY_PAGECACHE_PRIVATE),
 			   MEMORY_PAGECACHE_PRIVATE);
+	check(&question, STRATEGY_PASSTHROUGH, 0, "");
 	question.kernel = EFAULT;
-	check(&question, STRATEGY_REFUSED, EFAULT, "MAP_SHARED");
+	check(&question, STRATEGY_STAGED, 0, "private copy");
 }
 
 /* The promise of persistence that a shadow does not keep. */
@@ -414,6 +412,7 @@ static void sentence__is_never_cut(void **state)
 	question.device = "a-device-whose-name-is-as-long-as-they-can-be-in-"
 			  "libibverbs-so";
 	memory.kinds = MEMORY_BIT(MEMORY_FSDAX_PRIVATE);
+	question.access |= ROUTE_ACCESS_FLUSH_PERSISTENT;
 	route_choose(&question, &route);
 	if (!strstr(route.why, "says more)"))
 		fail_msg("cut: %s", route.why);
@@ -484,7 +483,7 @@ int main(void)
 		cmocka_unit_test(fsdax__moved_iova_needs_a_device_that_can),
 		cmocka_unit_test(fsdax__staged_is_wished_and_needs_no_device),
 		cmocka_unit_test(fsdax__strategy_of_later_is_refused_by_name),
-		cmocka_unit_test(private_mapping__is_not_staged),
+		cmocka_unit_test(private_mapping__is_copied),
 		cmocka_unit_test(
 			flush_persistent__is_refused_where_it_would_be_staged),
 		cmocka_unit_test(shadow__is_staged_again_on_any_device),
