@@ -136,6 +136,24 @@ static ssize_t extend(struct transfer *transfer, struct staged *staged,
 	return n;
 }
 
+/*
+ * The keeper carries nothing to a file that is leased for reading: it goes
+ * there at once, and then to the shadow, to be seen by who reads.
+ */
+static ssize_t write_both(struct transfer *transfer,
+			  const struct staged *staged, struct iovec *slice,
+			  unsigned int count)
+{
+	ssize_t n = call_kernel(transfer, slice, count);
+
+	if (n <= 0)
+		return n;
+	own_vector_cut(slice, &count, (size_t)n);
+	own_vector_move(slice, count, shadow_at(staged, transfer->at),
+			(size_t)n, true);
+	return n;
+}
+
 /* One piece, of one kind, as far as a slice goes. */
 static ssize_t move_piece(struct transfer *transfer)
 {
@@ -162,6 +180,8 @@ static ssize_t move_piece(struct transfer *transfer)
 		return n;
 	if (!staged)
 		return call_kernel(transfer, slice, count);
+	if (io->is_write && transfer->gate->lease->type == F_RDLCK)
+		return write_both(transfer, staged, slice, count);
 	/* Before the keeper can see it beyond the end. */
 	if (extends)
 		announce(transfer);

@@ -439,18 +439,44 @@ static void hole__is_refused_as_ever(void **state)
 	drop(&file);
 }
 
-/* In place of a mapping of [from, from + length) of the file. */
-static char *map_private(const struct mapped *file, size_t from, size_t length,
-			 void *place)
+/* All of it once more, from a description that is for reading only. */
+static char *map_again(const struct mapped *file, int protection, int flags)
 {
 	int fd = open(file->path, O_RDONLY | O_CLOEXEC);
-	char *addr = mmap(place, length, PROT_READ | PROT_WRITE,
-			  place ? MAP_PRIVATE | MAP_FIXED : MAP_PRIVATE, fd,
-			  (off_t)from);
+	char *addr = mmap(NULL, SIZE, protection, flags, fd, 0);
 
 	assert_ptr_not_equal(addr, MAP_FAILED);
 	close(fd);
 	return addr;
+}
+
+/* A read lease: other readers do no harm, and it stays for reading only. */
+static void read_only_file__is_staged_for_reading(void **state)
+{
+	struct mapped file;
+	struct ibv_mr *mr;
+	int held;
+
+	(void)state;
+	map_new(&file);
+	munmap(file.addr, SIZE);
+	file.addr = map_again(&file, PROT_READ, MAP_SHARED);
+	held = open(file.path, O_RDONLY | O_CLOEXEC);
+	mr = ibv_reg_mr(pd, file.addr, SIZE, IBV_ACCESS_REMOTE_READ);
+	if (!mr)
+		fail_msg("%s", daxmr_errormsg());
+	assert_true(is_shadow(file.addr) && is_shadow(file.addr + SIZE - 1));
+	assert_int_equal(device->seen.access, IBV_ACCESS_REMOTE_READ);
+	assert_int_equal(file.addr[3 * PAGE], 'd');
+	check_outside(&file, 3 * PAGE, "ddd", 3);
+	assert_int_equal(mprotect(file.addr, SIZE, PROT_READ | PROT_WRITE), -1);
+	assert_int_equal(errno, EACCES);
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	check_is_file(&file);
+	assert_null(ibv_reg_mr(pd, file.addr, SIZE, RW));
+	assert_int_equal(errno, EFAULT);
+	close(held);
+	drop(&file);
 }
 
 /* No lease is needed: nobody else sees it. */
@@ -463,7 +489,7 @@ static void private_mapping__is_copied_and_stays_so(void **state)
 
 	(void)state;
 	map_new(&file);
-	addr = map_private(&file, 0, SIZE, NULL);
+	addr = map_again(&file, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	held = open(file.path, O_RDWR | O_CLOEXEC);
 	device->refuse_privates = EFAULT;
 	strcpy(addr + 3 * PAGE, "stored before");
@@ -496,7 +522,7 @@ static void private_mapping__beyond_the_end_is_refused(void **state)
 
 	(void)state;
 	map_new(&file);
-	addr = map_private(&file, 0, SIZE, NULL);
+	addr = map_again(&file, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	assert_int_equal(truncate(file.path, SIZE / 2), 0);
 	device->refuse_privates = EFAULT;
 	assert_null(ibv_reg_mr(pd, addr, SIZE, RW));
@@ -774,6 +800,7 @@ int main(void)
 		TEST(several_files__all_or_none),
 		TEST(end_of_file__its_page_is_whole_beyond_is_refused),
 		TEST(hole__is_refused_as_ever),
+		TEST(read_only_file__is_staged_for_reading),
 		TEST(private_mapping__is_copied_and_stays_so),
 		TEST(private_mapping__beyond_the_end_is_refused),
 		TEST(others_have_it__is_busy_and_named),

@@ -19,6 +19,7 @@
 #include "lease.h"
 #include "lease_file.h"
 #include "mapping.h"
+#include "own_io.h"
 #include "reason.h"
 #include "unit.h"
 
@@ -358,6 +359,38 @@ static void read__a_region_more_while_a_writer_has_the_file(void **state)
 	assert_true(is_file_at(map + 15 * PAGE));
 }
 
+/*
+ * The program itself opens it for writing: what it writes by system calls is
+ * in the file, which nobody would carry there later, and in the mapping.
+ */
+static void read__what_the_program_writes_is_in_file_and_mapping(void **state)
+{
+	struct lease *lease = stage(0, LENGTH);
+	char text[] = "our own";
+	struct own_io io = {.is_write = true, .status = O_RDWR};
+	struct own_io_done done;
+	struct stat st;
+
+	(void)state;
+	io.fd = open(file.path, O_RDWR | O_CLOEXEC);
+	assert_true(io.fd >= 0);
+	assert_int_equal(fstat(io.fd, &st), 0);
+	io.buffer = (struct iovec){text, sizeof(text)};
+	io.offset = 5 * PAGE + 100;
+	assert_true(own_io(engine, st.st_dev, st.st_ino, &io, &done));
+	assert_int_equal(done.result, sizeof(text));
+	assert_string_equal(map + 5 * PAGE + 100, text);
+	memset(text, 0, sizeof(text));
+	assert_int_equal(pread(io.fd, text, sizeof(text), 5 * PAGE + 100),
+			 sizeof(text));
+	assert_string_equal(text, "our own");
+	close(io.fd);
+	wait_for(is_held, lease, "it is leased again");
+	assert_string_equal(map + 5 * PAGE + 100, "our own");
+	unstage(lease, 0, LENGTH);
+	assert_string_equal(map + 5 * PAGE + 100, "our own");
+}
+
 static bool another_keeper(void *arg)
 {
 	(void)arg;
@@ -455,6 +488,7 @@ int main(void)
 		TEST(read__a_file_that_was_cut_is_zeroes_there),
 		TEST(read__goes_while_a_writer_has_the_file),
 		TEST(read__a_region_more_while_a_writer_has_the_file),
+		TEST(read__what_the_program_writes_is_in_file_and_mapping),
 		TEST(read__the_keeper_dies_another_follows_the_file),
 		TEST(read__the_program_is_killed_the_keeper_goes),
 		TEST(read__threads_see_the_file_all_the_time),
