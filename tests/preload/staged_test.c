@@ -569,6 +569,34 @@ static void others_have_it__is_busy_and_named(void **state)
 	drop(&file);
 }
 
+/* Nothing can be written: others may have it open as well, to read. */
+static void read_only_file__is_staged_beside_readers(void **state)
+{
+	struct mapped file;
+	struct ibv_mr *mr;
+	int fd;
+
+	(void)state;
+	map_new(&file);
+	munmap(file.addr, SIZE);
+	fd = open(file.path, O_RDONLY | O_CLOEXEC);
+	file.addr = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(file.addr, MAP_FAILED);
+	mr = ibv_reg_mr(pd, file.addr, SIZE, IBV_ACCESS_REMOTE_READ);
+	if (!mr)
+		fail_msg("not registered: %s", daxmr_errormsg());
+	assert_true(is_shadow(file.addr));
+	assert_int_equal(file.addr[2 * PAGE], 'c');
+	check_outside(&file, 3 * PAGE, "dddd", 4);
+	assert_null(ibv_reg_mr(pd, file.addr, SIZE, RW));
+	assert_int_equal(errno, EFAULT);
+	assert_non_null(strstr(daxmr_errormsg(), "PROT_WRITE"));
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	wait_until_file(&file);
+	close(fd);
+	drop(&file);
+}
+
 /* MR and lease are the parent's: a child's dereg takes neither away. */
 static void child__deregisters_and_nothing_happens(void **state)
 {
@@ -804,6 +832,7 @@ int main(void)
 		TEST(private_mapping__is_copied_and_stays_so),
 		TEST(private_mapping__beyond_the_end_is_refused),
 		TEST(others_have_it__is_busy_and_named),
+		TEST(read_only_file__is_staged_beside_readers),
 		TEST(child__deregisters_and_nothing_happens),
 		TEST(exit__deregisters_from_a_handler),
 		TEST(exit__without_dereg_all_is_in_the_file),
