@@ -3,6 +3,7 @@
  * Regions of files with shadows: stage.h.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -24,8 +25,20 @@
 #define TRIES	8
 #define CHANGED ESTALE
 
-/* Calls of stage_take(), in a forked child those of the parent too. */
+/* Calls of stage_take(). */
 static atomic_uint begun, ended;
+
+/* Those of the parent that were under way end nowhere. */
+static void child_has_none(void)
+{
+	atomic_store(&begun, 0);
+	atomic_store(&ended, 0);
+}
+
+static void follow_forks(void)
+{
+	pthread_atfork(NULL, NULL, child_has_none);
+}
 
 struct stage_mark stage_mark_get(void)
 {
@@ -269,6 +282,7 @@ static void free_stage(struct stage *stage)
 
 int stage_take(const void *addr, size_t length, struct stage **ret)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct stage *stage = calloc(1, sizeof(*stage));
 	uintptr_t start = (uintptr_t)addr;
 	int saved_errno = errno, r = -CHANGED;
@@ -278,6 +292,7 @@ int stage_take(const void *addr, size_t length, struct stage **ret)
 		errno = saved_errno;
 		return reason_set(-ENOMEM, "no memory for one region more");
 	}
+	pthread_once(&once, follow_forks);
 	atomic_fetch_add(&begun, 1);
 	for (int i = 0; r == -CHANGED && i < TRIES; i++) {
 		r = leases_start(&engine);

@@ -762,6 +762,40 @@ static void rereg__access_is_that_of_a_shadow(void **state)
 	drop(&file);
 }
 
+/* Between the look at the memory and the kernel's, from another thread. */
+static struct mapped contested;
+static struct ibv_mr *other;
+
+static void *register_other(void *arg)
+{
+	other = ibv_reg_mr(pd, contested.addr, SIZE, RW);
+	return arg;
+}
+
+static void stage_by_other_thread(void)
+{
+	pthread_t thread;
+
+	if (!pthread_create(&thread, NULL, register_other, NULL))
+		pthread_join(thread, NULL);
+}
+
+static void shadow_that_came_meanwhile__is_counted(void **state)
+{
+	struct ibv_mr *mr;
+
+	(void)state;
+	map_new(&contested);
+	device->before = stage_by_other_thread;
+	mr = register_range(contested.addr, SIZE);
+	assert_non_null(other);
+	assert_int_equal(ibv_dereg_mr(other), 0);
+	assert_true(is_shadow(contested.addr));
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	check_is_file(&contested);
+	drop(&contested);
+}
+
 static void *register_often(void *arg)
 {
 	struct mapped *file = arg;
@@ -839,6 +873,7 @@ int main(void)
 		TEST(rereg__shadows_follow_the_mr),
 		TEST(rereg__failed_leaves_both_as_they_were),
 		TEST(rereg__access_is_that_of_a_shadow),
+		TEST(shadow_that_came_meanwhile__is_counted),
 		TEST(threads__register_one_file_at_once),
 	};
 	int skip = cannot_lease();

@@ -57,8 +57,13 @@ static int has_file(const void *addr, size_t length, char which)
 static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 			      uint64_t iova, unsigned int access)
 {
+	void (*before)(void) = control.before;
 	int refuse = control.refuse_all;
 	struct ibv_mr *mr;
+
+	control.before = NULL;
+	if (before)
+		before();
 
 	pthread_mutex_lock(&lock);
 	control.seen.addr = addr;

@@ -39,9 +39,10 @@ struct standin_control {
 	int refuse_plain; /* errno for registrations without ON_DEMAND, or 0 */
 	int refuse_all;	  /* errno for all, or 0 */
 	int refuse_files; /* for those without ON_DEMAND of a file's mapping */
-	int refuse_privates; /* for those of a private mapping of a file */
-	int refuse_memory;   /* for those of none */
-	int refuse_dereg;    /* positive errno, or 0 */
+	int refuse_privates;  /* for those of a private mapping of a file */
+	int refuse_memory;    /* for those of none */
+	int refuse_dereg;     /* positive errno, or 0 */
+	void (*before)(void); /* a registration, if not NULL; once */
 	int has_odp;
 };
 
