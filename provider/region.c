@@ -119,11 +119,12 @@ struct stage *region_stage(const struct choice *choice,
 
 	if (!r)
 		return stage;
+	/* The way is in the end: that can do without its tail. */
 	log_sentence(LOG_WARN,
-		     "registration of %zu bytes at %p on %s failed. %s; but: "
-		     "%s. See to that, or register ordinary memory and copy",
-		     length, addr, context->device->name, choice->route.why,
-		     reason_text());
+		     "registration of %zu bytes at %p on %s failed: %s; see to "
+		     "that, or register ordinary memory and copy (%s)",
+		     length, addr, context->device->name, reason_text(),
+		     choice->route.why);
 	errno = -r;
 	return NULL;
 }
