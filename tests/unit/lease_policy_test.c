@@ -465,6 +465,19 @@ static void shrunk__stored_meanwhile_theirs_is_taken(void **state)
 	check_both(10 * PAGE);
 }
 
+/* A child cuts it off through its descriptor, between two passes. */
+static void shrunk__met_by_a_flush_it_is_for_the_merge(void **state)
+{
+	(void)state;
+	extents.policy.on_conflict = ON_CONFLICT_THEIRS;
+	we_store(20 * PAGE, "meanwhile");
+	they_cut_off(10 * PAGE);
+	assert_int_equal(flush(), 0);
+	assert_true(extents.has_met_others);
+	merge_and_flush();
+	check_both(10 * PAGE);
+}
+
 static void shrunk__stored_meanwhile_error_leaves_both(void **state)
 {
 	(void)state;
@@ -521,7 +534,7 @@ static void anything__ends_as_the_model_says(void **state)
 	unsigned int seed = 4711;
 
 	(void)state;
-	for (int round = 0; round < 1000; round++) {
+	for (int round = 0; round < 300; round++) {
 		uint64_t at = (uint64_t)rand_r(&seed) % (FIRST_END - 8);
 		char text[9];
 		bool is_meanwhile = rand_r(&seed) % 2;
@@ -578,6 +591,7 @@ int main(void)
 		TEST(discard__stored_later_it_is_counted_and_dropped),
 		TEST(shrunk__stored_meanwhile_ours_is_kept),
 		TEST(shrunk__stored_meanwhile_theirs_is_taken),
+		TEST(shrunk__met_by_a_flush_it_is_for_the_merge),
 		TEST(shrunk__stored_meanwhile_error_leaves_both),
 		TEST(shrunk__another_keeper_goes_on),
 		TEST(anything__ends_as_the_model_says),

@@ -359,6 +359,54 @@ static void keeper_killed__the_next_one_has_the_ranges(void **state)
 
 #define range_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void flush_all(void)
+{
+	uint64_t before = atomic_load(&extent.page->generation);
+
+	/* one that begins from now on */
+	assert_int_equal(keeper_flush(&keeper, 0), 0);
+	do
+		kept_fence();
+	while (atomic_load(&extent.page->complete) <= before);
+}
+
+static off_t size_of_file(void)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(file.fd, &st), 0);
+	return st.st_size;
+}
+
+/* What others have cut off grows again, what the program has cut off doesn't.
+ */
+static void cut_off__by_whom_says_whether_it_grows_again(void **state)
+{
+	(void)state;
+	assert_int_equal(attach(1, 0, SIZE, true), 0);
+	flush_all();
+	assert_int_equal(kept_ready(0, KEEPER_OWN_CHANGE), 0);
+	assert_int_equal(ftruncate(file.fd, 10 * PAGE), 0);
+	memset(shadow + 10 * PAGE, 0, SIZE - 10 * PAGE);
+	assert_int_equal(keeper_own_end(&keeper, 0, KEEPER_OWN_CHANGE), 0);
+	kept_fence();
+	shadow[12 * PAGE] = 'x';
+	flush_all();
+	assert_int_equal(size_of_file(), 10 * PAGE);
+
+	assert_int_equal(truncate(file.path, 5 * PAGE), 0);
+	kept_until(0, RECALL_YIELDED);
+	kept_until(0, RECALL_HELD);
+	assert_int_equal(shadow[7 * PAGE], 0);
+	/* A change that cuts nothing off changes nothing about that. */
+	assert_int_equal(kept_ready(0, KEEPER_OWN_CHANGE), 0);
+	assert_int_equal(keeper_own_end(&keeper, 0, KEEPER_OWN_CHANGE), 0);
+	shadow[7 * PAGE] = 'x';
+	flush_all();
+	assert_int_equal(size_of_file(), 8 * PAGE);
+	assert_int_equal(byte_of_file(7), 'x');
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +423,7 @@ int main(void)
 		range_test(changed_by_a_raw_write__then_broken_at_once),
 		range_test(merged__theirs_comes_ours_stays),
 		range_test(keeper_killed__the_next_one_has_the_ranges),
+		range_test(cut_off__by_whom_says_whether_it_grows_again),
 	};
 
 	if (file_cannot_lease())
