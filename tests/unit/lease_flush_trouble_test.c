@@ -192,6 +192,25 @@ static void flush__nothing_differs_nothing_is_synced_twice(void **state)
 	assert_int_equal(syncs, 0);
 }
 
+/* What stands around it is stored once more, it isn't. */
+static void flush__not_durable_what_is_in_conflict_stays_so(void **state)
+{
+	(void)state;
+	fill(0, BLOCKS);
+	assert_int_equal(pass(), 0);
+	extent.digests[5] = EXTENT_IN_CONFLICT;
+	bytes[5 * PAGE] = 99;
+	shadow[4 * PAGE]++;
+	shadow[6 * PAGE]++;
+	fail_sync = 1;
+	assert_int_equal(pass(), -EIO);
+	assert_true(extent.digests[5] == EXTENT_IN_CONFLICT);
+	assert_int_equal(pass(), 0);
+	assert_true(extent.digests[5] == EXTENT_IN_CONFLICT);
+	assert_int_equal(bytes[5 * PAGE], 99);
+	check_same(6, BLOCKS);
+}
+
 #define TEST(name)                                                             \
 	cmocka_unit_test_setup_teardown(name, flush_set_up, tear_down)
 
@@ -205,6 +224,7 @@ int main(void)
 		TEST(flush__not_durable_then_gone_is_stored_once_more),
 		TEST(flush__block_not_to_be_read_is_written),
 		TEST(flush__nothing_differs_nothing_is_synced_twice),
+		TEST(flush__not_durable_what_is_in_conflict_stays_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
