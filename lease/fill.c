@@ -40,10 +40,16 @@ int fill_init(struct filling *filling, const struct swap *swap)
 	return filling->is_done && filling->shadow != MAP_FAILED ? 0 : -ENOMEM;
 }
 
-void fill_done(struct filling *filling)
+void fill_unmap(struct filling *filling)
 {
 	if (filling->shadow != MAP_FAILED)
 		raw_unmap(filling->shadow, filling->swap->extent->length);
+	filling->shadow = MAP_FAILED;
+}
+
+void fill_done(struct filling *filling)
+{
+	fill_unmap(filling);
 	free(filling->is_done);
 }
 

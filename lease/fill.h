@@ -23,6 +23,9 @@ struct filling {
 int fill_init(struct filling *filling, const struct swap *swap);
 void fill_done(struct filling *filling);
 
+/* Nothing more is filled or taken back. */
+void fill_unmap(struct filling *filling);
+
 /* All of it. 0, or -errno: some may have been let go. */
 int fill_all(struct filling *filling);
 

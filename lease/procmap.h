@@ -30,6 +30,7 @@ struct procmap_query_args {
 #define PROCMAP_QUERY_NR	 _IOWR('f', 17, struct procmap_query_args)
 #define PROCMAP_VMA_READABLE	 0x01
 #define PROCMAP_VMA_WRITABLE	 0x02
+#define PROCMAP_VMA_EXEC	 0x04
 #define PROCMAP_VMA_SHARED	 0x08
 #define PROCMAP_COVERING_OR_NEXT 0x10
 

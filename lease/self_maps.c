@@ -2,6 +2,7 @@
 /* The mappings of this process that belong to files: self_maps.h. */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 
 #include "procmap.h"
@@ -31,8 +32,14 @@ static bool read_line(const char *at, struct self_map *map)
 	map->start = number(&at, 16);
 	at++;
 	map->end = number(&at, 16);
-	map->is_shared = strnlen(at, 5) == 5 && at[4] == 's';
-	at += strnlen(at, 6);
+	at += *at == ' ';
+	if (strnlen(at, 5) == 5) {
+		map->protection = (at[0] == 'r' ? PROT_READ : 0) |
+				  (at[1] == 'w' ? PROT_WRITE : 0) |
+				  (at[2] == 'x' ? PROT_EXEC : 0);
+		map->is_shared = at[3] == 's';
+	}
+	at += strnlen(at, 5);
 	map->offset = number(&at, 16);
 	at += *at == ' ';
 	major = (unsigned int)number(&at, 16);
@@ -56,18 +63,25 @@ static int each_by_query(int fd, uintptr_t start, uintptr_t end,
 			.query_addr = start,
 		};
 		struct self_map map;
+		uint64_t flags;
 
 		if (syscall(SYS_ioctl, fd, PROCMAP_QUERY_NR, &query))
 			return errno == ENOENT ? 0 : -ENOTTY;
 		if (query.vma_start >= end)
 			return 0;
+		flags = query.vma_flags;
 		map = (struct self_map){
 			.start = query.vma_start,
 			.end = query.vma_end,
 			.offset = query.vma_offset,
 			.dev = makedev(query.dev_major, query.dev_minor),
 			.ino = query.inode,
-			.is_shared = query.vma_flags & PROCMAP_VMA_SHARED,
+			.protection =
+				(flags & PROCMAP_VMA_READABLE ? PROT_READ : 0) |
+				(flags & PROCMAP_VMA_WRITABLE ? PROT_WRITE
+							      : 0) |
+				(flags & PROCMAP_VMA_EXEC ? PROT_EXEC : 0),
+			.is_shared = flags & PROCMAP_VMA_SHARED,
 		};
 		start = map.end;
 		if (map.ino)

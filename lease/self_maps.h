@@ -19,6 +19,7 @@ struct self_map {
 	uint64_t offset; /* of start in the file */
 	dev_t dev;
 	ino_t ino;
+	int protection;
 	bool is_shared;
 };
 

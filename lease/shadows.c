@@ -8,6 +8,7 @@
 
 _Atomic unsigned int shadows_count;
 _Atomic uint64_t shadows_bytes;
+atomic_bool shadows_swapping;
 
 bool shadows_has_file(struct lease_engine *engine, dev_t dev, ino_t ino)
 {

@@ -49,6 +49,18 @@ int staged_swap_out(const struct swapping *swapping);
 /* The program has one thread, and that has asked and waits. */
 bool staged_is_alone(const struct lease_table *table);
 
+/*
+ * What is mapped of the shadow. Made from a description that is only for
+ * reading where the file is, so that it can be made writable as little. -1 and
+ * errno.
+ */
+int staged_open_view(const struct staged *staged);
+void staged_close_view(const struct staged *staged, int view_fd);
+
+/* A mapping of the shadow: what it has as the file's. */
+void staged_describe_as_file(const struct staged *staged,
+			     struct mapping_state *state);
+
 /* Until the keeper has been through all of it once from now on. */
 int staged_flush_one(const struct swapping *swapping);
 

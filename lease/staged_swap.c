@@ -12,6 +12,7 @@
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
+#include "self_maps.h"
 #include "staged_parts.h"
 
 /* How long a flush is waited for that nothing is heard of. */
@@ -44,24 +45,20 @@ bool staged_is_alone(const struct lease_table *table)
 	return tasks <= 2;
 }
 
-/*
- * Made from a description that is only for reading, what is mapped of the
- * shadow can be made writable as little as what was mapped of the file.
- */
-static int open_view(const struct swapping *swapping)
+int staged_open_view(const struct staged *staged)
 {
 	char link[64];
 
-	if (swapping->lease->type == F_WRLCK)
-		return swapping->staged->shadow_fd;
+	if (staged->lease->type == F_WRLCK)
+		return staged->shadow_fd;
 	snprintf(link, sizeof(link), "/proc/thread-self/fd/%d",
-		 swapping->staged->shadow_fd);
+		 staged->shadow_fd);
 	return raw_open(AT_FDCWD, link, O_RDONLY);
 }
 
-static void close_view(const struct swapping *swapping, int view_fd)
+void staged_close_view(const struct staged *staged, int view_fd)
 {
-	if (view_fd != swapping->staged->shadow_fd)
+	if (view_fd >= 0 && view_fd != staged->shadow_fd)
 		raw_close(view_fd);
 }
 
@@ -168,12 +165,61 @@ static void let_go(void *arg)
 	staged_let_go(arg);
 }
 
+void staged_describe_as_file(const struct staged *staged,
+			     struct mapping_state *state)
+{
+	state->mapping.dev = staged->lease->dev;
+	state->mapping.ino = staged->lease->ino;
+	state->mapping.offset += staged->offset;
+	if (!staged->is_dontdump)
+		remove_flag(state->flags, "dd");
+	if (staged->is_sync)
+		add_flag(state->flags, sizeof(state->flags), "sf");
+}
+
+static int find_shadow_views(void *arg, struct swap_view **ret,
+			     unsigned int *ret_count)
+{
+	const struct staged *staged = ((struct swapping *)arg)->staged;
+	int r = find_views(staged->shadow_dev, staged->shadow_ino, 0,
+			   staged->end - staged->offset, staged->bytes, ret,
+			   ret_count);
+
+	for (unsigned int i = 0; !r && i < *ret_count; i++)
+		staged_describe_as_file(staged, &(*ret)[i].state);
+	return r;
+}
+
+static int is_shadow(const struct self_map *map, void *arg)
+{
+	const struct staged *staged = ((struct swapping *)arg)->staged;
+
+	return map->is_shared && map->dev == staged->shadow_dev &&
+	       map->ino == staged->shadow_ino &&
+	       map->start != (uintptr_t)staged->bytes;
+}
+
+/* Seldom any: smaps takes longer than maps, and threads wait meanwhile. */
+static int find_rest(void *arg, struct swap_view **ret, unsigned int *ret_count)
+{
+	*ret = NULL;
+	*ret_count = 0;
+	return self_maps_each(0, UINTPTR_MAX, is_shadow, arg) > 0
+		       ? find_shadow_views(arg, ret, ret_count)
+		       : 0;
+}
+
 int staged_swap_in(const struct swapping *swapping)
 {
 	const struct lease *lease = swapping->lease;
 	struct staged *staged = swapping->staged;
-	const struct swap_ops ops = {ask_move, what_of_move, let_go,
-				     (void *)swapping};
+	const struct swap_ops ops = {
+		.move = ask_move,
+		.moved = what_of_move,
+		.let_go = let_go,
+		.find_rest = find_rest,
+		.arg = (void *)swapping,
+	};
 	struct swap swap = {
 		.ops = &ops,
 		.file_fd = lease->fd,
@@ -192,30 +238,15 @@ int staged_swap_in(const struct swapping *swapping)
 		staged->is_dontdump |= mapping_has(state, "dd");
 	}
 	swap.is_still = is_still(swapping);
-	swap.view_fd = open_view(swapping);
+	swap.view_fd = staged_open_view(staged);
+	atomic_store(&shadows_swapping, true);
 	r = swap.view_fd < 0
 		    ? reason_set(-errno, "no descriptor left for a shadow")
 		    : swap_in(&swap);
-	if (swap.view_fd >= 0)
-		close_view(swapping, swap.view_fd);
+	atomic_store(&shadows_swapping, false);
+	staged_close_view(staged, swap.view_fd);
 	free(swap.views);
 	return r;
-}
-
-/* The views are mappings of the shadow: what they had as the file's. */
-static void describe_as_file(const struct lease *lease,
-			     const struct staged *staged,
-			     struct swap_view *view)
-{
-	struct mapping_state *state = &view->state;
-
-	state->mapping.dev = lease->dev;
-	state->mapping.ino = lease->ino;
-	state->mapping.offset += staged->offset;
-	if (!staged->is_dontdump)
-		remove_flag(state->flags, "dd");
-	if (staged->is_sync)
-		add_flag(state->flags, sizeof(state->flags), "sf");
 }
 
 int staged_flush_one(const struct swapping *swapping)
@@ -269,7 +300,8 @@ int staged_swap_out(const struct swapping *swapping)
 	const struct lease *lease = swapping->lease;
 	const struct staged *staged = swapping->staged;
 	void *arg = (void *)swapping;
-	const struct swap_ops ops = {.let_go = let_go, .arg = arg};
+	const struct swap_ops ops = {
+		.let_go = let_go, .find_rest = find_rest, .arg = arg};
 	struct swap swap = {
 		.ops = &ops,
 		.file_fd = lease->fd,
@@ -284,15 +316,13 @@ int staged_swap_out(const struct swapping *swapping)
 	if (!r)
 		r = own_gate_close(swapping->table, swapping->lease);
 	if (!r)
-		r = find_views(staged->shadow_dev, staged->shadow_ino, 0,
-			       staged->end - staged->offset, staged->bytes,
-			       &swap.views, &swap.count);
+		r = find_shadow_views(arg, &swap.views, &swap.count);
 	if (r)
 		return r;
-	for (unsigned int i = 0; i < swap.count; i++)
-		describe_as_file(lease, staged, &swap.views[i]);
 	swap.is_still = is_still(swapping);
+	atomic_store(&shadows_swapping, true);
 	r = swap_out(&swap, flush_frozen, arg);
+	atomic_store(&shadows_swapping, false);
 	free(swap.views);
 	return r;
 }

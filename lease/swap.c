@@ -3,6 +3,7 @@
  * Shadow and file change places: swap.h.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -14,6 +15,9 @@
 
 /* How often the thread that moves is looked at when no news comes from it. */
 #define LOOK_MS 1
+
+/* How often views are looked for that the program has changed meanwhile. */
+#define REST_TRIES 64
 
 static uintptr_t addr_of(const struct swap_view *view)
 {
@@ -128,11 +132,48 @@ static void put_files(const struct swap *swap)
 	for (unsigned int i = 0; i < swap->count; i++) {
 		struct swap_view *view = &swap->views[i];
 
-		if (view->shadow.addr)
+		if (view->shadow.addr || !view->file.addr)
 			continue;
 		twin_put(&view->file);
 		twin_lock(&view->file);
 	}
+}
+
+/*
+ * The program may have changed a view since it was looked at (mprotect(), a raw
+ * mremap()). The trap goes with a mapping that is cut or moved, so nobody has
+ * stored there since the flush.
+ */
+static void put_rest(const struct swap *swap)
+{
+	struct swap rest = *swap;
+
+	for (int tries = 0; swap->ops->find_rest && tries < REST_TRIES;
+	     tries++) {
+		if (swap->ops->find_rest(swap->ops->arg, &rest.views,
+					 &rest.count))
+			return;
+		if (!rest.count) {
+			free(rest.views);
+			return;
+		}
+		for (unsigned int i = 0; i < rest.count; i++)
+			make_file_twin(&rest, &rest.views[i]);
+		put_files(&rest);
+		drop_twins(&rest);
+		free(rest.views);
+	}
+}
+
+/* What shows the shadow when ours are gone is the program's. */
+static void give_up(const struct swap *swap, struct filling *filling)
+{
+	swap->ops->let_go(swap->ops->arg);
+	put_files(swap);
+	fill_unmap(filling);
+	for (unsigned int i = 0; i < swap->count; i++)
+		twin_drop(&swap->views[i].shadow);
+	put_rest(swap);
 }
 
 /* Before the trap is closed: until then nobody has seen an unfilled page. */
@@ -157,12 +198,10 @@ static int swap_in_still(const struct swap *swap, struct filling *filling)
 		r = twin_put(&swap->views[i].shadow);
 	if (r > 0)
 		r = -EAGAIN;
-	if (r) {
-		swap->ops->let_go(swap->ops->arg);
-		put_files(swap);
-	} else {
+	if (r)
+		give_up(swap, filling);
+	else
 		finish_views(swap);
-	}
 	return r;
 }
 
@@ -183,8 +222,7 @@ static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 		r = fill_all(filling);
 	if (r) {
 		fill_take_back(filling);
-		swap->ops->let_go(swap->ops->arg);
-		put_files(swap);
+		give_up(swap, filling);
 	} else {
 		finish_views(swap);
 	}
@@ -287,6 +325,7 @@ static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
 	if (!r) {
 		swap->ops->let_go(swap->ops->arg);
 		put_files(swap);
+		put_rest(swap);
 	}
 	if (!swap->is_still)
 		trap_close(&trap);

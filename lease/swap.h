@@ -61,6 +61,12 @@ struct swap_ops {
 	 * file must do so no more, or it would carry old bytes over new ones.
 	 */
 	void (*let_go)(void *arg);
+	/*
+	 * When all views are the file's again: what shows the shadow still, as
+	 * it was moved, cut or protected meanwhile; for free(). (NULL: nothing)
+	 */
+	int (*find_rest)(void *arg, struct swap_view **ret,
+			 unsigned int *ret_count);
 	void *arg;
 };
 

@@ -10,6 +10,7 @@
 
 #include "raw.h"
 #include "reason.h"
+#include "self_maps.h"
 #include "twin.h"
 
 static const struct {
@@ -146,18 +147,36 @@ int twin_protect(const struct twin *twin, int protection)
 		       : 0;
 }
 
-/* It may have grown together with a neighbour. */
+struct look {
+	const struct mapping *place;
+	uintptr_t seen; /* up to there it is what it was */
+};
+
+static int is_other(const struct self_map *map, void *arg)
+{
+	struct look *look = arg;
+	const struct mapping *place = look->place;
+
+	if (map->start > look->seen || map->dev != place->dev ||
+	    map->ino != place->ino || map->is_shared != place->is_shared ||
+	    map->protection != place->protection ||
+	    map->offset - map->start != place->offset - place->start)
+		return 1;
+	look->seen = map->end;
+	return 0;
+}
+
+/*
+ * It may have grown together with a neighbour, or been parted by advice that is
+ * of some of its pages.
+ */
 bool twin_is_due(const struct twin *twin)
 {
 	const struct mapping *place = &twin->place;
-	struct mapping now;
+	struct look look = {place, place->start};
 
-	return !mapping_at(place->start, &now, NULL) &&
-	       now.start <= place->start && now.end >= place->end &&
-	       now.dev == place->dev && now.ino == place->ino &&
-	       now.offset + (place->start - now.start) == place->offset &&
-	       now.is_shared == place->is_shared &&
-	       now.protection == place->protection;
+	return !self_maps_each(place->start, place->end, is_other, &look) &&
+	       look.seen >= place->end;
 }
 
 int twin_move(struct twin *twin)
