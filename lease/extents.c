@@ -185,7 +185,10 @@ static int allocate_piece(struct extents *extents, const struct range *range,
 	r = allocate_range(file_fd, start, end - start);
 	extents->allocated = end - range->offset;
 	/* It has been cut off since: the next look tells where. */
-	return r && r != -ERANGE ? r : 1;
+	if (r == -ERANGE ||
+	    (r && !fstat(file_fd, &st) && end > (uint64_t)st.st_size))
+		return 1;
+	return r ? r : 1;
 }
 
 static int merge_a_piece(struct extents *extents, const struct range *range,
@@ -288,6 +291,13 @@ void extents_restart_flush(struct extents *extents)
 	extents->flushing = NULL;
 	extents->flush_error = 0;
 	extents->has_met_others = false;
+}
+
+void extents_look_again(struct extents *extents)
+{
+	for (struct range *at = extents->first; at; at = at->next)
+		if (at->flush)
+			flush_look_again(at->flush);
 }
 
 int extents_flush(struct extents *extents)

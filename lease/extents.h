@@ -73,5 +73,6 @@ void extents_own_size(struct extents *extents, uint64_t size);
 /* As flush_piece(), over all: an error of one keeps no other from the file. */
 int extents_flush(struct extents *extents);
 void extents_restart_flush(struct extents *extents);
+void extents_look_again(struct extents *extents); /* flush_look_again() */
 
 #endif

@@ -324,3 +324,10 @@ void flush_restart(struct flush *flush)
 {
 	flush->phase = AT_REST;
 }
+
+void flush_look_again(struct flush *flush)
+{
+	if (flush->stored < flush->founds)
+		flush->next = flush->found[flush->stored];
+	flush->founds = flush->stored = 0;
+}

@@ -101,6 +101,10 @@ bool flush_has_met_others(const struct flush *flush);
 /* The next piece begins a pass, wherever this one was. */
 void flush_restart(struct flush *flush);
 
+/* File and shadow have been changed alike: what was found is looked at again.
+ */
+void flush_look_again(struct flush *flush);
+
 void flush_close(struct flush *flush);
 
 #endif

@@ -34,7 +34,8 @@
  * the lease whoever makes it: the file is handed back before, and not retaken
  * until the program is through, though several threads may be at it. A change
  * leaves the lease: what inotify tells between OWN_READY and OWN_END is not
- * taken for somebody else's doing. Each OWN_BEGIN is answered once, by
+ * taken for somebody else's doing, and where there are shadows nothing is
+ * flushed (leased.h). Each OWN_BEGIN is answered once, by
  * OWN_READY of the same id and kind; error: what could not be written (-ENOSPC,
  * -ETIMEDOUT), the file is handed back all the same; -ESRCH there is no such
  * lease. An OWN_END without its OWN_BEGIN (of a keeper that died) means

@@ -49,6 +49,7 @@ enum request_kind {
 	REQUEST_FLUSH_FILE,
 	REQUEST_FIND_SHADOW,
 	REQUEST_PRIVATIZE,
+	REQUEST_CALL,
 	REQUEST_STOP
 };
 
@@ -63,6 +64,8 @@ struct request {
 	ino_t ino;
 	uint64_t offset;
 	uint64_t length;
+	lease_engine_fn *fn; /* CALL */
+	void *arg;
 	struct swap_view *view; /* to be moved by who asked; NULL: none */
 	int moved;
 	int result;
@@ -276,6 +279,9 @@ static bool serve(struct lease_engine *engine)
 			break;
 		case REQUEST_PRIVATIZE:
 			r = privatize(engine, request);
+			break;
+		case REQUEST_CALL:
+			r = request->fn(&engine->table, request->arg);
 			break;
 		case REQUEST_STOP:
 			r = 0;
@@ -526,6 +532,18 @@ int lease_privatize(struct lease_engine *engine, uintptr_t addr, size_t length)
 		.kind = REQUEST_PRIVATIZE,
 		.want = {.addr = addr},
 		.length = length,
+	};
+
+	return ask(engine, &request);
+}
+
+int lease_engine_call(struct lease_engine *engine, lease_engine_fn *fn,
+		      void *arg)
+{
+	struct request request = {
+		.kind = REQUEST_CALL,
+		.fn = fn,
+		.arg = arg,
 	};
 
 	return ask(engine, &request);

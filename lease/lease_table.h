@@ -113,4 +113,12 @@ void table_remove(struct lease_table *table, struct lease *lease);
 struct own_desk *lease_engine_desk(struct lease_engine *engine);
 void lease_engine_wake(struct lease_engine *engine);
 
+/*
+ * Has the engine's thread do this, after what others have asked for before: its
+ * result, with its sentence. As lease_acquire(); -ESRCH in a forked child.
+ */
+typedef int lease_engine_fn(struct lease_table *table, void *arg);
+int lease_engine_call(struct lease_engine *engine, lease_engine_fn *fn,
+		      void *arg);
+
 #endif

@@ -18,6 +18,9 @@
 
 #define MS 1000000LL
 
+/* How long who waits for the file waits for a change of the program's own. */
+#define CHANGE_NS (1000 * MS)
+
 static void set_due(struct leased *leased, int64_t due_ns)
 {
 	due_set(&leased->shared->due, &leased->due, due_ns);
@@ -232,6 +235,8 @@ static void end_change(struct leased *leased)
 
 void leased_own_begin(struct leased *leased, enum keeper_own kind)
 {
+	if (kind == KEEPER_OWN_CHANGE && !leased->change_ns)
+		leased->change_ns = clock_now_ns();
 	leased->waiting[kind]++;
 	if (!leased->at[kind]++ && kind == KEEPER_OWN_CHANGE)
 		begin_change(leased);
@@ -254,6 +259,8 @@ void leased_own_end(struct leased *leased, enum keeper_own kind)
 		recall_own_end(&leased->recall);
 	else if (kind >= KEEPER_OWN_CHANGE)
 		recall_settle(&leased->recall);
+	if (kind == KEEPER_OWN_CHANGE)
+		extents_look_again(&leased->extents);
 	due_now(leased);
 }
 
@@ -366,21 +373,32 @@ static int64_t cpu_now_ns(void)
 	return now.tv_sec * 1000 * MS + now.tv_nsec;
 }
 
-/* HELD, and the program is at a change: what is due waits for its end. */
-static bool is_held_up(const struct leased *leased)
+/*
+ * The program is at a change: what is due waits for its end. RECALL_NEVER:
+ * though nobody else waits; 0: it isn't.
+ */
+static int64_t held_up_until_ns(const struct leased *leased)
 {
-	return leased->recall.state == RECALL_HELD &&
-	       leased->at[KEEPER_OWN_CHANGE] && leased->recall.actions->flush;
+	int64_t until_ns = leased->change_ns + CHANGE_NS;
+
+	if (!leased->at[KEEPER_OWN_CHANGE] || !leased->recall.actions->flush)
+		return 0;
+	if (leased->recall.state == RECALL_HELD)
+		return RECALL_NEVER;
+	return clock_now_ns() < until_ns ? until_ns : 0;
 }
 
 static int64_t run_table(struct leased *leased)
 {
 	bool may_write_back =
 		leased->recall.actions->flush && leased->recall.policy.flush_ns;
-	int64_t before_ns = may_write_back ? cpu_now_ns() : 0, due_ns;
+	int64_t before_ns = may_write_back ? cpu_now_ns() : 0;
+	int64_t due_ns = held_up_until_ns(leased);
 
-	if (is_held_up(leased))
-		return RECALL_NEVER;
+	if (due_ns)
+		return due_ns;
+	if (!leased->at[KEEPER_OWN_CHANGE])
+		leased->change_ns = 0;
 	leased->has_written_back = false;
 	due_ns = recall_run(&leased->recall);
 	if (leased->has_written_back)

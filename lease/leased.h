@@ -19,9 +19,12 @@
  * one leaves the CPU alone for as long as makes it that part. So a pass that
  * costs more than its part takes longer, and the next one comes later.
  *
- * While the program is at a call of its own that changes the file nothing is
- * flushed that nobody waits for: what it cuts off or punches is gone from the
- * shadow only when it has said so.
+ * A change of the program's own is two steps where the file has shadows: the
+ * file is changed, and the shadow follows (own_change.h). Between the two
+ * nothing is flushed or merged, or the shadow's old bytes would go over what
+ * has just been punched or cut off. Who waits for the file waits for that, too;
+ * CHANGE_NS at most, and what is flushed then is made good when the shadow has
+ * followed.
  */
 #ifndef DAXMR_LEASE_LEASED_H
 #define DAXMR_LEASE_LEASED_H
@@ -83,8 +86,9 @@ struct leased {
 	int64_t armed_ns;
 
 	bool is_orphan;
-	unsigned int shadows_due;	   /* to be attached, after ADOPT */
-	unsigned int at[KEEPER_OWNS];	   /* that the program is at */
+	unsigned int shadows_due;     /* to be attached, after ADOPT */
+	unsigned int at[KEEPER_OWNS]; /* that the program is at */
+	int64_t change_ns; /* since when a change is waited for; 0: it isn't */
 	unsigned int waiting[KEEPER_OWNS]; /* for OWN_READY */
 	int own_error;
 	off_t own_size; /* before its changes; -1: nobody knows */

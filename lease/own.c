@@ -13,12 +13,11 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "description.h"
-#include "errand.h"
 #include "lease_talk.h"
+#include "own_change.h"
 #include "own_desk.h"
-#include "raw.h"
 #include "setlease.h"
+#include "staged.h"
 
 #define MS	 1000000LL
 #define AGAIN_NS (50 * MS)  /* the wake-up may have been lost: lease.c */
@@ -116,10 +115,28 @@ int own_truncate(struct own *own, int64_t length)
 
 	if (!own->is_announced)
 		return -EOPNOTSUPP;
-	own->length = length;
+	own->length = (uint64_t)length;
 	ask(own, OWN_TRUNCATE);
+	own->effect = OWN_RESIZED;
 	errno = saved_errno;
 	return own->result;
+}
+
+int own_punch(struct own *own, void *addr, size_t length, size_t *ret_length)
+{
+	int saved_errno = errno;
+
+	if (!own->is_announced)
+		return -ESTALE;
+	own->addr = (uintptr_t)addr;
+	own->length = length;
+	ask(own, OWN_PUNCH);
+	errno = saved_errno;
+	if (own->result)
+		return own->result;
+	own->effect = OWN_ZEROED;
+	*ret_length = own->length;
+	return 0;
 }
 
 void own_closed(struct lease_engine *engine, dev_t dev, ino_t ino)
@@ -146,7 +163,7 @@ void own_closed(struct lease_engine *engine, dev_t dev, ino_t ino)
 /* What follows runs in the engine's thread. */
 
 /* The caller may be gone with its stack as soon as is_done is set. */
-static void finish(struct own *own)
+void own_desk_finish(struct own *own)
 {
 	_Atomic uint32_t *is_done = &own->is_done;
 
@@ -156,7 +173,9 @@ static void finish(struct own *own)
 
 static struct lease *find(struct lease_table *table, const struct own *own)
 {
-	return table_find(table, own->dev, own->ino);
+	struct lease *lease = table_find(table, own->dev, own->ino);
+
+	return lease ? lease : staged_lease(table, own->dev, own->ino);
 }
 
 /* An error is the keeper's death: the next one hears of it. */
@@ -166,7 +185,7 @@ static void begin(struct lease_table *table, struct own *own)
 	struct own **at;
 
 	if (!lease) {
-		finish(own);
+		own_desk_finish(own);
 		return;
 	}
 	own->lease = lease;
@@ -182,56 +201,13 @@ static void end(struct lease_table *table, struct own *own)
 	if (own->lease) {
 		struct own **at = &own->lease->owns;
 
+		own_change_follow(table, own);
 		while (*at != own)
 			at = &(*at)->next;
 		*at = own->next;
 		keeper_own_end(&table->keeper, own->lease->id, own->kind);
 	}
-	finish(own);
-}
-
-static int truncate_and_finish(void *arg)
-{
-	struct own *own = arg;
-
-	own->result = syscall(SYS_ftruncate, own->fd, own->length) ? -errno : 0;
-	raw_close(own->fd);
-	finish(own);
-	return 0;
-}
-
-/*
- * The leased description in the engine's table, which outlives a release: ours,
- * or the program's own, which has it where the keeper alone has one of ours.
- */
-static int leased_description(const struct lease_table *table,
-			      const struct lease *lease)
-{
-	struct description description = {
-		.fd = -1,
-		.dev = lease->dev,
-		.ino = lease->ino,
-		.type = F_WRLCK,
-	};
-
-	if (lease->fd >= 0)
-		return (int)syscall(SYS_fcntl, lease->fd, F_DUPFD_CLOEXEC, 0);
-	description_find(table->pidfd, &description);
-	return description.fd;
-}
-
-/* A file system that is frozen holds up nobody but who asked. */
-static void truncate_leased(const struct lease_table *table, struct own *own)
-{
-	own->fd = -1;
-	if (own->lease && own->lease->type == F_WRLCK)
-		own->fd = leased_description(table, own->lease);
-	if (own->fd >= 0) {
-		errand_send(truncate_and_finish, own);
-		return;
-	}
-	own->result = -EOPNOTSUPP;
-	finish(own);
+	own_desk_finish(own);
 }
 
 static void look_again(struct own_desk *desk, int64_t now_ns)
@@ -250,7 +226,7 @@ static void closed(struct lease_table *table, struct own *own)
 			look_again(&table->own, clock_now_ns());
 		own->result = lease->fd < 0;
 	}
-	finish(own);
+	own_desk_finish(own);
 }
 
 static void look_at_locks(struct lease_table *table)
@@ -300,7 +276,10 @@ void own_desk_serve(struct lease_table *table)
 			end(table, own);
 			break;
 		case OWN_TRUNCATE:
-			truncate_leased(table, own);
+			own_change_truncate(table, own);
+			break;
+		case OWN_PUNCH:
+			own_change_punch(table, own);
 			break;
 		case OWN_CLOSED:
 			closed(table, own);
@@ -345,10 +324,18 @@ void own_desk_remove(struct lease_table *table, struct lease *lease)
 		own->lease = NULL;
 		if (!own->is_heard) {
 			own->is_heard = true;
-			finish(own);
+			own_desk_finish(own);
 		}
 	}
 	lease->owns = NULL;
+}
+
+bool own_desk_is_changing(const struct lease *lease)
+{
+	for (const struct own *own = lease->owns; own; own = own->next)
+		if (own->kind == KEEPER_OWN_CHANGE && own->is_heard)
+			return true;
+	return false;
 }
 
 void own_desk_ready(struct lease *lease, enum keeper_own kind)
@@ -362,7 +349,8 @@ void own_desk_ready(struct lease *lease, enum keeper_own kind)
 	own->is_answered = true;
 	if (!own->is_heard) {
 		own->is_heard = true;
-		finish(own);
+		own->copied = own_change_copied(lease);
+		own_desk_finish(own);
 	}
 }
 
@@ -386,6 +374,6 @@ void own_desk_give_up(struct lease *lease)
 		if (own->kind < KEEPER_OWN_WRITE && lease->fd >= 0)
 			setlease_drop(lease->fd, lease->type);
 		own->is_heard = true;
-		finish(own);
+		own_desk_finish(own);
 	}
 }

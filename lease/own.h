@@ -41,7 +41,15 @@ enum own_request {
 	OWN_BEGIN,
 	OWN_END,
 	OWN_TRUNCATE,
+	OWN_PUNCH,
 	OWN_CLOSED
+};
+
+/* What the call has done to the file, which its shadows have to follow. */
+enum own_effect {
+	OWN_NOTHING,
+	OWN_RESIZED, /* perhaps */
+	OWN_ZEROED   /* own->offset, own->length */
 };
 
 /* On its caller's stack. */
@@ -52,13 +60,16 @@ struct own {
 	sigset_t signals; /* blocked before */
 	dev_t dev;
 	ino_t ino;
+	enum own_effect effect; /* said before own_end() */
+	uint64_t offset;
+	uint64_t length;
 
 	/* Between caller and engine, in turn; is_done gives it back. */
 	_Atomic uint32_t is_done;
 	struct own *queued; /* before this one */
 	enum own_request request;
-	int64_t length;
-	int fd; /* OWN_TRUNCATE: for the thread that does it */
+	uintptr_t addr; /* OWN_PUNCH */
+	int fd;		/* OWN_TRUNCATE, OWN_PUNCH: for who does it */
 	int result;
 	bool is_announced; /* it is to be ended */
 
@@ -67,6 +78,7 @@ struct own {
 	struct lease *lease; /* NULL: it was released meanwhile */
 	bool is_answered;    /* by the keeper that runs now */
 	bool is_heard;	     /* its caller has been told */
+	uint64_t copied;     /* own_change_copied() then */
 };
 
 /* How many files this process has leased, for who asks before all else. */
@@ -76,7 +88,8 @@ extern _Atomic unsigned int own_files;
 bool own_is_leased(struct lease_engine *engine, dev_t dev, ino_t ino);
 
 /*
- * The program is about to do this to the file. Waits for the keeper, which
+ * The program is about to do this to the file, or to what a shadow of it shows
+ * (dev and ino are the memfd's then). Waits for the keeper, which
  * flushes before an open, at most as long as for any opener. Where there is
  * nothing to announce, no lease any more, or in a forked child, it comes back
  * at once. own_end() is due in any case.
@@ -90,6 +103,14 @@ void own_end(struct own *own);
  * -errno: -EOPNOTSUPP there is none, or none to write to.
  */
 int own_truncate(struct own *own, int64_t length);
+
+/*
+ * The same: a hole in the file for [addr, addr + length), whole pages of a
+ * mapping that shows a shadow of it (a memfd, announced as that), from addr on
+ * as far as it shows one: *ret_length. 0 or -errno: -ESTALE it shows none (any
+ * more), -EOPNOTSUPP as above, or fallocate(2)'s.
+ */
+int own_punch(struct own *own, void *addr, size_t length, size_t *ret_length);
 
 /*
  * The program has closed a descriptor of the file, which had a flock() or an

@@ -36,6 +36,12 @@ int own_desk_timeout_ms(const struct own_desk *desk);
 void own_desk_add(struct lease_table *table, struct lease *lease);
 void own_desk_remove(struct lease_table *table, struct lease *lease);
 
+/* Its caller, which may be gone with its stack the next moment, goes on. */
+void own_desk_finish(struct own *own);
+
+/* Is the program at a change of the file's size or blocks just now? */
+bool own_desk_is_changing(const struct lease *lease);
+
 /* KEEPER_OWN_READY. */
 void own_desk_ready(struct lease *lease, enum keeper_own kind);
 

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "clock.h"
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
@@ -16,6 +17,9 @@
 
 /* Other mappings came or went while they were swapped. */
 #define TRIES 8
+
+/* How long a change of the program's own is waited for. */
+#define CHANGE_NS (10 * 1000000000LL)
 
 static bool overlaps(const struct staged *staged, uint64_t offset, uint64_t end)
 {
@@ -178,6 +182,27 @@ static int lay_before_keeper(struct lease_table *table, struct lease *lease,
 }
 
 /*
+ * What the program changes itself is in the file before a shadow is filled from
+ * it; the next change is not let begin before that is done.
+ */
+static int wait_for_changes(struct lease_table *table, struct lease *lease)
+{
+	int64_t deadline_ns = clock_now_ns() + CHANGE_NS;
+
+	while (own_desk_is_changing(lease)) {
+		if (clock_now_ns() > deadline_ns)
+			return reason_set(-ETIMEDOUT,
+					  "another thread has been changing "
+					  "the file's size or blocks for "
+					  "%lld s; try again when its "
+					  "fallocate or ftruncate is through",
+					  CHANGE_NS / 1000000000LL);
+		talk_step(table);
+	}
+	return 0;
+}
+
+/*
  * The keeper has it before it is filled: a program that is killed the next
  * moment has lost nothing.
  */
@@ -214,8 +239,11 @@ static int add_extent(struct lease_table *table, struct lease *lease,
 				  strerrordesc_np(-r));
 	}
 	r = -EAGAIN;
-	for (int i = 0; r == -EAGAIN && !staged->is_let_go && i < TRIES; i++)
-		r = staged_swap_in(&swapping);
+	for (int i = 0; r == -EAGAIN && !staged->is_let_go && i < TRIES; i++) {
+		r = wait_for_changes(table, lease);
+		if (!r)
+			r = staged_swap_in(&swapping);
+	}
 	if (r) {
 		if (!staged->is_let_go)
 			staged_let_go(&swapping);
