@@ -30,6 +30,13 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.sendfile = file_sendfile,
 		.copy_range = file_copy_range,
 		.splice = file_splice,
+		.mapped = map_made,
+		.mapping_over = map_over,
+		.unmapping = map_leaving,
+		.moving = map_move,
+		.moved = map_moved,
+		.punch_shadow = guard_punch_shadow,
+		.shifting = guard_shifting,
 	};
 
 	return version == DAXMR_ENGINE_VERSION ? &engine : NULL;

@@ -9,6 +9,7 @@
 
 #include "file_guard.h"
 #include "file_io.h"
+#include "file_map.h"
 #include "file_sync.h"
 #include "leases.h"
 #include "region.h"
@@ -54,13 +55,21 @@ struct engine {
 	bool (*sendfile)(const struct file_copy *copy, ssize_t *ret);
 	bool (*copy_range)(const struct file_copy *copy, ssize_t *ret);
 	int (*splice)(const struct file_copy *copy);
+	int (*mapped)(const struct file_map *map);
+	int (*mapping_over)(const struct file_map *map);
+	void (*unmapping)(void);
+	bool (*moving)(const struct own_move *move, void **ret, int *ret_error);
+	int (*moved)(void *addr, size_t length);
+	int (*punch_shadow)(struct file_guard *guard, void *addr, size_t length,
+			    size_t *ret_length);
+	bool (*shifting)(const struct file_guard *guard);
 };
 
 /*
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 6
+#define DAXMR_ENGINE_VERSION 7
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

@@ -10,7 +10,9 @@
 
 #include "file_guard.h"
 #include "leases.h"
+#include "log.h"
 #include "self_maps.h"
+#include "shadows.h"
 
 /* The engine, if what st says is leased. */
 static struct lease_engine *leased(const struct stat *st)
@@ -55,11 +57,14 @@ bool guard_opening(struct file_guard *guard, int dir, const char *path,
 	r = syscall(SYS_newfstatat, dir, path, &st,
 		    flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0);
 	errno = saved_errno;
-	return !r &&
-	       announce(guard, &st,
-			(flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC)
-				? KEEPER_OWN_OPEN_READ
-				: KEEPER_OWN_OPEN);
+	if (r || !announce(guard, &st,
+			   (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC)
+				   ? KEEPER_OWN_OPEN_READ
+				   : KEEPER_OWN_OPEN))
+		return false;
+	if (flags & O_TRUNC)
+		guard_resized(guard);
+	return true;
 }
 
 bool guard_changing(struct file_guard *guard, int fd)
@@ -76,7 +81,26 @@ struct punch {
 	struct file_guard *guard;
 	struct lease_engine *engine;
 	uintptr_t start;
+	uintptr_t end;
 };
+
+/* Its own call's, or where the call before it ends. */
+static int punch_shadow(struct punch *punch, const struct self_map *map)
+{
+	struct file_guard *guard = punch->guard;
+
+	if (map->start > punch->start) {
+		guard->length = map->start - punch->start;
+		return 1;
+	}
+	if (map->end < punch->end)
+		guard->length = map->end - punch->start;
+	guard->is_shadow = true;
+	guard->count = 1;
+	own_begin(punch->engine, map->dev, map->ino, KEEPER_OWN_CHANGE,
+		  &guard->own[0]);
+	return 1;
+}
 
 /* In the order of addresses. */
 static int punch_one(const struct self_map *map, void *arg)
@@ -84,8 +108,11 @@ static int punch_one(const struct self_map *map, void *arg)
 	struct punch *punch = arg;
 	struct file_guard *guard = punch->guard;
 
-	if (!map->is_shared ||
-	    !own_is_leased(punch->engine, map->dev, map->ino))
+	if (!map->is_shared)
+		return 0;
+	if (shadows_has_memfd(punch->engine, map->dev, map->ino))
+		return punch_shadow(punch, map);
+	if (!own_is_leased(punch->engine, map->dev, map->ino))
 		return 0;
 	for (unsigned int i = 0; i < guard->count; i++)
 		if (guard->own[i].dev == map->dev &&
@@ -100,26 +127,73 @@ static int punch_one(const struct self_map *map, void *arg)
 	return 0;
 }
 
-bool guard_punching(struct file_guard *guard, void *addr, size_t length)
-{
-	uintptr_t start = (uintptr_t)addr;
-	struct punch punch = {guard, leases_engine(), start};
-	int saved_errno = errno;
-
-	guard->count = 0;
-	guard->length = length;
-	/* one that wraps around is refused by the kernel */
-	if (punch.engine && start + length >= start)
-		self_maps_each(start, start + length, punch_one, &punch);
-	errno = saved_errno;
-	return guard->count > 0;
-}
-
 /* In turn, the first last: it has the program's own signal mask. */
 void guard_end(struct file_guard *guard)
 {
 	while (guard->count)
 		own_end(&guard->own[--guard->count]);
+}
+
+static int is_shadow(const struct self_map *map, void *arg)
+{
+	const struct punch *punch = arg;
+
+	return map->is_shared &&
+	       shadows_has_memfd(punch->engine, map->dev, map->ino);
+}
+
+/*
+ * A shadow may have taken the place of a file before its change was announced;
+ * none does after that.
+ */
+static bool is_stale(struct punch *punch)
+{
+	const struct file_guard *guard = punch->guard;
+
+	return guard->count && !guard->is_shadow &&
+	       self_maps_each(punch->start, punch->start + guard->length,
+			      is_shadow, punch) > 0;
+}
+
+bool guard_punching(struct file_guard *guard, void *addr, size_t length)
+{
+	uintptr_t start = (uintptr_t)addr;
+	struct punch punch = {guard, leases_engine(), start, start + length};
+	int saved_errno = errno;
+
+	guard->count = 0;
+	do {
+		guard_end(guard);
+		guard->is_shadow = false;
+		guard->length = length;
+		/* one that wraps around is refused by the kernel */
+		if (punch.engine && start + length >= start)
+			self_maps_each(start, start + length, punch_one,
+				       &punch);
+	} while (is_stale(&punch));
+	errno = saved_errno;
+	return guard->count > 0;
+}
+
+int guard_punch_shadow(struct file_guard *guard, void *addr, size_t length,
+		       size_t *ret_length)
+{
+	int r = own_punch(&guard->own[0], addr, length, ret_length);
+
+	return r == -ESTALE ? -1 : -r;
+}
+
+bool guard_shifting(const struct file_guard *guard)
+{
+	const struct own *own = &guard->own[0];
+
+	if (!shadows_has_file(own->engine, own->dev, own->ino))
+		return false;
+	log_sentence(LOG_WARN,
+		     "fallocate: no range can be collapsed or inserted in a "
+		     "file of which memory is registered: peers would write "
+		     "to other places of the file; deregister it before");
+	return true;
 }
 
 /* Does the kernel have more to say than by ftruncate()? */
@@ -153,8 +227,12 @@ int guard_truncate(struct file_guard *guard, const char *path, int64_t length,
 		guard_end(guard);
 	}
 	errno = saved_errno;
-	if (r == -EOPNOTSUPP)
-		return announce(guard, &st, KEEPER_OWN_OPEN) ? -1 : 0;
+	if (r == -EOPNOTSUPP) {
+		if (!announce(guard, &st, KEEPER_OWN_OPEN))
+			return 0;
+		guard_resized(guard);
+		return -1;
+	}
 	*ret_error = -r;
 	return 1;
 }

@@ -26,6 +26,7 @@ struct file_guard {
 	 */
 	unsigned int last; /* guard_closing(): descriptor */
 	size_t length;	   /* guard_punching(): from addr on */
+	bool is_shadow;	   /* the same */
 	union {
 		struct own own[FILE_GUARD_MAX];
 		struct {
@@ -42,8 +43,39 @@ bool guard_opening(struct file_guard *guard, int dir, const char *path,
 /* A change of size or blocks, through a descriptor. */
 bool guard_changing(struct file_guard *guard, int fd);
 
-/* The same through mappings (MADV_REMOVE), of guard->length bytes. */
+/*
+ * Then, of the file's shadows: it may have another size; these bytes of it are
+ * zeroes.
+ */
+static inline void guard_resized(struct file_guard *guard)
+{
+	guard->own[0].effect = OWN_RESIZED;
+}
+
+static inline void guard_zeroed(struct file_guard *guard, uint64_t offset,
+				uint64_t length)
+{
+	guard->own[0].effect = OWN_ZEROED;
+	guard->own[0].offset = offset;
+	guard->own[0].length = length;
+}
+
+/* Bytes of the file are to change their places: not under shadows. */
+bool guard_shifting(const struct file_guard *guard);
+
+/*
+ * The same through mappings (MADV_REMOVE), of guard->length bytes. Where they
+ * begin with one that shows a shadow (guard->is_shadow) it is for
+ * guard_punch_shadow() alone.
+ */
 bool guard_punching(struct file_guard *guard, void *addr, size_t length);
+
+/*
+ * So much of it as shows one. 0 or a positive errno; -1: it shows none any
+ * more, look again.
+ */
+int guard_punch_shadow(struct file_guard *guard, void *addr, size_t length,
+		       size_t *ret_length);
 
 void guard_end(struct file_guard *guard);
 

@@ -6,11 +6,20 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <linux/falloc.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 
 #include "file_hooks.h"
+
+#ifndef FALLOC_FL_WRITE_ZEROES /* Linux 6.17 */
+#define FALLOC_FL_WRITE_ZEROES 0x80
+#endif
+#define ZEROING                                                                \
+	(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_WRITE_ZEROES)
+#define PAGE	 4096UL
+#define SHIFTING (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)
 
 /* truncate() and truncate64() are one call, and so are the others. */
 _Static_assert(sizeof(off_t) == 8, "64-bit machines only");
@@ -56,6 +65,7 @@ static __attribute__((noinline)) int ftruncate_guarded(enum file_call call,
 
 	if (!file_engine->changing(&guard, fd))
 		return real(fd, length);
+	guard_resized(&guard);
 	pthread_cleanup_push(file_end_guard, &guard);
 	r = real(fd, length);
 	pthread_cleanup_pop(1);
@@ -74,7 +84,14 @@ static __attribute__((noinline)) int fallocate_guarded(enum file_call call,
 	if (!file_engine->changing(&guard, fd))
 		return real(fd, mode, offset, length);
 	pthread_cleanup_push(file_end_guard, &guard);
-	r = real(fd, mode, offset, length);
+	if (mode & SHIFTING && file_engine->shifting(&guard)) {
+		errno = EOPNOTSUPP;
+		r = -1;
+	} else {
+		r = real(fd, mode, offset, length);
+	}
+	if (!r && mode & ZEROING)
+		guard_zeroed(&guard, (uint64_t)offset, (uint64_t)length);
 	pthread_cleanup_pop(1);
 	return r;
 }
@@ -100,12 +117,24 @@ static bool is_not_mapped(enum file_call call, int r)
 	return (call == FILE_posix_madvise ? r : errno) == ENOMEM;
 }
 
-static int not_mapped(enum file_call call)
+/* As madvise() says it, or posix_madvise(). */
+static int result(enum file_call call, int error)
 {
-	if (call == FILE_posix_madvise)
-		return ENOMEM;
-	errno = ENOMEM;
+	if (!error || call == FILE_posix_madvise)
+		return error;
+	errno = error;
 	return -1;
+}
+
+/* The file's hole, and zeroes in the shadow, which keeps its pages. */
+static int punch_shadow(enum file_call call, struct file_guard *guard,
+			void *addr, size_t *length)
+{
+	int r = file_engine->punch_shadow(guard, addr, *length, length);
+
+	if (r < 0)
+		*length = 0; /* of what lies there now */
+	return r < 0 ? 0 : result(call, r);
 }
 
 /* As much of it as there is room for files: *length. */
@@ -118,7 +147,10 @@ static int punch(enum file_call call, void *addr, size_t *length)
 	file_engine->punching(&guard, addr, *length);
 	*length = guard.length;
 	pthread_cleanup_push(file_end_guard, &guard);
-	r = real(addr, *length, MADV_REMOVE);
+	if (guard.is_shadow)
+		r = punch_shadow(call, &guard, addr, length);
+	else
+		r = real(addr, *length, MADV_REMOVE);
 	pthread_cleanup_pop(1);
 	return r;
 }
@@ -129,6 +161,11 @@ static __attribute__((noinline)) int punch_guarded(enum file_call call,
 {
 	bool is_hole = false;
 
+	/* what the kernel refuses as a whole */
+	if ((uintptr_t)addr % PAGE || length > SIZE_MAX - PAGE + 1)
+		return ((madvise_fn *)file_real(call))(addr, length,
+						       MADV_REMOVE);
+	length = (length + PAGE - 1) / PAGE * PAGE;
 	do {
 		size_t done = length;
 		int r = punch(call, addr, &done);
@@ -139,7 +176,7 @@ static __attribute__((noinline)) int punch_guarded(enum file_call call,
 		addr = (char *)addr + done;
 		length -= done;
 	} while (length);
-	return is_hole ? not_mapped(call) : 0;
+	return result(call, is_hole ? ENOMEM : 0);
 }
 
 EXPORT int hook_truncate(const char *path, off_t length) __asm__("truncate");

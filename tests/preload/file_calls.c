@@ -84,6 +84,11 @@ static int one_round(const char *path, char *map)
 		posix_fallocate(fd, 0, 4096) || posix_fallocate64(fd, 0, 4096);
 	failed += madvise(map, 4096, MADV_REMOVE) ||
 		  posix_madvise(map, 4096, MADV_REMOVE);
+	map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	failed += mmap64(map, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) !=
+		  map;
+	map = mremap(map, 4096, 8192, MREMAP_MAYMOVE);
+	failed += map == MAP_FAILED || munmap(map, 8192);
 	failed += dup2(fds[1], fds[2]) < 0 || dup3(fds[1], fds[3], 0) < 0;
 	failed += transfers(fd);
 	failed += close(fd) || close_range(4, 6, 0);
