@@ -273,6 +273,8 @@ static ssize_t move_inside(struct transfer *transfer)
 	const struct own_io *io = transfer->io;
 	ssize_t n;
 
+	if (io->flags & ~FLAGS_KNOWN)
+		return -EOPNOTSUPP;
 	n = own_vector_init(&transfer->vector, io->vector, io->count,
 			    &io->buffer);
 	if (n < 0)
@@ -305,11 +307,9 @@ bool own_io(struct lease_engine *engine, dev_t dev, ino_t ino,
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	n = r = io->flags & ~FLAGS_KNOWN
-			? -EOPNOTSUPP
-			: own_gate_enter(engine, dev, ino,
-					 !(io->flags & RWF_NOWAIT),
-					 &transfer.gate);
+	r = own_gate_enter(engine, dev, ino, !(io->flags & RWF_NOWAIT),
+			   &transfer.gate);
+	n = r;
 	if (!r) {
 		n = move_inside(&transfer);
 		if (transfer.is_announced)

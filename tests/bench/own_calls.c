@@ -2,8 +2,8 @@
 /*
  * What the hooks on files cost: under the preload, each call as a program makes
  * it against the C library's own (through its handle), in turns, the median of
- * the differences. Without a lease, with one on another file, with a shadow, and
- * what the calls on a leased file and on one with a shadow take.
+ * the differences. Without a lease, with one on another file, with a shadow,
+ * and what the calls on a leased file and on one with a shadow take.
  *
  *     LD_PRELOAD=BUILD/libdaxmr-preload.so BUILD/tests/preload/own_calls FOLDER
  */

@@ -39,9 +39,9 @@ static atomic_bool stop;
 
 struct thread {
 	pthread_t id;
-	unsigned int seed;
 	size_t first;
 	uint64_t calls;
+	unsigned int seed;
 	char wrong[100];
 };
 

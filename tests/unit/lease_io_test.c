@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lease.h"
@@ -261,6 +262,35 @@ static void write__beyond_the_end_makes_the_file_longer(void **state)
 	assert_int_equal(bytes[0], 0);
 	assert_int_equal(bytes[1], 'e');
 	assert_int_equal(ftruncate(file.fd, LENGTH), 0);
+}
+
+static bool shows_theirs(void *arg)
+{
+	(void)arg;
+	return !memcmp(map + END - 500, "theirs", 6);
+}
+
+/* In the block that has just grown by us, and has been flushed since. */
+static void write__beyond_the_end_leaves_no_conflict_behind(void **state)
+{
+	pid_t child;
+	int status;
+
+	(void)state;
+	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
+	assert_int_equal(writes("abc", 3, END), 3);
+	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		int fd = open(file.path, O_RDWR | O_CLOEXEC);
+
+		_exit(pwrite(fd, "theirs", 6, END - 500) != 6);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	wait_for(shows_theirs, NULL, "what others wrote is in the mapping");
+	assert_memory_equal(map + END, "abc", 3);
 }
 
 static void write__appends(void **state)
@@ -563,6 +593,7 @@ int main(void)
 		TEST(write__is_in_the_mapping_and_past_the_shadow_in_the_file),
 		TEST(write__is_not_taken_for_somebody_elses),
 		TEST(write__beyond_the_end_makes_the_file_longer),
+		TEST(write__beyond_the_end_leaves_no_conflict_behind),
 		TEST(write__appends),
 		TEST(position__moves_on),
 		TEST(vector__goes_over_borders_and_empty_ones),
