@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Staged ranges at the edges work as memory does, mistakes get the errno of a plain registration, odp asked for by name is refused.
 # on: 6.1-stock-ext4 new-stock-xfs
+# limit: 180
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
