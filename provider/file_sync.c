@@ -126,10 +126,12 @@ struct found {
 
 static bool goes_on(const struct found *found, const struct self_map *map)
 {
-	const struct shadow_range *last = &found->shadows[found->count - 1];
+	const struct shadow_range *last;
 
-	return found->count && map->start == found->looked &&
-	       map->dev == last->dev && map->ino == last->ino &&
+	if (!found->count || map->start != found->looked)
+		return false;
+	last = &found->shadows[found->count - 1];
+	return map->dev == last->dev && map->ino == last->ino &&
 	       map->offset == last->offset + last->length;
 }
 

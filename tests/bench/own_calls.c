@@ -166,7 +166,7 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void measure(const char *when)
+static void measure(const char *when, int n)
 {
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		double base[PAIRS], more[PAIRS];
@@ -174,8 +174,8 @@ static void measure(const char *when)
 		if (calls[i].plain == plain_persist && !plain.persist)
 			break;
 		for (int pair = 0; pair < PAIRS; pair++) {
-			base[pair] = ns_of(calls[i].plain, CALLS);
-			more[pair] = ns_of(calls[i].hooked, CALLS) - base[pair];
+			base[pair] = ns_of(calls[i].plain, n);
+			more[pair] = ns_of(calls[i].hooked, n) - base[pair];
 		}
 		qsort(base, PAIRS, sizeof(double), compare);
 		qsort(more, PAIRS, sizeof(double), compare);
@@ -229,7 +229,7 @@ static void measure_staged(const struct engine *engine, struct lease *lease)
 	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED || engine->lease_stage(lease, 0, 4096))
 		return;
-	measure("file with a shadow");
+	measure("file with a shadow", CALLS / 20);
 	printf("shadow: 4 KiB pread %.2f us, pwrite %.2f us; file: %.2f us\n",
 	       ns_of(staged_read, CALLS) / 1000,
 	       ns_of(staged_write, CALLS) / 1000,
@@ -288,9 +288,9 @@ int main(int argc, char **argv)
 	want.fd = fd;
 	if (fd < 0 || ftruncate(fd, 4096) || close(mkstemp(other)))
 		return 2;
-	measure("no lease");
+	measure("no lease", CALLS);
 	if (!engine->lease_acquire(&want, &lease)) {
-		measure("another file leased");
+		measure("another file leased", CALLS);
 		printf("leased file: ftruncate %.1f us, truncate %.1f us\n",
 		       ns_of(leased_ftruncate, 1000) / 1000,
 		       ns_of(leased_truncate, 1000) / 1000);

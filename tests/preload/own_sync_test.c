@@ -255,17 +255,24 @@ static void sync__others_keep_it_it_fails_in_time(void **state)
 	own_check_file(5 * PAGE, "later", 5, "fsync");
 }
 
+/* In several threads at once. */
 static void store_and_sync(int signal)
 {
+	uint64_t word;
+
 	(void)signal;
-	strcpy(own_map + 3 * PAGE, "handler");
+	memcpy(&word, "handler", sizeof(word));
+	__atomic_store_n((uint64_t *)(own_map + 3 * PAGE), word,
+			 __ATOMIC_RELAXED);
 	fsync(own_fd);
 }
 
 static void *sync_all_the_time(void *arg)
 {
+	char *byte = arg;
+
 	for (int i = 0; i < 50; i++) {
-		own_map[0]++;
+		(*byte)++;
 		fsync(own_fd);
 	}
 	return arg;
@@ -281,7 +288,8 @@ static void sync__in_a_handler_and_in_threads(void **state)
 		skip();
 	assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
 	for (int i = 0; i < 3; i++)
-		pthread_create(&threads[i], NULL, sync_all_the_time, NULL);
+		pthread_create(&threads[i], NULL, sync_all_the_time,
+			       own_map + i);
 	for (int i = 0; i < 30; i++) {
 		pthread_kill(threads[i % 3], SIGUSR1);
 		own_map[PAGE]++;
