@@ -31,6 +31,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "board.h"
 #include "due.h"
