@@ -208,7 +208,9 @@ static int merge_a_piece(struct extents *extents, const struct range *range,
 
 		extents->theirs += counts.theirs;
 		extents->conflicts += counts.conflicts;
-		extents->cut_off += counts.cut_off;
+		/* Else it may be the program that has, and says so next. */
+		if (!extents->policy.is_size_busy)
+			extents->cut_off += counts.cut_off;
 		merge_close(extents->merge);
 		extents->merge = NULL;
 	}

@@ -217,8 +217,11 @@ static void see_size(struct leased *leased)
 /* The first of those that are at it. */
 static void begin_change(struct leased *leased)
 {
-	leased->own_size =
-		leased->recall.state == RECALL_HELD ? size_of(leased) : -1;
+	enum recall_state state = leased->recall.state;
+
+	leased->own_size = state == RECALL_HELD || state == RECALL_MERGING
+				   ? size_of(leased)
+				   : -1;
 }
 
 /* What it has cut off itself is gone for good: nobody else can have. */
