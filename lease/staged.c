@@ -15,9 +15,6 @@
 #include "reason.h"
 #include "staged_parts.h"
 
-/* Other mappings came or went while they were swapped. */
-#define TRIES 8
-
 /* How long a change of the program's own is waited for. */
 #define CHANGE_NS (10 * 1000000000LL)
 
@@ -239,7 +236,8 @@ static int add_extent(struct lease_table *table, struct lease *lease,
 				  strerrordesc_np(-r));
 	}
 	r = -EAGAIN;
-	for (int i = 0; r == -EAGAIN && !staged->is_let_go && i < TRIES; i++) {
+	for (int i = 0; r == -EAGAIN && !staged->is_let_go && i < STAGED_TRIES;
+	     i++) {
 		r = wait_for_changes(table, lease);
 		if (!r)
 			r = staged_swap_in(&swapping);

@@ -35,6 +35,9 @@ struct swapping {
 	const struct staged_mover *mover;
 };
 
+/* Other mappings came or went while they were swapped: looked at again. */
+#define STAGED_TRIES 8
+
 /* staged_swap.c: shadow and file change places. */
 
 /* 0, -errno; -EAGAIN: mappings have changed, look again. */

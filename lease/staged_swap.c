@@ -209,7 +209,7 @@ static int find_rest(void *arg, struct swap_view **ret, unsigned int *ret_count)
 		       : 0;
 }
 
-int staged_swap_in(const struct swapping *swapping)
+static int swap_in_once(const struct swapping *swapping)
 {
 	const struct lease *lease = swapping->lease;
 	struct staged *staged = swapping->staged;
@@ -239,13 +239,22 @@ int staged_swap_in(const struct swapping *swapping)
 	}
 	swap.is_still = is_still(swapping);
 	swap.view_fd = staged_open_view(staged);
-	atomic_store(&shadows_swapping, true);
 	r = swap.view_fd < 0
 		    ? reason_set(-errno, "no descriptor left for a shadow")
 		    : swap_in(&swap);
-	atomic_store(&shadows_swapping, false);
 	staged_close_view(staged, swap.view_fd);
 	free(swap.views);
+	return r;
+}
+
+int staged_swap_in(const struct swapping *swapping)
+{
+	int r;
+
+	/* From the look at what is mapped on. */
+	atomic_store(&shadows_swapping, true);
+	r = swap_in_once(swapping);
+	atomic_store(&shadows_swapping, false);
 	return r;
 }
 
@@ -295,7 +304,7 @@ static int flush_frozen(void *arg)
 	return staged_flush_one(arg);
 }
 
-int staged_swap_out(const struct swapping *swapping)
+static int swap_out_once(const struct swapping *swapping)
 {
 	const struct lease *lease = swapping->lease;
 	const struct staged *staged = swapping->staged;
@@ -309,20 +318,31 @@ int staged_swap_out(const struct swapping *swapping)
 		.view_fd = staged->shadow_fd,
 		.extent = &swapping->staged->extent,
 	};
-	int r;
+	int r = find_shadow_views(arg, &swap.views, &swap.count);
 
-	/* Most of it while the program runs. */
-	r = staged_flush_one(swapping);
-	if (!r)
-		r = own_gate_close(swapping->table, swapping->lease);
-	if (!r)
-		r = find_shadow_views(arg, &swap.views, &swap.count);
 	if (r)
 		return r;
 	swap.is_still = is_still(swapping);
-	atomic_store(&shadows_swapping, true);
 	r = swap_out(&swap, flush_frozen, arg);
-	atomic_store(&shadows_swapping, false);
 	free(swap.views);
 	return r;
+}
+
+int staged_swap_out(const struct swapping *swapping)
+{
+	/* Most of it while the program runs. */
+	int r = staged_flush_one(swapping);
+
+	if (!r)
+		r = own_gate_close(swapping->table, swapping->lease);
+	if (r)
+		return r;
+	atomic_store(&shadows_swapping, true);
+	r = -ESTALE;
+	for (int i = 0; r == -ESTALE && i < STAGED_TRIES; i++)
+		r = swap_out_once(swapping);
+	atomic_store(&shadows_swapping, false);
+	return r == -ESTALE ? reason_set(-EAGAIN, "mappings of the file come "
+						  "and go")
+			    : r;
 }

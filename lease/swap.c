@@ -293,18 +293,26 @@ int swap_in(const struct swap *swap)
 	return r;
 }
 
+/*
+ * What takes pages away must not meet what the program has mapped there since
+ * it was looked at: -ESTALE.
+ */
+static int freeze_view(struct trap *trap, const struct swap_view *view)
+{
+	int r = trap_set(trap, addr_of(view), length_of(view));
+
+	if (!twin_is_due(&view->file))
+		return -ESTALE;
+	return r ? r : trap_freeze(addr_of(view), length_of(view));
+}
+
 /* Everybody waits who touches a view. */
 static int freeze(const struct swap *swap, struct trap *trap)
 {
 	int r = 0;
 
-	for (unsigned int i = 0; !r && i < swap->count; i++) {
-		struct swap_view *view = &swap->views[i];
-
-		r = trap_set(trap, addr_of(view), length_of(view));
-		if (!r)
-			r = trap_freeze(addr_of(view), length_of(view));
-	}
+	for (unsigned int i = 0; !r && i < swap->count; i++)
+		r = freeze_view(trap, &swap->views[i]);
 	return r;
 }
 

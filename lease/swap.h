@@ -110,7 +110,8 @@ int swap_in(const struct swap *swap);
 /*
  * flush() has all that is in the shadow written to the file, while nobody can
  * store there. 0: every view shows the file. Or -errno, flush()'s or with a
- * sentence: every view shows the shadow as before.
+ * sentence: every view shows the shadow as before. -ESTALE: but for those that
+ * the program has changed meanwhile; look again.
  */
 int swap_out(const struct swap *swap, int (*flush)(void *arg), void *arg);
 
