@@ -258,7 +258,19 @@ int own_map_over(struct lease_engine *engine, const struct own_mapping *mapping)
 
 void own_map_wait(struct lease_engine *engine)
 {
-	if (atomic_load(&shadows_swapping) &&
+	if (atomic_load(&shadows_swaps) & 1 &&
 	    own_desk_serves(lease_engine_desk(engine)))
 		lease_engine_call(engine, do_nothing, NULL);
+}
+
+unsigned int own_map_look(struct lease_engine *engine)
+{
+	own_map_wait(engine);
+	return atomic_load(&shadows_swaps);
+}
+
+bool own_map_has_moved(struct lease_engine *engine, unsigned int look)
+{
+	return (look & 1 || atomic_load(&shadows_swaps) != look) &&
+	       own_desk_serves(lease_engine_desk(engine));
 }

@@ -32,6 +32,7 @@
 #ifndef DAXMR_LEASE_OWN_MAP_H
 #define DAXMR_LEASE_OWN_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -82,5 +83,13 @@ int own_map_moved(struct lease_engine *engine, void *addr, size_t length);
 
 /* Until nothing is being swapped that was when it was called. */
 void own_map_wait(struct lease_engine *engine);
+
+/*
+ * Around a look at mappings: while a shadow and a file change places there may
+ * seem to be nothing at an address (Linux 6.18 answers PROCMAP_QUERY beside
+ * mremap()). One that has moved since has to be taken again.
+ */
+unsigned int own_map_look(struct lease_engine *engine);
+bool own_map_has_moved(struct lease_engine *engine, unsigned int look);
 
 #endif

@@ -8,7 +8,7 @@
 
 _Atomic unsigned int shadows_count;
 _Atomic uint64_t shadows_bytes;
-atomic_bool shadows_swapping;
+atomic_uint shadows_swaps;
 
 bool shadows_has_file(struct lease_engine *engine, dev_t dev, ino_t ino)
 {

@@ -23,8 +23,8 @@ struct shadows {
 
 /* How many shadows there are in this process. */
 extern _Atomic unsigned int shadows_count;
-/* A shadow and a file change places just now. */
-extern atomic_bool shadows_swapping;
+/* Odd while a shadow and a file change places: see own_map_look(). */
+extern atomic_uint shadows_swaps;
 /* What they take of memory. */
 extern _Atomic uint64_t shadows_bytes;
 

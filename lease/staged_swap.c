@@ -252,9 +252,9 @@ int staged_swap_in(const struct swapping *swapping)
 	int r;
 
 	/* From the look at what is mapped on. */
-	atomic_store(&shadows_swapping, true);
+	atomic_fetch_add(&shadows_swaps, 1);
 	r = swap_in_once(swapping);
-	atomic_store(&shadows_swapping, false);
+	atomic_fetch_add(&shadows_swaps, 1);
 	return r;
 }
 
@@ -337,11 +337,11 @@ int staged_swap_out(const struct swapping *swapping)
 		r = own_gate_close(swapping->table, swapping->lease);
 	if (r)
 		return r;
-	atomic_store(&shadows_swapping, true);
+	atomic_fetch_add(&shadows_swaps, 1);
 	r = -ESTALE;
 	for (int i = 0; r == -ESTALE && i < STAGED_TRIES; i++)
 		r = swap_out_once(swapping);
-	atomic_store(&shadows_swapping, false);
+	atomic_fetch_add(&shadows_swaps, 1);
 	return r == -ESTALE ? reason_set(-EAGAIN, "mappings of the file come "
 						  "and go")
 			    : r;

@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "choice.h"
+#include "leases.h"
 #include "log.h"
+#include "own_map.h"
 
 static void ask_trust(struct choice *choice, const struct real_verbs *real,
 		      struct ibv_device *device)
@@ -42,6 +44,22 @@ void choice_make(struct choice *choice, const struct real_verbs *real,
 	}
 }
 
+/* Where nothing seems to be a shadow may just have come or gone. */
+static int look(const void *addr, size_t length, struct memory *ret)
+{
+	struct lease_engine *engine = leases_engine();
+	unsigned int look = 0;
+	int r;
+
+	do {
+		if (engine)
+			look = own_map_look(engine);
+		r = memory_look(addr, length, ret);
+	} while (engine && !r && ret->kinds & MEMORY_BIT(MEMORY_UNMAPPED) &&
+		 own_map_has_moved(engine, look));
+	return r;
+}
+
 void choice_open(struct choice *choice, const void *addr, size_t length,
 		 unsigned int access, enum strategy wish)
 {
@@ -54,7 +72,7 @@ void choice_open(struct choice *choice, const void *addr, size_t length,
 	choice->question.wish = wish;
 	if (wish == STRATEGY_PASSTHROUGH)
 		return;
-	r = memory_look(addr, length, &choice->memory);
+	r = look(addr, length, &choice->memory);
 	if (r < 0) {
 		choice->memory.kinds = MEMORY_BIT(MEMORY_UNKNOWN);
 		choice->memory.file.kind = MEMORY_UNKNOWN;

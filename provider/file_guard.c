@@ -10,6 +10,7 @@
 
 #include "file_guard.h"
 #include "leases.h"
+#include "own_map.h"
 #include "log.h"
 #include "self_maps.h"
 #include "shadows.h"
@@ -160,6 +161,7 @@ bool guard_punching(struct file_guard *guard, void *addr, size_t length)
 	uintptr_t start = (uintptr_t)addr;
 	struct punch punch = {guard, leases_engine(), start, start + length};
 	int saved_errno = errno;
+	unsigned int look;
 
 	guard->count = 0;
 	do {
@@ -167,10 +169,12 @@ bool guard_punching(struct file_guard *guard, void *addr, size_t length)
 		guard->is_shadow = false;
 		guard->length = length;
 		/* one that wraps around is refused by the kernel */
-		if (punch.engine && start + length >= start)
-			self_maps_each(start, start + length, punch_one,
-				       &punch);
-	} while (is_stale(&punch));
+		if (!punch.engine || start + length < start)
+			break;
+		look = own_map_look(punch.engine);
+		self_maps_each(start, start + length, punch_one, &punch);
+	} while (is_stale(&punch) ||
+		 (!guard->count && own_map_has_moved(punch.engine, look)));
 	errno = saved_errno;
 	return guard->count > 0;
 }

@@ -126,13 +126,27 @@ static int is_concerned(const struct self_map *map, void *arg)
 	       shadows_has_file(engine, map->dev, map->ino);
 }
 
+/* Is there a shadow in the range, or the file of one? */
+static bool has_concerned(struct lease_engine *engine, uintptr_t start,
+			  uintptr_t end)
+{
+	unsigned int look;
+	int r;
+
+	do {
+		look = own_map_look(engine);
+		r = self_maps_each(start, end, is_concerned, engine);
+	} while (!r && own_map_has_moved(engine, look));
+	return r > 0;
+}
+
 int map_moved(void *addr, size_t length)
 {
 	struct lease_engine *engine = leases_engine();
 	int saved_errno = errno, r = 0;
 
-	if (engine && self_maps_each((uintptr_t)addr, (uintptr_t)addr + length,
-				     is_concerned, engine) > 0)
+	if (engine &&
+	    has_concerned(engine, (uintptr_t)addr, (uintptr_t)addr + length))
 		r = own_map_moved(engine, addr, length);
 	if (r && r != -ESRCH)
 		raw_unmap(addr, length);
@@ -147,8 +161,7 @@ bool map_move(const struct own_move *move, void **ret, int *ret_error)
 	uintptr_t end = start + (move->old_size ? move->old_size : 1);
 	int saved_errno = errno, r;
 
-	if (!engine || end < start ||
-	    self_maps_each(start, end, is_concerned, engine) <= 0) {
+	if (!engine || end < start || !has_concerned(engine, start, end)) {
 		errno = saved_errno;
 		return false;
 	}

@@ -11,6 +11,7 @@
 #include "file_sync.h"
 #include "leases.h"
 #include "log.h"
+#include "own_map.h"
 #include "raw.h"
 #include "reason.h"
 #include "self_maps.h"
@@ -182,6 +183,21 @@ static bool whole_pages(const void *addr, size_t length, struct found *found)
 	return true;
 }
 
+static int look(struct found *found)
+{
+	uintptr_t shadowed = found->shadowed;
+	unsigned int look;
+	int r;
+
+	do {
+		found->count = 0;
+		found->shadowed = shadowed;
+		look = own_map_look(found->engine);
+		r = self_maps_each(found->start, found->end, find_one, found);
+	} while (own_map_has_moved(found->engine, look));
+	return r;
+}
+
 int sync_memory(const void *addr, size_t length, bool *ret_has_other)
 {
 	int saved_errno = errno, r;
@@ -195,8 +211,7 @@ int sync_memory(const void *addr, size_t length, bool *ret_has_other)
 	found.engine = syncing.engine;
 	snprintf(syncing.place, sizeof(syncing.place), "at %p", addr);
 	do {
-		found.count = 0;
-		r = self_maps_each(found.start, found.end, find_one, &found);
+		r = look(&found);
 		for (unsigned int i = 0; i < found.count; i++)
 			flush(&syncing, found.shadows[i].dev,
 			      found.shadows[i].ino, found.shadows[i].offset,

@@ -185,7 +185,8 @@ static bool is_on_what_was_seen(const struct choice *choice,
 				const struct stage_mark *before)
 {
 	return !(choice->memory.kinds &
-		 (MEMORY_PAGECACHE_BITS | MEMORY_BIT(MEMORY_UNKNOWN))) ||
+		 (MEMORY_PAGECACHE_BITS | MEMORY_BIT(MEMORY_UNKNOWN) |
+		  MEMORY_BIT(MEMORY_UNMAPPED))) ||
 	       !stage_has_moved(before);
 }
 

@@ -14,6 +14,7 @@
 #include "leases.h"
 #include "log.h"
 #include "memory.h"
+#include "own_map.h"
 #include "reason.h"
 #include "stage.h"
 #include "stage_limits.h"
@@ -78,6 +79,7 @@ struct finding {
 	uintptr_t start;
 	uintptr_t end;
 	uintptr_t next; /* everything below it has been seen */
+	bool has_gap;
 	struct stage *stage;
 };
 
@@ -124,6 +126,7 @@ static int add_part(const struct vma *vma, void *arg)
 
 	if (vma->end <= finding->next) /* a walk that was begun again */
 		return 0;
+	finding->has_gap |= vma->start > finding->next;
 	finding->next = vma->end;
 	if (!has_to_be_staged(vma, finding->stage, &is_shadow))
 		return 0;
@@ -143,13 +146,19 @@ static int add_part(const struct vma *vma, void *arg)
 	return 0;
 }
 
-static int find_parts(struct stage *stage, uintptr_t start, uintptr_t end)
+/* Where nothing seems to be a shadow may just have come or gone. */
+static int find_parts(struct stage *stage, struct lease_engine *engine,
+		      uintptr_t start, uintptr_t end)
 {
-	struct finding finding = {start, end, start, stage};
+	struct finding finding = {start, end, start, false, stage};
+	unsigned int look = own_map_look(engine);
 	int r;
 
 	stage->has_private_dax = stage->has_private = false;
 	r = vma_each(start, end, add_part, &finding);
+	finding.has_gap |= finding.next < end;
+	if (!r && finding.has_gap && own_map_has_moved(engine, look))
+		return -CHANGED;
 
 	if (r > 0)
 		return reason_set(-r, "no memory for the list of its files");
@@ -258,7 +267,7 @@ static int copy_privates(const struct stage *stage, struct lease_engine *engine,
 static int take_parts(struct stage *stage, struct lease_engine *engine,
 		      uintptr_t start, uintptr_t end)
 {
-	int r = find_parts(stage, start, end);
+	int r = find_parts(stage, engine, start, end);
 
 	if (!r)
 		r = stage_limits_check(new_bytes(stage));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * All at once: threads store known sequences, one maps, moves and unmaps parts
- * of the file, one gives advice, one cuts the file and lets it grow, while
- * shadows come and go. No store is lost, all mappings show the same, and in the
- * end the file is what the models say.
+ * of the file, one gives advice, one punches, one cuts the file and lets it
+ * grow, while shadows come and go. No store is lost, all mappings show the
+ * same, and in the end the file is what the models say.
  *
  *   pages 0 to 12   word i of each page is thread i % 8's alone
+ *   page 13         is punched
  *   pages 14, 15    are cut off and come again
  */
 #include <errno.h>
@@ -24,6 +25,7 @@
 #define MOVER	7 /* the words of who moves mappings */
 #define PAGES	13
 #define IN_PAGE (PAGE / 8)
+#define PUNCHED 13
 #define CUT_OFF 14
 #define OF_EACH (IN_PAGE / 8)
 #define OF_ALL	(PAGES * OF_EACH)
@@ -31,7 +33,7 @@
 static char *whole;
 static atomic_bool is_over;
 /* What was wrong, by who saw it. */
-static _Atomic uint64_t lost, differs, not_cut;
+static _Atomic uint64_t lost, differs, not_punched, not_cut;
 
 struct storer {
 	unsigned int index; /* which words are its own */
@@ -147,6 +149,23 @@ static void *advise(void *arg)
 	return arg;
 }
 
+static void *punch(void *arg)
+{
+	_Atomic uint64_t *word = (void *)(whole + PUNCHED * PAGE + 800);
+
+	for (uint64_t i = 1; goes_on(); i++) {
+		atomic_store(word, i);
+		if (atomic_load(word) != i)
+			atomic_fetch_add(&not_punched, 1);
+		assert_int_equal(
+			madvise(whole + PUNCHED * PAGE, PAGE, MADV_REMOVE), 0);
+		if (atomic_load(word))
+			atomic_fetch_add(&not_punched, 1);
+		usleep(500);
+	}
+	return arg;
+}
+
 static void *cut(void *arg)
 {
 	_Atomic uint64_t *word = (void *)(whole + CUT_OFF * PAGE + 800);
@@ -193,9 +212,9 @@ static void check_file(const struct storer *storer, char *bytes)
 static void storm__no_store_is_lost(void **state)
 {
 	static struct storer storers[STORERS + 1];
-	void *(*const others[])(void *) = {advise, cut};
+	void *(*const others[])(void *) = {advise, punch, cut};
 	char *bytes = aligned_alloc(PAGE, FILE_SIZE);
-	pthread_t threads[STORERS + 3];
+	pthread_t threads[STORERS + 4];
 	unsigned int count = 0;
 
 	(void)state;
@@ -208,7 +227,7 @@ static void storm__no_store_is_lost(void **state)
 			       i < STORERS ? store_all_over : move_about,
 			       &storers[i]);
 	}
-	for (unsigned int i = 0; i < 2; i++)
+	for (unsigned int i = 0; i < 3; i++)
 		pthread_create(&threads[count++], NULL, others[i], NULL);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		if (i % 3 == 0)
@@ -223,6 +242,7 @@ static void storm__no_store_is_lost(void **state)
 		pthread_join(threads[--count], NULL);
 	assert_int_equal(lost, 0);
 	assert_int_equal(differs, 0);
+	assert_int_equal(not_punched, 0);
 	assert_int_equal(not_cut, 0);
 	assert_int_equal(*own_engine->shadows, 0);
 	assert_int_equal(pread(own_fd, bytes, FILE_SIZE, 0), FILE_SIZE);
