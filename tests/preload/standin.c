@@ -57,11 +57,11 @@ static int has_file(const void *addr, size_t length, char which)
 static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 			      uint64_t iova, unsigned int access)
 {
-	void (*before)(void) = control.before;
+	void (*before)(void) =
+		__atomic_exchange_n(&control.before, NULL, __ATOMIC_SEQ_CST);
 	int refuse = control.refuse_all;
 	struct ibv_mr *mr;
 
-	control.before = NULL;
 	if (before)
 		before();
 

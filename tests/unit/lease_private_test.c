@@ -20,6 +20,7 @@
 #include "lease_file.h"
 #include "mapping.h"
 #include "reason.h"
+#include "trap.h"
 #include "unit.h"
 
 #define LENGTH	(5 * (1UL << 20) + 3 * PAGE) /* not whole chunks */
@@ -539,5 +540,12 @@ int main(void)
 			tear_down_alone),
 	};
 
+	struct trap trap;
+
+	if (trap_open(&trap)) {
+		print_message("%s\n", reason_text());
+		return 77;
+	}
+	trap_close(&trap);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
