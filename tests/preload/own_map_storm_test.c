@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cannot_trap.h"
 #include "own_lease.h"
 #include "unit.h"
 
@@ -264,6 +265,9 @@ int main(void)
 						own_setup, own_teardown),
 	};
 	int r = own_cannot_lease();
+
+	if (!r)
+		r = cannot_trap();
 
 #ifdef __SANITIZE_THREAD__
 	print_message("ThreadSanitizer takes memory that is mapped anew past "

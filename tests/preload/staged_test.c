@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "../unit/unit.h"
+#include "cannot_trap.h"
 #include "daxmr.h"
 #include "standin.h"
 
@@ -844,22 +845,6 @@ static int cannot_lease(void)
 		return 0;
 	printf("%s is neither on ext4 nor on xfs\n", folder());
 	return 77;
-}
-
-/* Some have two threads, in others a file comes back by itself. */
-static int cannot_trap(void)
-{
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0)
-		fd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (fd < 0) {
-		printf("this process may not have a userfaultfd (%s)\n",
-		       strerror(errno));
-		return 77;
-	}
-	close(fd);
-	return 0;
 }
 
 int main(void)
