@@ -219,8 +219,9 @@ static void act_tell(void *arg, const struct recall_report *report)
 
 	atomic_store(&slot->since_ns, leased->recall.since_ns[report->to]);
 	atomic_store(&slot->must_merge, leased->recall.must_merge);
-	atomic_store(&slot->state, report->to);
+	/* Who sees the state has it counted. */
 	message.report.generation = atomic_fetch_add(&slot->generation, 1) + 1;
+	atomic_store(&slot->state, report->to);
 	if (report->from == RECALL_BREAKING && report->to != RECALL_BREAKING)
 		leased->own_error = report->error;
 	add_beyond(leased, &message, report->cause);
