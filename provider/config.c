@@ -161,6 +161,46 @@ int config_parse_keeper(const char *text, const char **ret)
 	return 0;
 }
 
+#define TEXT(number)  #number
+#define VALUE(number) TEXT(number)
+
+/* Each into the field of its name. */
+#define READER(field)                                                          \
+	static int read_##field(const char *text, struct config *ret)          \
+	{                                                                      \
+		return config_parse_##field(text, &ret->field);                \
+	}
+READER(log)
+READER(strategy)
+READER(prefetch)
+READER(stage_max)
+READER(flush_ms)
+READER(flush_cpu)
+READER(on_conflict)
+READER(on_shrink)
+READER(keeper)
+
+/* The level of what the others say comes first. */
+const struct config_policy config_policies[CONFIG_POLICIES] = {
+	{"log", "DAXMR_LOG", read_log, CONFIG_LOG_VALUES, "warn it is"},
+	{"strategy", "DAXMR_STRATEGY", read_strategy, CONFIG_STRATEGY_VALUES,
+	 "auto it is"},
+	{"prefetch", "DAXMR_PREFETCH", read_prefetch, CONFIG_PREFETCH_VALUES,
+	 "on it is"},
+	{"stage-max", "DAXMR_STAGE_MAX", read_stage_max,
+	 CONFIG_STAGE_MAX_VALUES, "auto it is"},
+	{"flush-ms", "DAXMR_FLUSH_MS", read_flush_ms, CONFIG_FLUSH_MS_VALUES,
+	 "1000 it is"},
+	{"flush-cpu", "DAXMR_FLUSH_CPU", read_flush_cpu,
+	 CONFIG_FLUSH_CPU_VALUES, VALUE(FLUSH_CPU) " it is"},
+	{"on-conflict", "DAXMR_ON_CONFLICT", read_on_conflict,
+	 CONFIG_ON_CONFLICT_VALUES, "ours it is"},
+	{"on-shrink", "DAXMR_ON_SHRINK", read_on_shrink,
+	 CONFIG_ON_SHRINK_VALUES, "extend it is"},
+	{"keeper", "DAXMR_KEEPER", read_keeper, CONFIG_KEEPER_VALUES,
+	 "the program starts its own"},
+};
+
 static struct config config = {
 	.strategy = STRATEGY_AUTO,
 	.prefetch = UINT64_MAX,
@@ -170,78 +210,20 @@ static struct config config = {
 	.log = LOG_WARN,
 };
 
-/* Of the shadows: lease/policy.h. */
-static void read_policies(void)
-{
-	const char *text;
-
-	text = secure_getenv("DAXMR_FLUSH_MS");
-	if (text && config_parse_flush_ms(text, &config.flush_ms) < 0)
-		log_write_at(config.log, LOG_WARN,
-			     "DAXMR_FLUSH_MS=%s is not " CONFIG_FLUSH_MS_VALUES
-			     "; 1000 it is",
-			     text);
-	text = secure_getenv("DAXMR_FLUSH_CPU");
-	if (text && config_parse_flush_cpu(text, &config.flush_cpu) < 0)
-		log_write_at(
-			config.log, LOG_WARN,
-			"DAXMR_FLUSH_CPU=%s is not " CONFIG_FLUSH_CPU_VALUES
-			"; %d it is",
-			text, FLUSH_CPU);
-	text = secure_getenv("DAXMR_ON_CONFLICT");
-	if (text && config_parse_on_conflict(text, &config.on_conflict) < 0)
-		log_write_at(
-			config.log, LOG_WARN,
-			"DAXMR_ON_CONFLICT=%s is not " CONFIG_ON_CONFLICT_VALUES
-			"; ours it is",
-			text);
-	text = secure_getenv("DAXMR_ON_SHRINK");
-	if (text && config_parse_on_shrink(text, &config.on_shrink) < 0)
-		log_write_at(
-			config.log, LOG_WARN,
-			"DAXMR_ON_SHRINK=%s is not " CONFIG_ON_SHRINK_VALUES
-			"; extend it is",
-			text);
-}
-
 static void read_environment(void)
 {
 	static char keeper[KEEPER_LISTENER_MAX + 1];
 	int saved_errno = errno;
-	const char *text;
 
-	text = secure_getenv("DAXMR_LOG");
-	if (text && config_parse_log(text, &config.log) < 0)
-		log_write_at(LOG_WARN, LOG_WARN,
-			     "DAXMR_LOG=%s is not " CONFIG_LOG_VALUES
-			     "; warn it is",
-			     text);
-	text = secure_getenv("DAXMR_STRATEGY");
-	if (text && config_parse_strategy(text, &config.strategy) < 0)
-		log_write_at(config.log, LOG_WARN,
-			     "DAXMR_STRATEGY=%s is not " CONFIG_STRATEGY_VALUES
-			     "; auto it is",
-			     text);
-	text = secure_getenv("DAXMR_PREFETCH");
-	if (text && config_parse_prefetch(text, &config.prefetch) < 0)
-		log_write_at(config.log, LOG_WARN,
-			     "DAXMR_PREFETCH=%s is not " CONFIG_PREFETCH_VALUES
-			     "; on it is",
-			     text);
-	text = secure_getenv("DAXMR_STAGE_MAX");
-	if (text && config_parse_stage_max(text, &config.stage_max) < 0)
-		log_write_at(
-			config.log, LOG_WARN,
-			"DAXMR_STAGE_MAX=%s is not " CONFIG_STAGE_MAX_VALUES
-			"; auto it is",
-			text);
-	read_policies();
-	text = secure_getenv("DAXMR_KEEPER");
-	if (text && config_parse_keeper(text, &config.keeper) < 0)
-		log_write_at(config.log, LOG_WARN,
-			     "DAXMR_KEEPER=%s is not " CONFIG_KEEPER_VALUES
-			     "; the program starts its own",
-			     text);
+	for (size_t i = 0; i < CONFIG_POLICIES; i++) {
+		const struct config_policy *policy = &config_policies[i];
+		const char *text = secure_getenv(policy->variable);
+
+		if (text && policy->read(text, &config) < 0)
+			log_write_at(config.log, LOG_WARN,
+				     "%s=%s is not %s; %s", policy->variable,
+				     text, policy->values, policy->instead);
+	}
 	/* The program may change its environment. */
 	if (config.keeper)
 		config.keeper = strcpy(keeper, config.keeper);

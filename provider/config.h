@@ -33,6 +33,19 @@ struct config {
 
 const struct config *config_get(void);
 
+/* One of them, as `daxmr run` and the environment name it. */
+struct config_policy {
+	const char *option;
+	const char *variable;
+	/* 0, or -EINVAL and *ret untouched. */
+	int (*read)(const char *text, struct config *ret);
+	const char *values;  /* what it takes */
+	const char *instead; /* "auto it is", where the value makes no sense */
+};
+
+#define CONFIG_POLICIES 9
+extern const struct config_policy config_policies[CONFIG_POLICIES];
+
 /* 0, or -EINVAL and *ret untouched. */
 int config_parse_strategy(const char *text, enum strategy *ret);
 int config_parse_prefetch(const char *text, uint64_t *ret);

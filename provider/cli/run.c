@@ -60,95 +60,21 @@ static void print_help(void)
 	      stdout);
 }
 
-/* What can be said by option and by environment, and how it is checked. */
-static bool is_strategy(const char *text)
+/* A keeper has to listen there, which may come later for the library. */
+static bool is_valid(const struct config_policy *policy, const char *text)
 {
-	enum strategy strategy;
-
-	return config_parse_strategy(text, &strategy) == 0;
-}
-
-static bool is_prefetch(const char *text)
-{
-	uint64_t bytes;
-
-	return config_parse_prefetch(text, &bytes) == 0;
-}
-
-static bool is_stage_max(const char *text)
-{
-	uint64_t bytes;
-
-	return config_parse_stage_max(text, &bytes) == 0;
-}
-
-static bool is_flush_ms(const char *text)
-{
-	uint32_t ms;
-
-	return config_parse_flush_ms(text, &ms) == 0;
-}
-
-static bool is_flush_cpu(const char *text)
-{
-	uint32_t percent;
-
-	return config_parse_flush_cpu(text, &percent) == 0;
-}
-
-static bool is_on_conflict(const char *text)
-{
-	enum on_conflict on_conflict;
-
-	return config_parse_on_conflict(text, &on_conflict) == 0;
-}
-
-static bool is_on_shrink(const char *text)
-{
-	enum on_shrink on_shrink;
-
-	return config_parse_on_shrink(text, &on_shrink) == 0;
-}
-
-static bool is_log(const char *text)
-{
-	enum log_level level;
-
-	return config_parse_log(text, &level) == 0;
-}
-
-static bool is_keeper(const char *text)
-{
-	const char *path;
+	struct config config = {0};
 	struct stat st;
 
-	return config_parse_keeper(text, &path) == 0 && stat(path, &st) == 0 &&
-	       S_ISSOCK(st.st_mode);
+	if (policy->read(text, &config) < 0)
+		return false;
+	return !config.keeper ||
+	       (stat(config.keeper, &st) == 0 && S_ISSOCK(st.st_mode));
 }
 
-static const struct policy {
-	const char *option;
-	const char *variable;
-	bool (*is_valid)(const char *text);
-	const char *values;
-} policies[] = {
-	{"strategy", "DAXMR_STRATEGY", is_strategy, CONFIG_STRATEGY_VALUES},
-	{"prefetch", "DAXMR_PREFETCH", is_prefetch, CONFIG_PREFETCH_VALUES},
-	{"stage-max", "DAXMR_STAGE_MAX", is_stage_max, CONFIG_STAGE_MAX_VALUES},
-	{"flush-ms", "DAXMR_FLUSH_MS", is_flush_ms, CONFIG_FLUSH_MS_VALUES},
-	{"flush-cpu", "DAXMR_FLUSH_CPU", is_flush_cpu, CONFIG_FLUSH_CPU_VALUES},
-	{"on-conflict", "DAXMR_ON_CONFLICT", is_on_conflict,
-	 CONFIG_ON_CONFLICT_VALUES},
-	{"on-shrink", "DAXMR_ON_SHRINK", is_on_shrink, CONFIG_ON_SHRINK_VALUES},
-	{"log", "DAXMR_LOG", is_log, CONFIG_LOG_VALUES},
-	{"keeper", "DAXMR_KEEPER", is_keeper, CONFIG_KEEPER_VALUES},
-};
-
-#define POLICIES (sizeof(policies) / sizeof(policies[0]))
-
-static int set_policy(const struct policy *policy, const char *value)
+static int set_policy(const struct config_policy *policy, const char *value)
 {
-	if (!policy->is_valid(value))
+	if (!is_valid(policy, value))
 		return cli_usage_error("--%s=%s is not %s", policy->option,
 				       value, policy->values);
 	if (setenv(policy->variable, value, 1) < 0) {
@@ -168,13 +94,15 @@ static int check_environment(void)
 	const char *value;
 	size_t i;
 
-	for (i = 0; i < POLICIES; i++) {
-		value = getenv(policies[i].variable);
-		if (value && !policies[i].is_valid(value))
+	for (i = 0; i < CONFIG_POLICIES; i++) {
+		const struct config_policy *policy = &config_policies[i];
+
+		value = getenv(policy->variable);
+		if (value && !is_valid(policy, value))
 			return cli_usage_error("%s=%s in the environment is "
 					       "not %s",
-					       policies[i].variable, value,
-					       policies[i].values);
+					       policy->variable, value,
+					       policy->values);
 	}
 	return 0;
 }
@@ -203,22 +131,17 @@ int run_main(int argc, char **argv)
 		HELP = 256,
 		POLICY
 	};
-	static const struct option options[] = {
-		{"strategy", required_argument, NULL, POLICY},
-		{"prefetch", required_argument, NULL, POLICY + 1},
-		{"stage-max", required_argument, NULL, POLICY + 2},
-		{"flush-ms", required_argument, NULL, POLICY + 3},
-		{"flush-cpu", required_argument, NULL, POLICY + 4},
-		{"on-conflict", required_argument, NULL, POLICY + 5},
-		{"on-shrink", required_argument, NULL, POLICY + 6},
-		{"log", required_argument, NULL, POLICY + 7},
-		{"keeper", required_argument, NULL, POLICY + 8},
-		{"help", no_argument, NULL, HELP},
-		{NULL, 0, NULL, 0},
+	/* the last is zero: the end */
+	struct option options[CONFIG_POLICIES + 2] = {
+		[CONFIG_POLICIES] = {"help", no_argument, NULL, HELP},
 	};
 	char *preload;
 	int option, r;
 
+	for (int i = 0; i < CONFIG_POLICIES; i++)
+		options[i] =
+			(struct option){config_policies[i].option,
+					required_argument, NULL, POLICY + i};
 	/* "+": options of PROG are PROG's */
 	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
 		if (option == HELP) {
@@ -229,7 +152,7 @@ int run_main(int argc, char **argv)
 			fprintf(stderr, "Try '%s --help'.\n", argv[0]);
 			return CLI_USAGE;
 		}
-		r = set_policy(&policies[option - POLICY], optarg);
+		r = set_policy(&config_policies[option - POLICY], optarg);
 		if (r)
 			return r;
 	}
