@@ -16,9 +16,8 @@
 
 #include "lease.h"
 #include "lease_file.h"
+#include "lease_stage.h"
 #include "own_io.h"
-#include "reason.h"
-#include "trap.h"
 #include "unit.h"
 
 #define PAGES	96UL
@@ -111,39 +110,6 @@ static void *act_at_random(void *arg)
 	return NULL;
 }
 
-static struct lease *stage(uint64_t offset, uint64_t length)
-{
-	struct lease_want want = {
-		.fd = file.fd,
-		.type = F_WRLCK,
-		.offset = offset,
-		.length = length,
-	};
-	struct lease *lease = NULL;
-	int r = lease_acquire(engine, &want, &lease);
-
-	if (!r)
-		r = lease_stage(lease, offset, length);
-	if (r)
-		fail_msg("%d: %s", r, reason_text());
-	return lease;
-}
-
-static void unstage(struct lease *lease, uint64_t offset, uint64_t length)
-{
-	int r = lease_unstage(lease, offset, length);
-
-	if (!r)
-		r = lease_release(lease, offset, length, INT64_MAX);
-	if (r)
-		fail_msg("%d: %s", r, reason_text());
-}
-
-static bool is_held(void *lease)
-{
-	return lease_state(lease) == RECALL_HELD;
-}
-
 static void come_and_go(struct thread *own)
 {
 	uint64_t offset = next(own) % (PAGES - 1) * PAGE;
@@ -154,13 +120,13 @@ static void come_and_go(struct thread *own)
 		length = LENGTH - PAGE - offset;
 	if (!length)
 		return;
-	lease = stage(offset, length);
+	lease = stage_range(engine, file.fd, F_WRLCK, offset, length);
 	if (next(own) % 2)
 		assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	if (next(own) % 4 == 0)
 		file_check_let_in(&file, O_RDONLY);
-	wait_for(is_held, lease, "the file is ours");
-	unstage(lease, offset, length);
+	wait_for(stage_is_held, lease, "the file is ours");
+	unstage_range(lease, offset, length);
 }
 
 static void model__calls_and_mapping_are_one(void **state)
@@ -173,7 +139,7 @@ static void model__calls_and_mapping_are_one(void **state)
 	(void)state;
 	/* So that all calls go our way: what is under way when a file gets its
 	 * first shadow does not. */
-	lease = stage(LENGTH - PAGE, PAGE);
+	lease = stage_range(engine, file.fd, F_WRLCK, LENGTH - PAGE, PAGE);
 	for (unsigned int i = 0; i < THREADS; i++) {
 		threads[i].seed = i;
 		threads[i].first = i * (PART + 8);
@@ -189,7 +155,7 @@ static void model__calls_and_mapping_are_one(void **state)
 		calls += threads[i].calls;
 	}
 	assert_memory_equal(map, model, LENGTH);
-	unstage(lease, LENGTH - PAGE, PAGE);
+	unstage_range(lease, LENGTH - PAGE, PAGE);
 	bytes = malloc(LENGTH);
 	assert_int_equal(pread(file.fd, bytes, LENGTH, 0), LENGTH);
 	assert_memory_equal(bytes, model, LENGTH);
@@ -230,14 +196,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			model__calls_and_mapping_are_one, set_up, tear_down),
 	};
-	struct trap trap;
-
 	if (file_cannot_lease())
 		return 77;
-	if (trap_open(&trap)) {
-		print_message("%s\n", reason_text());
+	if (stage_cannot_trap())
 		return 77;
-	}
-	trap_close(&trap);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,9 +26,8 @@
 
 #include "lease.h"
 #include "lease_file.h"
+#include "lease_stage.h"
 #include "own_io.h"
-#include "reason.h"
-#include "trap.h"
 #include "unit.h"
 
 #define PAGES  32UL
@@ -43,8 +42,6 @@ static dev_t dev;
 static ino_t ino;
 static char *map;
 static char *bytes; /* room for all of it */
-static pthread_t idler;
-static atomic_bool idle;
 
 static atomic_int changes; /* of others */
 
@@ -59,38 +56,9 @@ static void changed(void *arg, struct lease *of,
 		atomic_fetch_add(&changes, 1);
 }
 
-/* So that it isn't alone. */
-static void *be_there(void *arg)
-{
-	while (atomic_load(&idle))
-		usleep(1000);
-	return arg;
-}
-
 static void stage(uint64_t offset, uint64_t length)
 {
-	struct lease_want want = {
-		.fd = file.fd,
-		.type = F_WRLCK,
-		.offset = offset,
-		.length = length,
-	};
-	int r = lease_acquire(engine, &want, &lease);
-
-	if (!r)
-		r = lease_stage(lease, offset, length);
-	if (r)
-		fail_msg("%d: %s", r, reason_text());
-}
-
-static void unstage(uint64_t offset, uint64_t length)
-{
-	int r = lease_unstage(lease, offset, length);
-
-	if (!r)
-		r = lease_release(lease, offset, length, INT64_MAX);
-	if (r)
-		fail_msg("%d: %s", r, reason_text());
+	lease = stage_range(engine, file.fd, F_WRLCK, offset, length);
 }
 
 /* Pages 2 to 5 and 8 to the end have a shadow, in which all is changed. */
@@ -113,8 +81,7 @@ static int set_up(void **state)
 	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
 		   0);
 	assert_true(map != MAP_FAILED);
-	atomic_store(&idle, true);
-	pthread_create(&idler, NULL, be_there, NULL);
+	idler_start();
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	stage(2 * PAGE, 4 * PAGE);
 	stage(8 * PAGE, END - 8 * PAGE);
@@ -128,11 +95,10 @@ static int tear_down(void **state)
 	struct stat st;
 
 	(void)state;
-	unstage(2 * PAGE, 4 * PAGE);
-	unstage(8 * PAGE, END - 8 * PAGE);
+	unstage_range(lease, 2 * PAGE, 4 * PAGE);
+	unstage_range(lease, 8 * PAGE, END - 8 * PAGE);
 	lease_engine_stop(engine);
-	atomic_store(&idle, false);
-	pthread_join(idler, NULL);
+	idler_stop();
 	/* what the mapping shows is what others read */
 	assert_int_equal(fstat(file.fd, &st), 0);
 	assert_true(st.st_size <= (off_t)LENGTH);
@@ -606,14 +572,9 @@ int main(void)
 		TEST(filter__that_forbids_the_copy_does_not_matter),
 		TEST(no_shadow__is_the_kernels_business),
 	};
-	struct trap trap;
-
 	if (file_cannot_lease())
 		return 77;
-	if (trap_open(&trap)) {
-		print_message("%s\n", reason_text());
+	if (stage_cannot_trap())
 		return 77;
-	}
-	trap_close(&trap);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

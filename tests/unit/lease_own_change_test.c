@@ -17,9 +17,8 @@
 
 #include "lease.h"
 #include "lease_file.h"
+#include "lease_stage.h"
 #include "own.h"
-#include "reason.h"
-#include "trap.h"
 #include "unit.h"
 
 #define PAGES  64UL
@@ -55,10 +54,7 @@ static void stage(void)
 		   0);
 	assert_true(map != MAP_FAILED);
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
-	assert_int_equal(
-		acquire_range(engine, file.fd, F_WRLCK, 0, LENGTH, &lease), 0);
-	if (lease_stage(lease, 0, LENGTH))
-		fail_msg("%s", reason_text());
+	lease = stage_range(engine, file.fd, F_WRLCK, 0, LENGTH);
 	memset(map, 'S', LENGTH);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 }
@@ -107,18 +103,12 @@ static void punch_file(uint64_t offset, uint64_t length)
 			 0);
 }
 
-static bool is_held(void *arg)
-{
-	(void)arg;
-	return lease_state(lease) == RECALL_HELD;
-}
-
 /* All that the keeper does for a change, and for one who has had the file. */
 static void settle(void)
 {
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	file_check_let_in(&file, O_RDWR);
-	wait_for(is_held, NULL, "the file is ours again");
+	wait_for(stage_is_held, lease, "the file is ours again");
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 }
 
@@ -258,7 +248,7 @@ static void change__that_takes_long_holds_nobody_up_for_long(void **state)
 	punch_file(5 * PAGE, PAGE);
 	file_check_let_in(&file, O_RDONLY);
 	end_zeroed(&own, 5 * PAGE, PAGE);
-	wait_for(is_held, NULL, "the file is ours again");
+	wait_for(stage_is_held, lease, "the file is ours again");
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	check_file(5 * PAGE, PAGE, 0);
 	/* 'N' was a change of ours, the hole one that nobody had announced */
@@ -342,14 +332,9 @@ int main(void)
 		TEST(change__no_shadow_comes_meanwhile),
 		cmocka_unit_test(change__program_is_killed_in_it),
 	};
-	struct trap trap;
-
 	if (file_cannot_lease())
 		return 77;
-	if (trap_open(&trap)) {
-		print_message("%s\n", reason_text());
+	if (stage_cannot_trap())
 		return 77;
-	}
-	trap_close(&trap);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +18,8 @@
 
 #include "lease.h"
 #include "lease_file.h"
+#include "lease_stage.h"
 #include "reason.h"
-#include "trap.h"
 #include "unit.h"
 
 #define PAGES  64UL
@@ -30,20 +29,10 @@ static struct lease_engine *engine;
 static struct lease *lease;
 static struct file file;
 static char *map;
-static pthread_t idler;
-static atomic_bool idle;
 /* Told since the start: of what, and how many blocks. */
 static atomic_uint told[RECALL_CAUSES];
 static atomic_uint blocks[RECALL_CAUSES];
 static atomic_uint conflicts;
-
-/* So that the program isn't alone. */
-static void *be_there(void *arg)
-{
-	while (atomic_load(&idle))
-		usleep(1000);
-	return arg;
-}
 
 static void changed(void *arg, struct lease *of,
 		    const struct recall_report *report, uint64_t missed)
@@ -87,27 +76,15 @@ static int set_up(void **state)
 	assert_true(map != MAP_FAILED);
 	for (unsigned long page = 0; page < PAGES; page++)
 		memset(map + page * PAGE, (int)page + 1, PAGE);
-	atomic_store(&idle, true);
-	pthread_create(&idler, NULL, be_there, NULL);
+	idler_start();
 	return 0;
-}
-
-static void give_back(void)
-{
-	int r = lease_unstage(lease, 0, LENGTH);
-
-	if (!r)
-		r = lease_release(lease, 0, LENGTH, INT64_MAX);
-	if (r)
-		fail_msg("%d: %s", r, reason_text());
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
 	lease_engine_stop(engine);
-	atomic_store(&idle, false);
-	pthread_join(idler, NULL);
+	idler_stop();
 	munmap(map, LENGTH);
 	assert_int_equal(file_lease_holder(&file), 0);
 	file_remove(&file);
@@ -128,12 +105,6 @@ static void wait_told(enum recall_cause cause, unsigned int times)
 	wait_for(is_told, &times, "it is told");
 }
 
-static bool is_held(void *arg)
-{
-	(void)arg;
-	return lease_state(lease) == RECALL_HELD;
-}
-
 /* Another process opens it, runs fn(fd), and the file is ours again. */
 static void others(void (*fn)(int fd))
 {
@@ -152,7 +123,7 @@ static void others(void (*fn)(int fd))
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
 	wait_told(RECALL_MERGED, before + 1);
-	wait_for(is_held, NULL, "the file is ours again");
+	wait_for(stage_is_held, lease, "the file is ours again");
 }
 
 static void must(bool ok)
@@ -197,7 +168,7 @@ static void conflict__ours(void **state)
 	check_file(5 * PAGE + 98, "\6\6\6\6");
 	check_file(6 * PAGE, "ours\7");
 	assert_memory_equal(map + 7 * PAGE, "theirs", 6);
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 }
 
 static void conflict__theirs(void **state)
@@ -211,7 +182,7 @@ static void conflict__theirs(void **state)
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	check_file(5 * PAGE, "\6\6\6\6");
 	check_file(6 * PAGE, "ours\7");
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 }
 
 static void conflict__error_is_said_by_the_flush_of_that_block(void **state)
@@ -230,7 +201,7 @@ static void conflict__error_is_said_by_the_flush_of_that_block(void **state)
 	assert_memory_equal(map + 5 * PAGE, "ours", 4);
 	/* Whoever opens does not wait for it, and gets theirs. */
 	file_check_let_in(&file, O_RDONLY);
-	wait_for(is_held, NULL, "the file is ours again");
+	wait_for(stage_is_held, lease, "the file is ours again");
 	assert_int_equal(conflicts, 1);
 	/* The program takes theirs itself. */
 	memset(map + 5 * PAGE, 6, 4);
@@ -239,7 +210,7 @@ static void conflict__error_is_said_by_the_flush_of_that_block(void **state)
 	memcpy(map + 5 * PAGE, "again", 5);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	check_file(5 * PAGE, "again");
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 }
 
 static void conflict__error_the_region_goes_the_file_stays(void **state)
@@ -247,7 +218,7 @@ static void conflict__error_the_region_goes_the_file_stays(void **state)
 	(void)state;
 	stage_with((struct lease_config){.on_conflict = ON_CONFLICT_ERROR});
 	others(store_meanwhile_and_write);
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 	assert_memory_equal(map + 5 * PAGE, "\6\6\6\6", 4);
 	assert_memory_equal(map + 5 * PAGE + 100, "theirs", 6);
 	assert_memory_equal(map + 6 * PAGE, "ours", 4);
@@ -277,7 +248,7 @@ static void shrunk__extend(void **state)
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	assert_int_equal(told[RECALL_GROWN], 1);
 	assert_int_equal(told[RECALL_SHRUNK], 1);
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 	assert_memory_equal(map + 20 * PAGE, "later", 5);
 }
 
@@ -292,7 +263,7 @@ static void shrunk__discard(void **state)
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	assert_int_equal(blocks[RECALL_DROPPED], 1);
 	check_size(10 * PAGE + 8);
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 	check_size(10 * PAGE + 8);
 }
 
@@ -329,7 +300,7 @@ static void changed__grown_and_punched(void **state)
 	assert_int_equal(fstat(file.fd, &st), 0);
 	assert_true((uint64_t)st.st_blocks * 512 >= LENGTH);
 	memcpy(map + 9 * PAGE, "after", 5);
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 	check_size(LENGTH + PAGE);
 	check_file(9 * PAGE, "after");
 }
@@ -368,7 +339,7 @@ static void changed__reflinked(void **state)
 	} else {
 		print_message("no reflink here: opened only\n");
 	}
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 }
 
 static void changed__replaced_it_stays_the_same_file(void **state)
@@ -390,7 +361,7 @@ static void changed__replaced_it_stays_the_same_file(void **state)
 	assert_string_equal(there, "new one");
 	check_size(LENGTH);
 	close(other);
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 	assert_memory_equal(map, "old one", 7);
 }
 
@@ -402,7 +373,7 @@ static void changed__deleted_it_goes_on(void **state)
 	memcpy(map + PAGE, "still", 5);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	check_file(PAGE, "still");
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 	assert_memory_equal(map + PAGE, "still", 5);
 	/* for the tear-down */
 	close(open(file.path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -425,7 +396,7 @@ static void write_back__comes_by_itself(void **state)
 	memcpy(map + 3 * PAGE, "acked", 5);
 	wait_for(is_written_back, NULL, "it is in the file");
 	assert_int_equal(told[RECALL_WRITTEN], 0);
-	give_back();
+	unstage_range(lease, 0, LENGTH);
 }
 
 int main(void)
@@ -445,14 +416,9 @@ int main(void)
 		TEST(changed__deleted_it_goes_on),
 		TEST(write_back__comes_by_itself),
 	};
-	struct trap trap;
-
 	if (file_cannot_lease())
 		return 77;
-	if (trap_open(&trap)) {
-		print_message("%s\n", reason_text());
+	if (stage_cannot_trap())
 		return 77;
-	}
-	trap_close(&trap);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,9 +18,9 @@
 
 #include "lease.h"
 #include "lease_file.h"
+#include "lease_stage.h"
 #include "mapping.h"
 #include "reason.h"
-#include "trap.h"
 #include "unit.h"
 
 #define LENGTH	(5 * (1UL << 20) + 3 * PAGE) /* not whole chunks */
@@ -31,15 +31,6 @@
 
 static struct lease_engine *engine;
 static struct file file;
-static pthread_t idler;
-static atomic_bool idle;
-
-static void *be_there(void *arg)
-{
-	while (atomic_load(&idle))
-		usleep(1000);
-	return arg;
-}
 
 /* What the file has in each word. */
 static uint64_t word_of(size_t i)
@@ -72,8 +63,7 @@ static int set_up_alone(void **state)
 /* With one thread more, so that the program isn't alone. */
 static int set_up(void **state)
 {
-	atomic_store(&idle, true);
-	pthread_create(&idler, NULL, be_there, NULL);
+	idler_start();
 	return set_up_alone(state);
 }
 
@@ -87,8 +77,7 @@ static int tear_down_alone(void **state)
 
 static int tear_down(void **state)
 {
-	atomic_store(&idle, false);
-	pthread_join(idler, NULL);
+	idler_stop();
 	return tear_down_alone(state);
 }
 
@@ -541,12 +530,7 @@ int main(void)
 			tear_down_alone),
 	};
 
-	struct trap trap;
-
-	if (trap_open(&trap)) {
-		print_message("%s\n", reason_text());
+	if (stage_cannot_trap())
 		return 77;
-	}
-	trap_close(&trap);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

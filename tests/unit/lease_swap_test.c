@@ -19,9 +19,9 @@
 #include <unistd.h>
 
 #include "lease_file.h"
+#include "lease_stage.h"
 #include "reason.h"
 #include "swap.h"
-#include "trap.h"
 #include "unit.h"
 
 #define LENGTH	  (5UL << 20) /* not whole chunks */
@@ -604,18 +604,6 @@ static void swap__the_file_ends_in_the_range(void **state)
 	tear_down(&stage);
 }
 
-static int cannot_trap(void)
-{
-	struct trap trap;
-
-	if (trap_open(&trap)) {
-		printf("%s\n", reason_text());
-		return 77;
-	}
-	trap_close(&trap);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -637,7 +625,7 @@ int main(void)
 		cmocka_unit_test(swap__the_file_ends_in_the_range),
 	};
 
-	if (cannot_trap())
+	if (stage_cannot_trap())
 		return 77;
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Of lease/: on real files of the build folder, which has to be on ext4 or xfs.
-add_library(unit-lease-file STATIC ${CMAKE_CURRENT_LIST_DIR}/lease_file.c)
+add_library(unit-lease-file STATIC ${CMAKE_CURRENT_LIST_DIR}/lease_file.c
+    ${CMAKE_CURRENT_LIST_DIR}/lease_stage.c)
 target_include_directories(unit-lease-file PUBLIC ${CMAKE_CURRENT_LIST_DIR})
 target_link_libraries(unit-lease-file PUBLIC daxmr-lease PkgConfig::CMOCKA)
 
