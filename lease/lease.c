@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The engine's thread, and how callers ask it: lease.h has the picture.
+ * The engine's thread, and how callers ask it: lease.h has the picture. What
+ * they ask for is lease_calls.c's.
  *
  * One lock: `lock` protects the list of requests and each request in it. It is
  * held across nothing that waits, no observer and no system call but the
@@ -23,7 +24,6 @@
 
 #include "lease_take.h"
 #include "lease_talk.h"
-#include "private.h"
 #include "raw.h"
 #include "reason.h"
 #include "staged.h"
@@ -40,31 +40,10 @@
 /* How often a file is looked at that is to be given back when it is ours. */
 #define TIDY_MS 100U
 
-enum request_kind {
-	REQUEST_ACQUIRE,
-	REQUEST_RELEASE,
-	REQUEST_STAGE,
-	REQUEST_UNSTAGE,
-	REQUEST_FLUSH,
-	REQUEST_FLUSH_FILE,
-	REQUEST_FIND_SHADOW,
-	REQUEST_PRIVATIZE,
-	REQUEST_CALL,
-	REQUEST_STOP
-};
-
 /* On its caller's stack, until it is done. */
 struct request {
-	enum request_kind kind;
 	struct request *next;
-	struct lease_want want;
-	int64_t deadline_ns;
-	struct lease *lease;
-	dev_t dev; /* FLUSH_FILE, FIND_SHADOW */
-	ino_t ino;
-	uint64_t offset;
-	uint64_t length;
-	lease_engine_fn *fn; /* CALL */
+	lease_engine_fn *fn; /* NULL: the thread ends */
 	void *arg;
 	struct swap_view *view; /* to be moved by who asked; NULL: none */
 	int moved;
@@ -208,24 +187,6 @@ static int moved(void *arg)
 	return r;
 }
 
-static int stage(struct lease_engine *engine, struct request *request)
-{
-	struct mover mover = {engine, request};
-	const struct staged_mover staged = {move, moved, &mover};
-
-	return staged_add(&engine->table, request->lease, request->offset,
-			  request->length, &staged);
-}
-
-static int privatize(struct lease_engine *engine, struct request *request)
-{
-	struct mover mover = {engine, request};
-	const struct staged_mover staged = {move, moved, &mover};
-
-	return private_make(&engine->table, request->want.addr, request->length,
-			    &staged);
-}
-
 static void finish(struct lease_engine *engine, struct request *request,
 		   int result)
 {
@@ -240,55 +201,22 @@ static void finish(struct lease_engine *engine, struct request *request,
 /* False: it was the last. */
 static bool serve(struct lease_engine *engine)
 {
+	struct lease_table *table = &engine->table;
 	struct request *request;
 	bool goes_on = true;
-	int r = 0;
 
 	while (goes_on && (request = next_request(engine))) {
-		engine->table.is_asked = true;
-		switch (request->kind) {
-		case REQUEST_ACQUIRE:
-			r = lease_take(&engine->table, engine, &request->want,
-				       &request->lease);
-			break;
-		case REQUEST_RELEASE:
-			reason_set(0, "not all could be written");
-			r = lease_give_back(&engine->table, request->lease,
-					    request->offset, request->length,
-					    request->deadline_ns);
-			break;
-		case REQUEST_STAGE:
-			r = stage(engine, request);
-			break;
-		case REQUEST_UNSTAGE:
-			r = staged_remove(&engine->table, request->lease,
-					  request->offset, request->length);
-			break;
-		case REQUEST_FLUSH:
-			r = staged_flush(&engine->table, request->lease,
-					 request->offset, request->length);
-			break;
-		case REQUEST_FLUSH_FILE:
-			r = staged_flush_file(&engine->table, request->dev,
-					      request->ino, request->offset,
-					      request->length);
-			break;
-		case REQUEST_FIND_SHADOW:
-			r = staged_find(&engine->table, request->dev,
-					request->ino, &request->offset);
-			break;
-		case REQUEST_PRIVATIZE:
-			r = privatize(engine, request);
-			break;
-		case REQUEST_CALL:
-			r = request->fn(&engine->table, request->arg);
-			break;
-		case REQUEST_STOP:
-			r = 0;
-			goes_on = false;
-			break;
-		}
-		engine->table.is_asked = false;
+		struct mover mover = {engine, request};
+		const struct staged_mover staged = {move, moved, &mover};
+		int r = 0;
+
+		goes_on = request->fn != NULL;
+		table->is_asked = true;
+		table->mover = &staged;
+		if (request->fn)
+			r = request->fn(table, request->arg);
+		table->mover = NULL;
+		table->is_asked = false;
 		finish(engine, request, r);
 	}
 	return goes_on;
@@ -433,7 +361,7 @@ int lease_engine_start(const struct lease_config *config,
 
 void lease_engine_stop(struct lease_engine *engine)
 {
-	struct request request = {.kind = REQUEST_STOP};
+	struct request request = {.fn = NULL};
 
 	if (ask(engine, &request))
 		return; /* a forked child: the thread is its parent's */
@@ -441,134 +369,10 @@ void lease_engine_stop(struct lease_engine *engine)
 	free_engine(engine);
 }
 
-int lease_acquire(struct lease_engine *engine, const struct lease_want *want,
-		  struct lease **ret)
-{
-	struct request request = {
-		.kind = REQUEST_ACQUIRE,
-		.want = *want,
-	};
-	int r = ask(engine, &request);
-
-	if (!r)
-		*ret = request.lease;
-	return r;
-}
-
-int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
-		  int64_t deadline_ns)
-{
-	struct request request = {
-		.kind = REQUEST_RELEASE,
-		.lease = lease,
-		.offset = offset,
-		.length = length,
-		.deadline_ns = deadline_ns,
-	};
-
-	return ask(lease->engine, &request);
-}
-
-static int ask_for_range(struct lease *lease, enum request_kind kind,
-			 uint64_t offset, uint64_t length)
-{
-	struct request request = {
-		.kind = kind,
-		.lease = lease,
-		.offset = offset,
-		.length = length,
-	};
-
-	return ask(lease->engine, &request);
-}
-
-int lease_stage(struct lease *lease, uint64_t offset, uint64_t length)
-{
-	return ask_for_range(lease, REQUEST_STAGE, offset, length);
-}
-
-int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length)
-{
-	return ask_for_range(lease, REQUEST_UNSTAGE, offset, length);
-}
-
-int lease_flush(struct lease *lease, uint64_t offset, uint64_t length)
-{
-	return ask_for_range(lease, REQUEST_FLUSH, offset, length);
-}
-
-int lease_flush_file(struct lease_engine *engine, dev_t dev, ino_t ino,
-		     uint64_t offset, uint64_t length)
-{
-	struct request request = {
-		.kind = REQUEST_FLUSH_FILE,
-		.dev = dev,
-		.ino = ino,
-		.offset = offset,
-		.length = length,
-	};
-
-	return ask(engine, &request);
-}
-
-int lease_find_shadow(struct lease_engine *engine, dev_t dev, ino_t ino,
-		      uint64_t *ret_offset)
-{
-	struct request request = {
-		.kind = REQUEST_FIND_SHADOW,
-		.dev = dev,
-		.ino = ino,
-	};
-	int r = ask(engine, &request);
-
-	if (!r)
-		*ret_offset = request.offset;
-	return r;
-}
-
-int lease_privatize(struct lease_engine *engine, uintptr_t addr, size_t length)
-{
-	struct request request = {
-		.kind = REQUEST_PRIVATIZE,
-		.want = {.addr = addr},
-		.length = length,
-	};
-
-	return ask(engine, &request);
-}
-
 int lease_engine_call(struct lease_engine *engine, lease_engine_fn *fn,
 		      void *arg)
 {
-	struct request request = {
-		.kind = REQUEST_CALL,
-		.fn = fn,
-		.arg = arg,
-	};
+	struct request request = {.fn = fn, .arg = arg};
 
 	return ask(engine, &request);
-}
-
-enum recall_state lease_state(const struct lease *lease)
-{
-	return atomic_load(&lease->is_out_of_sight)
-		       ? RECALL_LOST
-		       : keeper_state(&lease->table->keeper, lease->id);
-}
-
-uint64_t lease_reports(const struct lease *lease)
-{
-	return keeper_reports(&lease->table->keeper, lease->id);
-}
-
-void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino)
-{
-	*ret_dev = lease->dev;
-	*ret_ino = lease->ino;
-}
-
-void lease_consent(struct lease *lease)
-{
-	talk_consent(lease->table, lease);
-	lease_engine_wake(lease->engine);
 }

@@ -78,6 +78,8 @@ struct lease {
 
 #define TABLE_BUCKET_BITS 14
 
+struct staged_mover;
+
 struct lease_table {
 	const struct lease_config *config;
 	int pidfd; /* of the program, in the engine's descriptor table */
@@ -98,6 +100,8 @@ struct lease_table {
 	struct lease *_Atomic consents; /* given, not sent yet */
 	int wake_fd; /* readable when a caller has something new */
 	struct own_desk own;
+	/* staged.h: the thread that waits for us, if one does. */
+	const struct staged_mover *mover;
 };
 
 /* NULL: there is none. */

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What callers ask the engine for: lease.h. Each call is a function that the
+ * engine's thread runs, and its arguments on the caller's stack.
+ */
+#include "lease_take.h"
+#include "lease_talk.h"
+#include "private.h"
+#include "reason.h"
+#include "staged.h"
+
+struct acquire {
+	struct lease_engine *engine;
+	const struct lease_want *want;
+	struct lease *lease;
+};
+
+static int acquire(struct lease_table *table, void *arg)
+{
+	struct acquire *call = arg;
+
+	return lease_take(table, call->engine, call->want, &call->lease);
+}
+
+int lease_acquire(struct lease_engine *engine, const struct lease_want *want,
+		  struct lease **ret)
+{
+	struct acquire call = {.engine = engine, .want = want};
+	int r = lease_engine_call(engine, acquire, &call);
+
+	if (!r)
+		*ret = call.lease;
+	return r;
+}
+
+/* What is asked for a range of a lease. */
+struct range_call {
+	struct lease *lease;
+	uint64_t offset;
+	uint64_t length;
+	int64_t deadline_ns;
+};
+
+static int release(struct lease_table *table, void *arg)
+{
+	const struct range_call *call = arg;
+
+	reason_set(0, "not all could be written");
+	return lease_give_back(table, call->lease, call->offset, call->length,
+			       call->deadline_ns);
+}
+
+int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
+		  int64_t deadline_ns)
+{
+	struct range_call call = {lease, offset, length, deadline_ns};
+
+	return lease_engine_call(lease->engine, release, &call);
+}
+
+static int stage(struct lease_table *table, void *arg)
+{
+	const struct range_call *call = arg;
+
+	return staged_add(table, call->lease, call->offset, call->length,
+			  table->mover);
+}
+
+int lease_stage(struct lease *lease, uint64_t offset, uint64_t length)
+{
+	struct range_call call = {lease, offset, length, 0};
+
+	return lease_engine_call(lease->engine, stage, &call);
+}
+
+static int unstage(struct lease_table *table, void *arg)
+{
+	const struct range_call *call = arg;
+
+	return staged_remove(table, call->lease, call->offset, call->length);
+}
+
+int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length)
+{
+	struct range_call call = {lease, offset, length, 0};
+
+	return lease_engine_call(lease->engine, unstage, &call);
+}
+
+static int flush(struct lease_table *table, void *arg)
+{
+	const struct range_call *call = arg;
+
+	return staged_flush(table, call->lease, call->offset, call->length);
+}
+
+int lease_flush(struct lease *lease, uint64_t offset, uint64_t length)
+{
+	struct range_call call = {lease, offset, length, 0};
+
+	return lease_engine_call(lease->engine, flush, &call);
+}
+
+/* What is asked for a file, which may be a shadow. */
+struct file_call {
+	dev_t dev;
+	ino_t ino;
+	uint64_t offset;
+	uint64_t length;
+};
+
+static int flush_file(struct lease_table *table, void *arg)
+{
+	const struct file_call *call = arg;
+
+	return staged_flush_file(table, call->dev, call->ino, call->offset,
+				 call->length);
+}
+
+int lease_flush_file(struct lease_engine *engine, dev_t dev, ino_t ino,
+		     uint64_t offset, uint64_t length)
+{
+	struct file_call call = {dev, ino, offset, length};
+
+	return lease_engine_call(engine, flush_file, &call);
+}
+
+static int find_shadow(struct lease_table *table, void *arg)
+{
+	struct file_call *call = arg;
+
+	return staged_find(table, call->dev, call->ino, &call->offset);
+}
+
+int lease_find_shadow(struct lease_engine *engine, dev_t dev, ino_t ino,
+		      uint64_t *ret_offset)
+{
+	struct file_call call = {dev, ino, 0, 0};
+	int r = lease_engine_call(engine, find_shadow, &call);
+
+	if (!r)
+		*ret_offset = call.offset;
+	return r;
+}
+
+struct memory_call {
+	uintptr_t addr;
+	size_t length;
+};
+
+static int privatize(struct lease_table *table, void *arg)
+{
+	const struct memory_call *call = arg;
+
+	return private_make(table, call->addr, call->length, table->mover);
+}
+
+int lease_privatize(struct lease_engine *engine, uintptr_t addr, size_t length)
+{
+	struct memory_call call = {addr, length};
+
+	return lease_engine_call(engine, privatize, &call);
+}
+
+enum recall_state lease_state(const struct lease *lease)
+{
+	return atomic_load(&lease->is_out_of_sight)
+		       ? RECALL_LOST
+		       : keeper_state(&lease->table->keeper, lease->id);
+}
+
+uint64_t lease_reports(const struct lease *lease)
+{
+	return keeper_reports(&lease->table->keeper, lease->id);
+}
+
+void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino)
+{
+	*ret_dev = lease->dev;
+	*ret_ino = lease->ino;
+}
+
+void lease_consent(struct lease *lease)
+{
+	talk_consent(lease->table, lease);
+	lease_engine_wake(lease->engine);
+}
