@@ -628,10 +628,13 @@ static void fork__child_has_no_leases(void **state)
  */
 static void exec__with_a_living_child(void **state)
 {
+	int seen[2];
 	pid_t pid, keeper;
+	char byte;
 
 	(void)state;
 	lease_engine_stop(engine);
+	assert_int_equal(pipe2(seen, O_CLOEXEC), 0);
 	pid = fork();
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -644,6 +647,9 @@ static void exec__with_a_living_child(void **state)
 				pause();
 		}
 		close(STDOUT_FILENO);
+		/* Not before the keeper was seen, or it never is. */
+		if (read(seen[0], &byte, 1) != 1)
+			_exit(1);
 		execl("/bin/sleep", "sleep", "60", (char *)NULL);
 		_exit(1);
 	}
@@ -652,6 +658,9 @@ static void exec__with_a_living_child(void **state)
 	while (!(keeper = file_lease_holder(&file)) && !process_is_gone(&pid))
 		usleep(100);
 	assert_true(keeper > 0);
+	assert_int_equal(write(seen[1], "", 1), 1);
+	close(seen[0]);
+	close(seen[1]);
 	wait_for(process_is_gone, &keeper, "the keeper ends after exec");
 	assert_int_equal(file_lease_holder(&file), 0);
 	kill(pid, SIGKILL);
