@@ -197,7 +197,7 @@ static void end_write_back(struct recall *recall, int r)
 		later(recall->write_due_ns, at_ns + recall->write_pause_ns);
 }
 
-/* A piece, in HELD. Nobody waits for it. */
+/* A piece, in HELD, or in MERGING between two attempts. Nobody waits for it. */
 static int64_t write_back_piece(struct recall *recall)
 {
 	const struct recall_actions *actions = recall->actions;
@@ -210,7 +210,8 @@ static int64_t write_back_piece(struct recall *recall)
 	pace_ns = actions->pace ? actions->pace(recall->arg) : at_ns;
 	if (pace_ns > at_ns)
 		return pace_ns;
-	if (!recall_is_ours(recall) || recall->state != RECALL_HELD)
+	if (!recall_is_ours(recall) ||
+	    (recall->state != RECALL_HELD && recall->state != RECALL_MERGING))
 		return recall->retry_ns;
 	if (!recall->is_writing_back) {
 		if (actions->restart_flush)
@@ -224,6 +225,26 @@ static int64_t write_back_piece(struct recall *recall)
 	return recall->write_due_ns;
 }
 
+/*
+ * Until a merge that has failed is tried again, the write-back goes on: what
+ * there is no room for keeps nothing else from the file.
+ */
+static int64_t before_retry(const struct recall *recall)
+{
+	return recall->must_flush
+		       ? recall->retry_ns
+		       : earlier(recall->retry_ns, write_back_due(recall));
+}
+
+static int64_t run_until_retry(struct recall *recall)
+{
+	int64_t due_ns = before_retry(recall);
+
+	return due_ns < recall->retry_ns
+		       ? earlier(recall->retry_ns, write_back_piece(recall))
+		       : due_ns;
+}
+
 /* What was asked for first. */
 static int64_t run_held(struct recall *recall)
 {
@@ -233,7 +254,7 @@ static int64_t run_held(struct recall *recall)
 	if (!recall->must_settle && !recall->must_flush)
 		return write_back_piece(recall);
 	if (at_ns < recall->retry_ns)
-		return recall->retry_ns;
+		return run_until_retry(recall);
 	if (!recall_is_ours(recall) || recall->state != RECALL_HELD)
 		return recall->retry_ns;
 	if (recall->must_flush &&
@@ -247,7 +268,7 @@ static int64_t run_held(struct recall *recall)
 		}
 	}
 	return recall->must_settle || recall->must_flush
-		       ? recall->retry_ns
+		       ? before_retry(recall)
 		       : write_back_due(recall);
 }
 
@@ -287,8 +308,10 @@ static int64_t run_merging(struct recall *recall)
 	if (!recall_is_ours(recall))
 		return recall->retry_ns;
 	at_ns = recall_now(recall);
-	if (recall->state != RECALL_MERGING || at_ns < recall->retry_ns)
+	if (recall->state != RECALL_MERGING)
 		return recall->retry_ns;
+	if (at_ns < recall->retry_ns)
+		return run_until_retry(recall);
 	if (recall->must_flush && recall->is_merge_stuck) {
 		flush_demanded_piece(recall);
 	} else if (!recall->must_merge || !merge_a_piece(recall)) {
@@ -296,7 +319,7 @@ static int64_t run_merging(struct recall *recall)
 		recall_set_state(recall, RECALL_HELD, RECALL_MERGED, 0);
 		return recall->must_flush ? at_ns : write_back_due(recall);
 	}
-	return recall->retry_ns;
+	return before_retry(recall);
 }
 
 /* YIELDED and LOST. */

@@ -177,6 +177,33 @@ static void table__an_error_is_tried_again_with_pauses(void **state)
 	assert_in_range(w.flushes, 10, 20);
 }
 
+/* What is stored meanwhile may be of blocks that there is room for. */
+static void table__a_merge_that_fails_does_not_hold_it_up(void **state)
+{
+	struct world w;
+	int flushes;
+
+	(void)state;
+	hold(&w);
+	w.merge_result = -ENOSPC;
+	recall_settle(&w.recall);
+	world_run_until(&w, w.now_ns + 5500 * MS);
+	assert_in_range(w.flushes, 4, 5);
+	assert_int_equal(w.told, 1);
+	world_check_last(&w, RECALL_HELD, RECALL_HELD, RECALL_MERGE_FAILED,
+			 -ENOSPC);
+	world_yield(&w);
+	flushes = w.flushes;
+	world_run_until(&w, w.now_ns + 6500 * MS);
+	assert_int_equal(w.recall.state, RECALL_MERGING);
+	assert_in_range(w.flushes, flushes + 4, flushes + 6);
+	assert_true(w.merges > 10);
+	assert_int_equal(w.wrote_without_lease, 0);
+	w.merge_result = 0;
+	world_run_until(&w, w.now_ns + 1000 * MS);
+	assert_int_equal(w.recall.state, RECALL_HELD);
+}
+
 static int64_t pace_ns;
 
 static int64_t fake_pace(void *arg)
@@ -434,6 +461,7 @@ int main(void)
 			table__demanded_in_a_pass_it_comes_first_and_anew),
 		cmocka_unit_test(table__an_error_is_told_once_and_tried_again),
 		cmocka_unit_test(table__an_error_is_tried_again_with_pauses),
+		cmocka_unit_test(table__a_merge_that_fails_does_not_hold_it_up),
 		cmocka_unit_test(table__pieces_come_as_the_pace_allows),
 		TEST(keeper__what_differs_is_in_the_file_unasked),
 		TEST(keeper__switched_off_nothing_is_written),
