@@ -12,13 +12,13 @@ server_options=(--mmap="$DAX/f")
 if perftest ib_write_bw env : -s 65536 -n 200; then
 	fail "ib_write_bw works on $DAX/f without daxmr: this test proves nothing"
 fi
-for program in ib_write_bw ib_read_bw ib_send_bw ib_write_lat ib_atomic_bw; do
+for program in ib_{write,read,send,atomic}_bw ib_{write,read,send}_lat; do
 	options=(-s 65536 -n 100)
 	case $program in
-	*_lat) options=(-s 64 -n 50) ;;
 	*atomic*) options=(-n 50) ;;
+	*_lat) options=(-s 64 -n 50) ;;
 	esac
-	perftest $program "$daxmr" run --log info -- : "${options[@]}" ||
+	perftest "$program" "$daxmr" run --log info -- : "${options[@]}" ||
 		fail "$program: $(cat "$server_log" "$client_log")"
 	has "$(cat "$server_log")" 'daxmr\[[0-9]+\] info: .* staged: fs-dax file'
 	has_not "$(cat "$server_log")" 'daxmr\[[0-9]+\] (error|warn)'
