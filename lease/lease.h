@@ -177,6 +177,19 @@ int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
 int lease_stage(struct lease *lease, uint64_t offset, uint64_t length);
 
 /*
+ * Maps the shadows of [offset, offset + length), whole pages that the caller
+ * has staged, over what lies at addr: for reading and writing, whatever the
+ * file allows. For a device alone: who knows the address could change what
+ * nobody can write. No child has it. The caller unmaps it (munmap) before the
+ * range is unstaged. 0, or -errno with a sentence and some may be mapped:
+ *   -ENOENT      a part has no shadow
+ *   -ENOMEM      no memory, or too many mappings
+ *   -ESRCH       in a forked child
+ */
+int lease_alias(struct lease *lease, uint64_t offset, uint64_t length,
+		uintptr_t addr);
+
+/*
  * One count less. Where it was the last all is flushed and the file mapped
  * back. 0, or -errno with a sentence, and the shadow stays until that can be
  * done: -EAGAIN others have the file now; -ETIMEDOUT, -EIO it could not be

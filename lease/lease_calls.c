@@ -3,6 +3,7 @@
  * What callers ask the engine for: lease.h. Each call is a function that the
  * engine's thread runs, and its arguments on the caller's stack.
  */
+#include "alias.h"
 #include "lease_take.h"
 #include "lease_talk.h"
 #include "private.h"
@@ -99,6 +100,29 @@ int lease_flush(struct lease *lease, uint64_t offset, uint64_t length)
 	struct range_call call = {lease, offset, length, 0};
 
 	return lease_engine_call(lease->engine, flush, &call);
+}
+
+struct alias_call {
+	const struct lease *lease;
+	uint64_t offset;
+	uint64_t length;
+	uintptr_t addr;
+};
+
+static int alias(struct lease_table *table, void *arg)
+{
+	const struct alias_call *call = arg;
+
+	(void)table;
+	return alias_map(call->lease, call->offset, call->length, call->addr);
+}
+
+int lease_alias(struct lease *lease, uint64_t offset, uint64_t length,
+		uintptr_t addr)
+{
+	struct alias_call call = {lease, offset, length, addr};
+
+	return lease_engine_call(lease->engine, alias, &call);
 }
 
 /* What is asked for a file, which may be a shadow. */

@@ -59,6 +59,7 @@ static struct ibv_mr *record(const struct region_call *call, struct ibv_mr *mr,
 
 	if (mr_record_put(&rec) == 0)
 		return mr;
+	region_show_alias(mr, stage);
 	call->real->dereg_mr(mr);
 	log_sentence(LOG_ERROR, "no memory to remember an MR of %zu bytes",
 		     call->length);
@@ -130,6 +131,32 @@ struct stage *region_stage(const struct choice *choice,
 }
 
 /*
+ * On what the program has mapped for reading only, by a kernel that pins such
+ * memory in no other way: for the device and for peers it is at the program's
+ * address. The errno is the first answer's.
+ */
+static struct ibv_mr *register_alias(const struct region_call *call,
+				     struct stage *stage)
+{
+	unsigned int access = call->access & ~IBV_ACCESS_ON_DEMAND;
+	int saved_errno = errno;
+	struct ibv_mr *mr;
+	void *alias;
+
+	if (saved_errno != EFAULT || access & REGION_WRITABLE ||
+	    !call->real->reg_mr_iova2)
+		return NULL;
+	alias = stage_make_alias(stage);
+	mr = alias ? call->real->reg_mr_iova2(call->pd, alias, call->length,
+					      call->iova, access)
+		   : NULL;
+	if (mr)
+		mr->addr = call->addr;
+	errno = saved_errno;
+	return mr;
+}
+
+/*
  * The shadows are memory that any device pins: the program's own call, but for
  * an ON_DEMAND that the device cannot be trusted with.
  */
@@ -144,6 +171,8 @@ static struct ibv_mr *register_staged(const struct region_call *call,
 	if (!stage)
 		return NULL;
 	mr = call->original(call, call->access & ~IBV_ACCESS_ON_DEMAND);
+	if (!mr)
+		mr = register_alias(call, stage);
 	if (!mr) {
 		explain_plain_failure(call, choice);
 	} else {
@@ -244,6 +273,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 {
 	struct mr_record rec = {0};
+	void *addr = mr->addr;
 	bool known;
 	int r;
 
@@ -252,10 +282,15 @@ int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 	 * new MR at this address, and its record must not be the one we take.
 	 */
 	known = mr_record_take(mr, &rec);
+	region_show_alias(mr, rec.stage);
 	r = real->dereg_mr(mr);
-	if (!r)
+	if (!r) {
 		stage_give_back(rec.stage);
-	else if (known)
+		return 0;
+	}
+	if (stage_alias(rec.stage))
+		mr->addr = addr;
+	if (known)
 		mr_record_put(&rec);
 	return r;
 }

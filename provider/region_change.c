@@ -18,6 +18,7 @@ struct change {
 	struct ibv_pd *pd;
 	void *addr;
 	size_t length;
+	void *old_addr;	      /* the program's */
 	struct mr_record rec; /* as it will be */
 	struct stage *old;    /* what it lies in now */
 	bool is_known;	      /* has a record */
@@ -57,6 +58,21 @@ static int check_change(const struct change *change,
 		return EINVAL;
 	}
 	return 0;
+}
+
+/* A shadow that nobody can write, on which the device has an alias (stage.h).
+ */
+static int check_alias(const struct change *change)
+{
+	if (!stage_alias(change->old) || is_moved(change) ||
+	    !has_access(change) || !(change->rec.access & REGION_WRITABLE))
+		return 0;
+	log_sentence(LOG_WARN,
+		     "ibv_rereg_mr of %zu bytes at %p: access flags %#x want "
+		     "to write what is mapped without PROT_WRITE: map it with "
+		     "PROT_READ | PROT_WRITE and register that",
+		     change->mr->length, change->old_addr, change->rec.access);
+	return EFAULT;
 }
 
 /*
@@ -146,6 +162,9 @@ static void end_change(const struct change *change, int result)
 	struct mr_record dropped;
 	int saved_errno = errno;
 
+	if (stage_alias(change->old) &&
+	    !(is_moved(change) && is_changed(result)))
+		change->mr->addr = change->old_addr;
 	if (is_changed(result) && (change->is_known || has_access(change)))
 		mr_record_put(&change->rec);
 	else if (change->is_reserved)
@@ -166,6 +185,7 @@ int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 		.pd = flags & IBV_REREG_MR_CHANGE_PD ? pd : mr->pd,
 		.addr = addr,
 		.length = length,
+		.old_addr = mr->addr,
 		.rec = {.mr = mr},
 	};
 	int saved_errno = errno, r;
@@ -177,7 +197,9 @@ int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 	log_clear_sentence();
 	if (is_moved(&change) ||
 	    (has_access(&change) && is_rerouted(change.rec.strategy))) {
-		r = route_change(&change, real);
+		r = check_alias(&change);
+		if (!r)
+			r = route_change(&change, real);
 		if (!r)
 			r = reserve_record(&change);
 		if (r) {
@@ -194,6 +216,7 @@ int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 		}
 	}
 	errno = saved_errno;
+	region_show_alias(mr, change.old);
 	r = real->rereg_mr(mr, flags, pd, addr, length, access);
 	end_change(&change, r);
 	return r;

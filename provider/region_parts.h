@@ -6,6 +6,24 @@
 #include "choice.h"
 #include "stage.h"
 
+/* The device may change what it is given: the kernel's ib_access_writable(). */
+#define REGION_WRITABLE                                                        \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |                    \
+	 IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND)
+
+/*
+ * Around a verb that gives up what an MR lies in: libibverbs goes by mr->addr
+ * for what it has told the kernel of forks, and that is the alias's (stage.h).
+ */
+static inline void region_show_alias(struct ibv_mr *mr,
+				     const struct stage *stage)
+{
+	void *alias = stage_alias(stage);
+
+	if (alias)
+		mr->addr = alias;
+}
+
 /* Shadows for the files in the range; NULL and errno, with the sentence. */
 struct stage *region_stage(const struct choice *choice,
 			   const struct ibv_context *context, const void *addr,

@@ -8,13 +8,16 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "leases.h"
 #include "log.h"
 #include "memory.h"
 #include "own_map.h"
+#include "raw.h"
 #include "reason.h"
 #include "stage.h"
 #include "stage_limits.h"
@@ -67,11 +70,18 @@ struct part {
 };
 
 struct stage {
+	uintptr_t start;
+	uintptr_t end;
 	size_t count;
 	size_t room;
 	struct part *parts;
 	bool has_private_dax; /* a private mapping of such a file */
 	bool has_private;     /* of one in the page cache */
+	bool has_other;	      /* what is no part, or cannot be read */
+	bool has_read_only;   /* a part that cannot be written */
+	char *alias;	      /* whole pages around the region, or NULL */
+	size_t alias_length;
+	pid_t alias_pid; /* a forked child has something else there */
 	char reason[REASON_MAX];
 };
 
@@ -128,8 +138,12 @@ static int add_part(const struct vma *vma, void *arg)
 		return 0;
 	finding->has_gap |= vma->start > finding->next;
 	finding->next = vma->end;
-	if (!has_to_be_staged(vma, finding->stage, &is_shadow))
+	if (!has_to_be_staged(vma, finding->stage, &is_shadow)) {
+		finding->stage->has_other = true;
 		return 0;
+	}
+	finding->stage->has_other |= !vma->readable;
+	finding->stage->has_read_only |= !vma->writable;
 	part = new_part(finding->stage);
 	if (!part)
 		return ENOMEM;
@@ -154,9 +168,13 @@ static int find_parts(struct stage *stage, struct lease_engine *engine,
 	unsigned int look = own_map_look(engine);
 	int r;
 
+	stage->start = start;
+	stage->end = end;
 	stage->has_private_dax = stage->has_private = false;
+	stage->has_other = stage->has_read_only = false;
 	r = vma_each(start, end, add_part, &finding);
 	finding.has_gap |= finding.next < end;
+	stage->has_other |= finding.has_gap;
 	if (!r && finding.has_gap && own_map_has_moved(engine, look))
 		return -CHANGED;
 
@@ -283,6 +301,63 @@ static int take_parts(struct stage *stage, struct lease_engine *engine,
 	return reason_set(r, "%s", stage->reason);
 }
 
+static uintptr_t page_of(uintptr_t addr)
+{
+	return addr & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+}
+
+static void drop_alias(struct stage *stage)
+{
+	if (stage->alias && stage->alias_pid == getpid())
+		raw_unmap(stage->alias, stage->alias_length);
+	stage->alias = NULL;
+}
+
+/* A place of its own, into which the parts are mapped one by one. */
+static int map_alias(struct stage *stage)
+{
+	uintptr_t first = page_of(stage->start);
+	long addr;
+	int r = 0;
+
+	stage->alias_length =
+		page_of(stage->end - 1) - first + (size_t)sysconf(_SC_PAGESIZE);
+	addr = syscall(SYS_mmap, NULL, stage->alias_length, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (addr == -1)
+		return -errno;
+	stage->alias = (char *)addr;
+	stage->alias_pid = getpid();
+	for (size_t i = 0; !r && i < stage->count; i++) {
+		const struct part *part = &stage->parts[i];
+		uintptr_t at = page_of(part->addr);
+		uint64_t skipped = part->addr - at;
+		uint64_t end = page_of(part->addr + part->length - 1) +
+			       (uint64_t)sysconf(_SC_PAGESIZE);
+
+		r = lease_alias(part->lease, part->offset - skipped, end - at,
+				(uintptr_t)stage->alias + (at - first));
+	}
+	return r;
+}
+
+void *stage_alias(const struct stage *stage)
+{
+	return stage && stage->alias
+		       ? stage->alias + (stage->start - page_of(stage->start))
+		       : NULL;
+}
+
+void *stage_make_alias(struct stage *stage)
+{
+	int saved_errno = errno;
+
+	if (!stage->has_other && stage->has_read_only && map_alias(stage))
+		drop_alias(stage);
+	errno = saved_errno;
+	return stage_alias(stage);
+}
+
 static void free_stage(struct stage *stage)
 {
 	free(stage->parts);
@@ -327,6 +402,7 @@ void stage_give_back(struct stage *stage)
 
 	if (!stage)
 		return;
+	drop_alias(stage);
 	give_back_parts(stage);
 	free_stage(stage);
 	errno = saved_errno;

@@ -41,6 +41,20 @@ bool stage_has_moved(const struct stage_mark *before);
 int stage_take(const void *addr, size_t length, struct stage **ret);
 
 /*
+ * What the device is to have in place of the address that was staged, where the
+ * kernel has refused that for a device that only reads: the same memory mapped
+ * once more, so that it can be written. Kernels before 6.2 pin a shared mapping
+ * in no other way. The program's own mappings stay as they are. NULL, without a
+ * sentence: all can be written already, or a part cannot be read, or is of no
+ * file, or there is no memory. There until stage_give_back(), in this process
+ * alone.
+ */
+void *stage_make_alias(struct stage *stage);
+
+/* The one that there is; NULL: none, also for no stage. */
+void *stage_alias(const struct stage *stage);
+
+/*
  * After the MR is gone. What kept a file from being written or mapped back goes
  * to the log: daxmr tries it again by itself. NULL is none; in a forked child,
  * whose parent has the shadows, nothing is done. errno is kept.

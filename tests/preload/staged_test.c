@@ -480,6 +480,78 @@ static void read_only_file__is_staged_for_reading(void **state)
 	drop(&file);
 }
 
+/*
+ * Linux before 6.2 pins no shared mapping that can only be read: the device is
+ * given another of the same memory, and nobody can tell.
+ */
+static void read_only_file__of_an_old_kernel_is_read_as_well(void **state)
+{
+	const char *in_place, *in_file;
+	struct mapped file;
+	struct ibv_mr *mr;
+	char *alias;
+
+	(void)state;
+	map_new(&file);
+	munmap(file.addr, SIZE);
+	file.addr = map_again(&file, PROT_READ, MAP_SHARED);
+	device->refuse_read_only = EFAULT;
+	mr = ibv_reg_mr(pd, file.addr + PAGE + 5, SIZE - 2 * PAGE,
+			IBV_ACCESS_REMOTE_READ);
+	if (!mr)
+		fail_msg("not registered: %s", daxmr_errormsg());
+	in_place = file.addr + PAGE + 5;
+	assert_ptr_equal(mr->addr, in_place);
+	assert_int_equal(device->seen.iova, (uintptr_t)in_place);
+	assert_int_equal(device->seen.length, SIZE - 2 * PAGE);
+	assert_int_equal(device->seen.access, IBV_ACCESS_REMOTE_READ);
+	alias = device->seen.addr;
+	assert_true(is_shadow(alias) && is_shadow(in_place));
+	assert_ptr_not_equal(alias, in_place);
+	assert_memory_equal(alias, in_place, SIZE - 2 * PAGE);
+	assert_int_equal(mprotect(file.addr, SIZE, PROT_READ | PROT_WRITE), -1);
+	errno = TAKEN;
+	assert_int_equal(
+		ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, RW),
+		IBV_REREG_MR_ERR_INPUT);
+	assert_int_equal(errno, EFAULT);
+	assert_non_null(strstr(daxmr_errormsg(), "PROT_WRITE"));
+	assert_int_equal(
+		ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, 0),
+		0);
+	device->refuse_dereg = EBUSY;
+	assert_int_equal(ibv_dereg_mr(mr), EBUSY);
+	assert_ptr_equal(mr->addr, in_place);
+	device->refuse_dereg = 0;
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	assert_ptr_equal(device->seen.dropped_at, alias);
+	assert_false(is_shadow(alias));
+	check_is_file(&file);
+	in_file = file.addr;
+	assert_int_equal(in_file[3 * PAGE], 'd');
+	drop(&file);
+}
+
+/* What only the kernel could refuse is refused with its own errno. */
+static void read_only_file__of_an_old_kernel_beside_memory(void **state)
+{
+	struct mapped file;
+
+	(void)state;
+	map_new(&file);
+	assert_int_equal(mprotect(file.addr, SIZE, PROT_READ), 0);
+	assert_ptr_not_equal(mmap(file.addr + 8 * PAGE, PAGE, PROT_READ,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+				  0),
+			     MAP_FAILED);
+	device->refuse_read_only = EFAULT;
+	errno = TAKEN;
+	assert_null(ibv_reg_mr(pd, file.addr, SIZE, IBV_ACCESS_REMOTE_READ));
+	assert_int_equal(errno, EFAULT);
+	check_is_file(&file);
+	drop(&file);
+}
+
 /* No lease is needed: nobody else sees it. */
 static void private_mapping__is_copied_and_stays_so(void **state)
 {
@@ -864,6 +936,8 @@ int main(void)
 		TEST(end_of_file__its_page_is_whole_beyond_is_refused),
 		TEST(hole__is_refused_as_ever),
 		TEST(read_only_file__is_staged_for_reading),
+		TEST(read_only_file__of_an_old_kernel_is_read_as_well),
+		TEST(read_only_file__of_an_old_kernel_beside_memory),
 		TEST(private_mapping__is_copied_and_stays_so),
 		TEST(private_mapping__beyond_the_end_is_refused),
 		TEST(others_have_it__is_busy_and_named),

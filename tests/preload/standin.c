@@ -32,8 +32,24 @@ static void count(enum standin_call call)
 	__atomic_add_fetch(&control.seen.calls[call], 1, __ATOMIC_RELAXED);
 }
 
-/* Is there a shared ('s') or private ('p') mapping of a file on a disk? */
-static int has_file(const void *addr, size_t length, char which)
+enum wanted {
+	SHARED_FILE, /* on a disk */
+	PRIVATE_FILE,
+	SHARED_READ_ONLY /* of whatever file */
+};
+
+static int is_wanted(enum wanted wanted, const char *protection,
+		     const char *name)
+{
+	int is_shared = protection[3] == 's';
+
+	if (wanted == SHARED_READ_ONLY)
+		return is_shared && protection[1] != 'w';
+	return is_shared == (wanted == SHARED_FILE) && name[0] == '/' &&
+	       strncmp(name, "/memfd:", 7) != 0;
+}
+
+static int has_mapping(const void *addr, size_t length, enum wanted wanted)
 {
 	unsigned long from = (unsigned long)addr, to = from + length, start,
 		      end;
@@ -44,8 +60,8 @@ static int has_file(const void *addr, size_t length, char which)
 	while (maps && fgets(line, sizeof(line), maps)) {
 		if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %4095s", &start, &end,
 			   protection, name) == 4 &&
-		    protection[3] == which && start < to && end > from &&
-		    name[0] == '/' && strncmp(name, "/memfd:", 7) != 0)
+		    start < to && end > from &&
+		    is_wanted(wanted, protection, name))
 			found = 1;
 	}
 	if (maps)
@@ -73,12 +89,17 @@ static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 	pthread_mutex_unlock(&lock);
 	if (!refuse && !(access & IBV_ACCESS_ON_DEMAND))
 		refuse = control.refuse_plain;
-	if (!refuse && control.refuse_privates && has_file(addr, length, 'p'))
+	if (!refuse && control.refuse_privates &&
+	    has_mapping(addr, length, PRIVATE_FILE))
 		refuse = control.refuse_privates;
 	if (!refuse && (control.refuse_files || control.refuse_memory) &&
 	    !(access & IBV_ACCESS_ON_DEMAND))
-		refuse = has_file(addr, length, 's') ? control.refuse_files
-						     : control.refuse_memory;
+		refuse = has_mapping(addr, length, SHARED_FILE)
+				 ? control.refuse_files
+				 : control.refuse_memory;
+	if (!refuse && control.refuse_read_only &&
+	    has_mapping(addr, length, SHARED_READ_ONLY))
+		refuse = control.refuse_read_only;
 	if (refuse) {
 		errno = refuse;
 		return NULL;
@@ -142,7 +163,7 @@ EXPORT int ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 		return IBV_REREG_MR_ERR_CMD;
 	}
 	if (flags & IBV_REREG_MR_CHANGE_TRANSLATION && control.refuse_files &&
-	    has_file(addr, length, 's')) {
+	    has_mapping(addr, length, SHARED_FILE)) {
 		errno = control.refuse_files;
 		return IBV_REREG_MR_ERR_CMD;
 	}
@@ -156,6 +177,7 @@ EXPORT int ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 EXPORT int ibv_dereg_mr(struct ibv_mr *mr)
 {
 	count(STANDIN_DEREG_MR);
+	control.seen.dropped_at = mr->addr;
 	if (control.refuse_dereg)
 		return control.refuse_dereg;
 	free(mr);

@@ -30,7 +30,8 @@ struct standin_seen {
 	size_t length;
 	uint64_t iova;
 	unsigned int access;
-	int flags; /* ibv_rereg_mr */
+	int flags;	  /* ibv_rereg_mr */
+	void *dropped_at; /* ibv_dereg_mr: where libibverbs takes it to lie */
 };
 
 /* Found by name, since they are no verbs: dlsym(RTLD_DEFAULT or a handle). */
@@ -39,8 +40,10 @@ struct standin_control {
 	int refuse_plain; /* errno for registrations without ON_DEMAND, or 0 */
 	int refuse_all;	  /* errno for all, or 0 */
 	int refuse_files; /* for those without ON_DEMAND of a file's mapping */
-	int refuse_privates;  /* for those of a private mapping of a file */
-	int refuse_memory;    /* for those of none */
+	int refuse_privates; /* for those of a private mapping of a file */
+	int refuse_memory;   /* for those of none */
+	/* For shared mappings that cannot be written, as Linux before 6.2. */
+	int refuse_read_only;
 	int refuse_dereg;     /* positive errno, or 0 */
 	void (*before)(void); /* a registration, if not NULL; once */
 	int has_odp;

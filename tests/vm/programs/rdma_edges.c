@@ -195,24 +195,6 @@ static void unmapped(void)
 	done(expect("nothing mapped at all", addr, SIZE, REMOTE_ALL, EFAULT));
 }
 
-/* Kernels before 6.2 register no read-only mapping of shared memory at all. */
-static int read_only_result(void)
-{
-	void *shm =
-		mmap(NULL, PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct ibv_mr *mr;
-	int result = 0;
-
-	if (!staged)
-		return file_result();
-	mr = ibv_reg_mr(server.pd, shm, PAGE, IBV_ACCESS_REMOTE_READ);
-	if (!mr)
-		result = errno;
-	done(mr);
-	munmap(shm, PAGE);
-	return result;
-}
-
 static void read_only(void)
 {
 	unsigned char *addr = new_file("readonly");
@@ -221,12 +203,59 @@ static void read_only(void)
 	if (mprotect(addr, SIZE, PROT_READ))
 		die("mprotect failed");
 	mr = expect("a read-only mapping to be read", addr, SIZE,
-		    IBV_ACCESS_REMOTE_READ, read_only_result());
+		    IBV_ACCESS_REMOTE_READ, file_result());
 	read_all("a read-only mapping", mr, addr, SIZE);
 	done(mr);
 	done(expect("a read-only mapping to be written", addr, SIZE, REMOTE_ALL,
 		    EFAULT));
 	munmap(addr, SIZE);
+}
+
+/* Of the program's own, to a peer: its addresses are good for its own lkey. */
+static void send_all(const char *what, struct ibv_mr *mr, unsigned char *addr,
+		     uint32_t length)
+{
+	enum ibv_wc_status status;
+
+	if (!mr)
+		return;
+	memset(buffer, 0xee, length);
+	ends_connect(&server, &peer);
+	status = end_rdma(&server, IBV_WR_RDMA_WRITE, mr, addr, length,
+			  (uintptr_t)buffer, buffer_mr->rkey);
+	if (status != IBV_WC_SUCCESS || memcmp(buffer, addr, length)) {
+		printf("not ok: %s: sent to a peer: %s\n", what,
+		       status ? ibv_wc_status_str(status) : "wrong bytes");
+		failures++;
+	}
+}
+
+/*
+ * A file that is open for reading only, as others may have it, too. Kernels
+ * before 6.2 register no such mapping by themselves.
+ */
+static void read_only_file(void)
+{
+	unsigned char *addr = new_file("readable");
+	int fd = open(path_of("readable"), O_RDONLY | O_CLOEXEC);
+	struct ibv_mr *mr;
+
+	munmap(addr, SIZE);
+	addr = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	if (fd < 0 || addr == MAP_FAILED)
+		die("cannot map a file for reading");
+	mr = expect("a read-only file to be read", addr, SIZE,
+		    IBV_ACCESS_REMOTE_READ, file_result());
+	read_all("a read-only file", mr, addr, SIZE);
+	done(mr);
+	mr = expect("an odd range of it to be sent", addr + 5001, 7777, 0,
+		    file_result());
+	send_all("a read-only file", mr, addr + 5001, 7777);
+	done(mr);
+	done(expect("a read-only file to be written", addr, SIZE, REMOTE_ALL,
+		    EFAULT));
+	munmap(addr, SIZE);
+	close(fd);
 }
 
 /* No plain registration would take these, whatever else is in the range. */
@@ -342,6 +371,7 @@ int main(int argc, char **argv)
 	beyond_the_end();
 	unmapped();
 	read_only();
+	read_only_file();
 	parts_without_permission();
 	several_mappings();
 	private_mapping();
