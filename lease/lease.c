@@ -27,6 +27,7 @@
 #include "raw.h"
 #include "reason.h"
 #include "staged.h"
+#include "undumped.h"
 
 /*
  * Blocked in our thread from the start, where it waits for the signalfd. One
@@ -318,6 +319,7 @@ static int start_thread(struct lease_engine *engine)
 
 static void free_engine(struct lease_engine *engine)
 {
+	undumped_set(&engine->table.undumped, 0, UINTPTR_MAX, false);
 	pthread_cond_destroy(&engine->done);
 	pthread_mutex_destroy(&engine->lock);
 	free(engine);

@@ -102,6 +102,7 @@ struct lease_table {
 	struct own_desk own;
 	/* staged.h: the thread that waits for us, if one does. */
 	const struct staged_mover *mover;
+	struct undumped *undumped; /* undumped.h */
 };
 
 /* NULL: there is none. */

@@ -14,6 +14,7 @@
 #include "recover.h"
 #include "self_maps.h"
 #include "staged_parts.h"
+#include "undumped.h"
 
 static bool is_private(const struct own_mapping *mapping)
 {
@@ -39,8 +40,8 @@ static struct staged *find_extent(const struct lease *lease, uint64_t offset,
 }
 
 /* Whatever lies there is replaced in one step. */
-static int put_shared(int fd, uint64_t offset, bool is_shadow,
-		      const struct mapping_state *state)
+static int put_shared(struct lease_table *table, int fd, uint64_t offset,
+		      bool is_shadow, const struct mapping_state *state)
 {
 	struct twin twin;
 	int r = twin_make(is_shadow ? TWIN_OF_MEMFD : TWIN_OF_FILE, fd, offset,
@@ -54,11 +55,15 @@ static int put_shared(int fd, uint64_t offset, bool is_shadow,
 		r = -errno;
 	if (!r)
 		r = twin_move(&twin);
-	if (r)
+	if (r) {
 		twin_drop(&twin);
-	else
-		twin_lock(&twin);
-	return r;
+		return r;
+	}
+	twin_lock(&twin);
+	if (is_shadow)
+		undumped_set(&table->undumped, state->mapping.start,
+			     state->mapping.end, mapping_has(state, "dd"));
+	return 0;
 }
 
 static int put_private(int fd, uint64_t offset,
@@ -95,7 +100,8 @@ int own_map_put(const struct lease *lease, const struct mapping_state *state)
 		if (staged)
 			staged->is_sync |= mapping_has(state, "sf");
 		r = mapping->is_shared
-			    ? put_shared(fd, mapping->offset, staged, &part)
+			    ? put_shared(lease->table, fd, mapping->offset,
+					 staged, &part)
 			    : put_private(fd, mapping->offset, &part);
 		if (staged)
 			staged_close_view(staged, fd);
@@ -157,6 +163,8 @@ static int put_shadow(struct staged *staged, const struct own_mapping *mapping)
 	staged_close_view(staged, view_fd);
 	if (r || is_private(mapping))
 		return r;
+	undumped_set(&staged->lease->table->undumped, (uintptr_t)addr,
+		     (uintptr_t)addr + (end - start), false);
 	if ((mapping->flags & MAP_TYPE) == MAP_SHARED_VALIDATE)
 		staged->is_sync |= (mapping->flags & MAP_SYNC) != 0;
 	return raw_madvise(addr, end - start, MADV_DONTDUMP) ? -errno : 0;
@@ -237,6 +245,51 @@ static int map_over(struct lease_table *table, void *arg)
 	return map_over_all(table, lease, mapping);
 }
 
+struct advising {
+	uintptr_t addr;
+	size_t length;
+	bool is_undumped;
+	struct lease_table *table;
+};
+
+static int advise_shadow(const struct self_map *map, void *arg)
+{
+	const struct advising *advising = arg;
+	uintptr_t end = advising->addr + advising->length;
+	uintptr_t start =
+		map->start > advising->addr ? map->start : advising->addr;
+
+	if (map->end < end)
+		end = map->end;
+	if (!map->is_shared ||
+	    !shadows_find(advising->table, map->dev, map->ino))
+		return 0;
+	undumped_set(&advising->table->undumped, start, end,
+		     advising->is_undumped);
+	raw_madvise((void *)start, end - start, MADV_DONTDUMP);
+	return 0;
+}
+
+/* What is of shadows is noted, and stays out of dumps whatever was asked. */
+static int map_advise(struct lease_table *table, void *arg)
+{
+	struct advising *advising = arg;
+	int r;
+
+	advising->length = own_map_pages(advising->length);
+	r = raw_madvise((void *)advising->addr, advising->length,
+			advising->is_undumped ? MADV_DONTDUMP : MADV_DODUMP)
+		    ? -errno
+		    : 0;
+	/* With a hole in the range the rest of it is advised all the same. */
+	advising->table = table;
+	if (!r || r == -ENOMEM)
+		self_maps_each(advising->addr,
+			       advising->addr + advising->length, advise_shadow,
+			       advising);
+	return r;
+}
+
 static int do_nothing(struct lease_table *table, void *arg)
 {
 	(void)table;
@@ -254,6 +307,18 @@ int own_map_new(struct lease_engine *engine, const struct own_mapping *mapping)
 int own_map_over(struct lease_engine *engine, const struct own_mapping *mapping)
 {
 	return lease_engine_call(engine, map_over, (void *)mapping);
+}
+
+int own_map_advise(struct lease_engine *engine, void *addr, size_t length,
+		   bool is_undumped)
+{
+	struct advising advising = {
+		.addr = (uintptr_t)addr,
+		.length = length,
+		.is_undumped = is_undumped,
+	};
+
+	return lease_engine_call(engine, map_advise, &advising);
 }
 
 void own_map_wait(struct lease_engine *engine)

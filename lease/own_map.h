@@ -81,6 +81,13 @@ int own_map_move(struct lease_engine *engine, const struct own_move *move,
  */
 int own_map_moved(struct lease_engine *engine, void *addr, size_t length);
 
+/*
+ * madvise() with MADV_DONTDUMP or MADV_DODUMP, by the engine: 0, or -errno as
+ * the call would say (undumped.h).
+ */
+int own_map_advise(struct lease_engine *engine, void *addr, size_t length,
+		   bool is_undumped);
+
 /* Until nothing is being swapped that was when it was called. */
 void own_map_wait(struct lease_engine *engine);
 

@@ -14,6 +14,7 @@
 #include "raw.h"
 #include "recover.h"
 #include "staged_parts.h"
+#include "undumped.h"
 
 #define PAGE EXTENT_BLOCK
 
@@ -146,6 +147,9 @@ static int move_pieces(const struct pieces *pieces, uintptr_t to, size_t length)
 			break;
 		done += size;
 	}
+	if (!r)
+		undumped_move(&pieces->lease->table->undumped, from, to,
+			      length);
 	while (r && i-- > 0) {
 		const struct mapping *mapping = &pieces->states[i].mapping;
 		size_t size = mapping->end - mapping->start;
@@ -260,6 +264,12 @@ static int map_move(struct lease_table *table, void *arg)
 		r = remap((uintptr_t)move->old, move->old_size, move->new_size,
 			  move->flags, (uintptr_t)move->new_addr,
 			  &moving->result);
+		if (!r && moving->result != (uintptr_t)move->old)
+			undumped_move(&table->undumped, (uintptr_t)move->old,
+				      moving->result,
+				      move->old_size < move->new_size
+					      ? move->old_size
+					      : move->new_size);
 	} else if (!r) {
 		r = talk_fetch(table, pieces.lease);
 		if (!r)

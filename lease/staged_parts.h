@@ -20,11 +20,10 @@ struct staged {
 	int shadow_fd;
 	int page_fd;
 	struct extent extent;
-	uint8_t *bytes;	  /* of the shadow, for own_io.h; no view */
-	bool is_sync;	  /* the file was mapped with MAP_SYNC */
-	bool is_dontdump; /* the program had said so itself */
-	bool is_let_go;	  /* the keeper has it no more */
-	int error;	  /* the keeper's answer */
+	uint8_t *bytes; /* of the shadow, for own_io.h; no view */
+	bool is_sync;	/* the file was mapped with MAP_SYNC */
+	bool is_let_go; /* the keeper has it no more */
+	int error;	/* the keeper's answer */
 };
 
 /* What the steps of a swap need to know. */

@@ -14,6 +14,7 @@
 #include "reason.h"
 #include "self_maps.h"
 #include "staged_parts.h"
+#include "undumped.h"
 
 /* How long a flush is waited for that nothing is heard of. */
 #define FLUSH_NS (30 * 1000000000LL)
@@ -168,23 +169,64 @@ static void let_go(void *arg)
 void staged_describe_as_file(const struct staged *staged,
 			     struct mapping_state *state)
 {
+	uintptr_t end;
+
 	state->mapping.dev = staged->lease->dev;
 	state->mapping.ino = staged->lease->ino;
 	state->mapping.offset += staged->offset;
-	if (!staged->is_dontdump)
+	if (!undumped_at(staged->lease->table->undumped, state->mapping.start,
+			 state->mapping.end, &end))
 		remove_flag(state->flags, "dd");
 	if (staged->is_sync)
 		add_flag(state->flags, sizeof(state->flags), "sf");
 }
 
+/* Where only a part of one is to be left out of dumps it is two or more. */
+static int part_views(const struct undumped *undumped, struct swap_view **views,
+		      unsigned int *count)
+{
+	unsigned int borders = 2 * undumped_count(undumped), found = 0;
+	struct swap_view *parts;
+	uintptr_t next;
+
+	if (!borders)
+		return 0;
+	parts = calloc(*count + borders + 1, sizeof(*parts));
+	if (!parts)
+		return reason_set(-ENOMEM, "no memory for the mappings' list");
+	for (unsigned int i = 0; i < *count; i++) {
+		const struct mapping *whole = &(*views)[i].state.mapping;
+
+		for (uintptr_t at = whole->start; at < whole->end; at = next) {
+			struct swap_view *part = &parts[found++];
+
+			undumped_at(undumped, at, whole->end, &next);
+			*part = (*views)[i];
+			part->state.mapping.start = at;
+			part->state.mapping.end = next;
+			part->state.mapping.offset += at - whole->start;
+		}
+	}
+	free(*views);
+	*views = parts;
+	*count = found;
+	return 0;
+}
+
 static int find_shadow_views(void *arg, struct swap_view **ret,
 			     unsigned int *ret_count)
 {
-	const struct staged *staged = ((struct swapping *)arg)->staged;
+	const struct swapping *swapping = arg;
+	const struct staged *staged = swapping->staged;
 	int r = find_views(staged->shadow_dev, staged->shadow_ino, 0,
 			   staged->end - staged->offset, staged->bytes, ret,
 			   ret_count);
 
+	if (!r) {
+		r = part_views(swapping->table->undumped, ret, ret_count);
+		if (r)
+			free(*ret);
+	}
 	for (unsigned int i = 0; !r && i < *ret_count; i++)
 		staged_describe_as_file(staged, &(*ret)[i].state);
 	return r;
@@ -235,7 +277,8 @@ static int swap_in_once(const struct swapping *swapping)
 		const struct mapping_state *state = &swap.views[i].state;
 
 		staged->is_sync |= mapping_has(state, "sf");
-		staged->is_dontdump |= mapping_has(state, "dd");
+		undumped_set(&swapping->table->undumped, state->mapping.start,
+			     state->mapping.end, mapping_has(state, "dd"));
 	}
 	swap.is_still = is_still(swapping);
 	swap.view_fd = staged_open_view(staged);
@@ -324,6 +367,10 @@ static int swap_out_once(const struct swapping *swapping)
 		return r;
 	swap.is_still = is_still(swapping);
 	r = swap_out(&swap, flush_frozen, arg);
+	for (unsigned int i = 0; !r && i < swap.count; i++)
+		undumped_set(&swapping->table->undumped,
+			     swap.views[i].state.mapping.start,
+			     swap.views[i].state.mapping.end, false);
 	free(swap.views);
 	return r;
 }

@@ -35,6 +35,7 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.unmapping = map_leaving,
 		.moving = map_move,
 		.moved = map_moved,
+		.advising = map_advise,
 		.punch_shadow = guard_punch_shadow,
 		.shifting = guard_shifting,
 	};

@@ -60,6 +60,7 @@ struct engine {
 	void (*unmapping)(void);
 	bool (*moving)(const struct own_move *move, void **ret, int *ret_error);
 	int (*moved)(void *addr, size_t length);
+	bool (*advising)(void *addr, size_t length, int advice, int *ret_error);
 	int (*punch_shadow)(struct file_guard *guard, void *addr, size_t length,
 			    size_t *ret_length);
 	bool (*shifting)(const struct file_guard *guard);
@@ -69,7 +70,7 @@ struct engine {
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 7
+#define DAXMR_ENGINE_VERSION 8
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

@@ -269,6 +269,11 @@ EXPORT int hook_madvise(void *addr, size_t length,
 
 int hook_madvise(void *addr, size_t length, int advice)
 {
+	int error;
+
+	if ((advice == MADV_DONTDUMP || advice == MADV_DODUMP) &&
+	    has_leases() && file_engine->advising(addr, length, advice, &error))
+		return result(FILE_madvise, error);
 	if (advice != MADV_REMOVE || !has_leases())
 		return ((madvise_fn *)file_real(FILE_madvise))(addr, length,
 							       advice);

@@ -154,6 +154,23 @@ int map_moved(void *addr, size_t length)
 	return r && r != -ESRCH ? error_of(r) : 0;
 }
 
+bool map_advise(void *addr, size_t length, int advice, int *ret_error)
+{
+	struct lease_engine *engine = leases_engine();
+	uintptr_t start = (uintptr_t)addr, end = start + length;
+	int saved_errno = errno, r;
+
+	if (!engine || end <= start || start % 4096 ||
+	    !has_concerned(engine, start, end)) {
+		errno = saved_errno;
+		return false;
+	}
+	r = own_map_advise(engine, addr, length, advice == MADV_DONTDUMP);
+	errno = saved_errno;
+	*ret_error = -r;
+	return r != -ESRCH;
+}
+
 bool map_move(const struct own_move *move, void **ret, int *ret_error)
 {
 	struct lease_engine *engine = leases_engine();

@@ -36,6 +36,12 @@ int map_over(const struct file_map *map);
 /* Before munmap(), and mmap() of anything else with MAP_FIXED. */
 void map_leaving(void);
 
+/*
+ * madvise() with MADV_DONTDUMP or MADV_DODUMP: false, it is to be called; else
+ * done: *ret_error is 0 or a positive errno.
+ */
+bool map_advise(void *addr, size_t length, int advice, int *ret_error);
+
 /* mremap() of what shows a shadow, or may come to: false, it is to be called.
  */
 struct own_move;

@@ -124,6 +124,24 @@ static void check_is_file(const struct mapped *file)
 			       strrchr(file->path, '/') + 1));
 }
 
+/* Has this page's mapping the flag (VmFlags of smaps)? */
+static bool has_flag(const void *addr, const char *flag)
+{
+	unsigned long from, to, at = (unsigned long)addr;
+	bool found = false, is_it = false;
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	char line[5000];
+
+	assert_non_null(smaps);
+	while (fgets(line, sizeof(line), smaps))
+		if (strncmp(line, "VmFlags:", 8) == 0)
+			found |= is_it && strstr(line + 8, flag);
+		else if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			is_it = from <= at && at < to;
+	fclose(smaps);
+	return found;
+}
+
 /* Others that had the file may keep the shadow there for a while. */
 static void wait_until_file(const struct mapped *file)
 {
@@ -238,6 +256,44 @@ static void own_on_demand__is_taken_out(void **state)
 	assert_true(is_shadow(file.addr));
 	assert_int_equal(ibv_dereg_mr(demanded), 0);
 	check_is_file(&file);
+	drop(&file);
+}
+
+/*
+ * No shadow is ever dumped; what the program said of dumps before and since is
+ * what the file has when it is back.
+ */
+static void core_dumps__are_as_the_program_said(void **state)
+{
+	struct mapped file;
+	struct ibv_mr *mr;
+	char *moved;
+
+	(void)state;
+	map_new(&file);
+	assert_int_equal(madvise(file.addr, 8 * PAGE, MADV_DONTDUMP), 0);
+	mr = register_range(file.addr, SIZE);
+	assert_int_equal(madvise(file.addr, 2 * PAGE, MADV_DODUMP), 0);
+	assert_int_equal(
+		madvise(file.addr + 16 * PAGE, 8 * PAGE, MADV_DONTDUMP), 0);
+	for (unsigned int page = 0; page < PAGES; page += 3)
+		assert_true(has_flag(file.addr + page * PAGE, " dd"));
+	/* the last four pages of those, where only a file was before */
+	moved = mmap(NULL, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		     0);
+	assert_ptr_equal(mremap(file.addr + 20 * PAGE, 4 * PAGE, 4 * PAGE,
+				MREMAP_MAYMOVE | MREMAP_FIXED, moved),
+			 moved);
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	check_is_file(&file);
+	for (unsigned int page = 0; page < 20; page++)
+		if (has_flag(file.addr + page * PAGE, " dd") !=
+		    ((page >= 2 && page < 8) || page >= 16))
+			fail_msg("page %u is the wrong one for dumps", page);
+	assert_false(has_flag(file.addr + 24 * PAGE, " dd"));
+	assert_true(has_flag(moved, " dd") &&
+		    has_flag(moved + 3 * PAGE, " dd"));
+	munmap(moved, 4 * PAGE);
 	drop(&file);
 }
 
@@ -926,6 +982,7 @@ int main(void)
 		TEST(file__is_staged_and_comes_back_with_what_was_stored),
 		TEST(dereg__file_is_back_when_it_returns),
 		TEST(own_on_demand__is_taken_out),
+		TEST(core_dumps__are_as_the_program_said),
 		TEST(flush_flags__global_passes_persistent_is_refused),
 		TEST(odd_range__is_staged_and_the_rest_is_not),
 		TEST(failed_registration__leaves_the_file_as_it_was),
