@@ -123,6 +123,16 @@ static void not_readable(struct flush *flush)
 		flush_set_digest(flush, block, 0);
 }
 
+/*
+ * Room was looked for in this pass already, which takes a full file system some
+ * milliseconds: not for each block, somebody may be waiting for the file.
+ */
+static bool lacks_room(const struct flush *flush, uint64_t block)
+{
+	return flush->is_full &&
+	       flush_file_needs_room(&flush->file, block * BLOCK);
+}
+
 static void prepare(void *arg)
 {
 	struct flush *flush = arg;
@@ -131,7 +141,7 @@ static void prepare(void *arg)
 		uint64_t block = flush->found[flush->prepared++];
 
 		set_place();
-		if (flush_in_file(flush, block))
+		if (flush_in_file(flush, block) && !lacks_room(flush, block))
 			flush_file_prepare(&flush->file, block * BLOCK);
 		if (flush->policy->on_shrink == ON_SHRINK_EXTEND &&
 		    flush_take_beyond(flush, block))
@@ -203,6 +213,10 @@ static void store(void *arg)
 		}
 		if (flush_leave_beyond(flush, block, &digest))
 			continue;
+		if (length && lacks_room(flush, block)) {
+			flush_count(&flush->extent.page->failed, 1);
+			continue;
+		}
 		flush_set_digest(flush, block, 0);
 		flush->is_taken = true;
 		set_place();
@@ -231,6 +245,7 @@ static void store_otherwise(struct flush *flush)
 		r = flush_file_write(&flush->file, at, flush->copy, length);
 	}
 	if (r) {
+		flush->is_full |= r == -ENOSPC || r == -EDQUOT;
 		flush_count(&flush->extent.page->failed, 1);
 		flush_failed(flush, r);
 		return;
@@ -244,7 +259,7 @@ static void begin(struct flush *flush)
 {
 	flush->phase = COPYING;
 	flush->error = 0;
-	flush->has_met_others = false;
+	flush->has_met_others = flush->is_full = false;
 	flush->beyond = (struct flush_beyond){0};
 	flush->next = 0;
 	flush->founds = flush->stored = 0;

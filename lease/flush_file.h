@@ -55,6 +55,12 @@ size_t flush_file_has(const struct flush_file *file, uint64_t at,
  */
 void flush_file_prepare(struct flush_file *file, uint64_t at);
 
+/*
+ * Would a store to the block at `at` take room: is there none of its own to be
+ * written? False also where that cannot be said.
+ */
+bool flush_file_needs_room(const struct flush_file *file, uint64_t at);
+
 /* By a store, which may be a SIGBUS (fault.h). */
 void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,
 		      size_t length);

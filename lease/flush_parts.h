@@ -33,6 +33,7 @@ struct flush {
 	int error; /* the first of this pass */
 	bool must_store_again;
 	bool has_met_others; /* in this pass */
+	bool is_full;	     /* this pass found no room */
 
 	/* For who comes out of a fault: set_place(). */
 	uint64_t next; /* the block that is looked at */
