@@ -49,6 +49,7 @@ enum own_request {
 enum own_effect {
 	OWN_NOTHING,
 	OWN_RESIZED, /* perhaps */
+	OWN_CUT,     /* for certain, to own->offset; others may have it then */
 	OWN_ZEROED   /* own->offset, own->length */
 };
 

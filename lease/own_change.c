@@ -119,6 +119,18 @@ static void zero_all(const struct lease *lease, uint64_t start, uint64_t end,
 	}
 }
 
+/*
+ * The keeper saw nothing of it, which had handed the file back: what is stored
+ * there later is nobody's, as after a change that was announced.
+ */
+static void see_end(const struct lease *lease, uint64_t size)
+{
+	for (const struct staged *at = lease->staged; at; at = at->next)
+		extent_sees_file(&at->extent,
+				 size > at->offset ? size - at->offset : 0,
+				 true);
+}
+
 static void follow(const struct own *own, int fd)
 {
 	const struct lease *lease = own->lease;
@@ -130,6 +142,10 @@ static void follow(const struct own *own, int fd)
 			return;
 		start = (uint64_t)st.st_size;
 		end = UINT64_MAX;
+	}
+	if (own->effect == OWN_CUT) {
+		end = UINT64_MAX;
+		see_end(lease, start);
 	}
 	zero_all(lease, start, end, fd, false);
 	if (own->copied != own_change_copied(lease))

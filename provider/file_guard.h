@@ -60,6 +60,18 @@ static inline void guard_zeroed(struct file_guard *guard, uint64_t offset,
 	guard->own[0].length = length;
 }
 
+/*
+ * After a call that had the file handed back has cut it off: others may have
+ * changed its size by now, so that does not tell.
+ */
+static inline void guard_cut(struct file_guard *guard, uint64_t size)
+{
+	if (!guard->count)
+		return;
+	guard->own[0].effect = OWN_CUT;
+	guard->own[0].offset = size;
+}
+
 /* Bytes of the file are to change their places: not under shadows. */
 bool guard_shifting(const struct file_guard *guard);
 

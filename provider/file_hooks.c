@@ -88,6 +88,8 @@ static __attribute__((noinline)) int open_guarded(enum file_call call, int dir,
 		return open_really(&open);
 	pthread_cleanup_push(file_end_guard, &guard);
 	fd = open_really(&open);
+	if (fd >= 0 && flags & O_TRUNC)
+		guard_cut(&guard, 0);
 	pthread_cleanup_pop(1);
 	return fd;
 }

@@ -52,6 +52,8 @@ truncate_guarded(enum file_call call, const char *path, off_t length)
 	}
 	pthread_cleanup_push(file_end_guard, &guard);
 	r = real(path, length);
+	if (!r)
+		guard_cut(&guard, (uint64_t)length);
 	pthread_cleanup_pop(1);
 	return r;
 }

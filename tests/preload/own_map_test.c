@@ -349,6 +349,23 @@ static void cut__by_opening_it(void **state)
 	check_zero(whole + 6 * PAGE, 10 * PAGE);
 }
 
+/* As by ftruncate(): what is stored there later is nobody's, and is dropped. */
+static void cut__by_opening_it_is_for_good(void **state)
+{
+	int fd = open(own_path, O_WRONLY | O_TRUNC);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	own_wait_until_held();
+	whole[5 * PAGE] = 'S';
+	own_check_let_in();
+	own_wait_until_held();
+	assert_int_equal(size_of_file(), 0);
+	assert_int_equal(ftruncate(own_fd, FILE_SIZE), 0);
+	check_zero(whole + 6 * PAGE, 10 * PAGE);
+}
+
 static void punch__is_zero_in_file_and_shadow(void **state)
 {
 	const int keep = FALLOC_FL_KEEP_SIZE;
@@ -477,6 +494,7 @@ int main(void)
 		MAP_TEST(move__of_no_size_duplicates),
 		MAP_TEST(cut__is_zero_in_the_shadow_and_after_growing),
 		MAP_TEST(cut__by_opening_it),
+		MAP_TEST(cut__by_opening_it_is_for_good),
 		MAP_TEST(punch__is_zero_in_file_and_shadow),
 		MAP_TEST(shift__is_refused_while_there_is_a_shadow),
 		MAP_TEST(remove__keeps_the_page_that_a_device_has),

@@ -29,7 +29,7 @@ static struct lease *lease;
 static struct file file;
 static struct stat st;
 static char *map;
-static _Atomic uint64_t conflicts, theirs, changed_past_us;
+static _Atomic uint64_t conflicts, theirs, changed_past_us, cut_off;
 
 static void changed(void *arg, struct lease *of,
 		    const struct recall_report *report, uint64_t missed)
@@ -40,6 +40,7 @@ static void changed(void *arg, struct lease *of,
 	atomic_fetch_add(&conflicts, report->conflicts);
 	atomic_fetch_add(&theirs, report->theirs);
 	atomic_fetch_add(&changed_past_us, report->cause == RECALL_CHANGED);
+	atomic_fetch_add(&cut_off, report->cause == RECALL_SHRUNK);
 }
 
 static void stage(void)
@@ -64,7 +65,7 @@ static int set_up(void **state)
 	(void)state;
 	file_make(&file, LENGTH);
 	stage();
-	conflicts = theirs = changed_past_us = 0;
+	conflicts = theirs = changed_past_us = cut_off = 0;
 	return 0;
 }
 
@@ -74,6 +75,7 @@ static int tear_down(void **state)
 	assert_int_equal(conflicts, 0);
 	assert_int_equal(theirs, 0);
 	assert_int_equal(changed_past_us, 0);
+	assert_int_equal(cut_off, 0);
 	assert_int_equal(lease_unstage(lease, 0, LENGTH), 0);
 	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
 	lease_engine_stop(engine);
@@ -164,6 +166,35 @@ static void change__cut_off_is_not_written_again(void **state)
 	settle();
 	check_file(0, (uint64_t)size, 'S');
 	check_file((uint64_t)size, LENGTH - (uint64_t)size, 0);
+}
+
+/* By an open, which hands the file back: it is as if it had been ours. */
+static void change__cut_off_by_an_open_is_not_written_again(void **state)
+{
+	struct stat now;
+	struct own own;
+	int fd;
+
+	(void)state;
+	own_begin(engine, st.st_dev, st.st_ino, KEEPER_OWN_OPEN, &own);
+	fd = open(file.path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	assert_true(fd >= 0);
+	own.effect = OWN_CUT;
+	own.offset = 0;
+	own_end(&own);
+	assert_int_equal(map[5 * PAGE], 0);
+	close(fd);
+	wait_for(stage_is_held, lease, "the file is ours again");
+	map[5 * PAGE] = 'N';
+	settle();
+	assert_int_equal(fstat(file.fd, &now), 0);
+	assert_int_equal(now.st_size, 0);
+	begin(&own);
+	assert_int_equal(ftruncate(file.fd, LENGTH), 0);
+	own.effect = OWN_RESIZED;
+	own_end(&own);
+	settle();
+	check_file(6 * PAGE, LENGTH - 6 * PAGE, 0);
 }
 
 static atomic_bool is_over;
@@ -326,6 +357,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(change__punched_stays_punched),
 		TEST(change__cut_off_is_not_written_again),
+		TEST(change__cut_off_by_an_open_is_not_written_again),
 		TEST(change__stores_meanwhile_are_no_conflict),
 		TEST(change__nothing_is_flushed_before_its_end),
 		TEST(change__that_takes_long_holds_nobody_up_for_long),
