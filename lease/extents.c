@@ -290,7 +290,7 @@ void extents_restart_flush(struct extents *extents)
 	for (struct range *at = extents->first; at; at = at->next)
 		if (at->flush)
 			flush_restart(at->flush);
-	extents->flushing = NULL;
+	extents->flushing = extents->persisting = NULL;
 	extents->flush_error = 0;
 	extents->has_met_others = false;
 }
@@ -302,11 +302,21 @@ void extents_look_again(struct extents *extents)
 			flush_look_again(at->flush);
 }
 
+static void add_news(struct extents *extents, const struct flush *flush,
+		     struct flush_beyond beyond)
+{
+	extents->held += beyond.held;
+	extents->dropped += beyond.dropped;
+	extents->has_met_others |= flush_has_met_others(flush);
+}
+
 int extents_flush(struct extents *extents)
 {
 	struct range *range = extents->flushing;
 	int r;
 
+	/* Drops the part. */
+	extents->persisting = NULL;
 	if (!range) {
 		range = extents->first;
 		extents->flush_error = 0;
@@ -318,15 +328,67 @@ int extents_flush(struct extents *extents)
 		if (r < 0 && !extents->flush_error)
 			extents->flush_error = r;
 		if (r <= 0) {
-			struct flush_beyond beyond = flush_beyond(range->flush);
-
-			extents->held += beyond.held;
-			extents->dropped += beyond.dropped;
-			extents->has_met_others |=
-				flush_has_met_others(range->flush);
+			add_news(extents, range->flush,
+				 flush_beyond(range->flush));
 			range = next_shadow(range->next);
 		}
 	}
 	extents->flushing = range;
 	return range ? 1 : extents->flush_error;
+}
+
+void extents_persist_part(struct extents *extents, uint64_t offset,
+			  uint64_t end)
+{
+	if (extents->persisting)
+		flush_end_part(extents->persisting->flush);
+	extents->persisting = NULL;
+	extents->persist_offset = offset;
+	extents->persist_end = end;
+}
+
+static uint64_t in_range(const struct range *range, uint64_t at)
+{
+	return at <= range->offset		    ? 0
+	       : at - range->offset > range->length ? range->length
+						    : at - range->offset;
+}
+
+/* The first from there on that has something of the part. */
+static void begin_part(struct extents *extents, struct range *range,
+		       bool is_lent)
+{
+	uint64_t from, end;
+
+	for (; range; range = range->next) {
+		from = in_range(range, extents->persist_offset);
+		end = in_range(range, extents->persist_end);
+		if (range->flush && from < end)
+			break;
+	}
+	extents->persisting = range;
+	if (range)
+		flush_begin_part(range->flush, from, end, is_lent);
+}
+
+int extents_persist(struct extents *extents, bool is_lent)
+{
+	struct range *range;
+	int r;
+
+	if (!extents->persisting) {
+		extents->persist_error = 0;
+		begin_part(extents, extents->first, is_lent);
+	}
+	range = extents->persisting;
+	if (!range)
+		return 0;
+	r = flush_part_piece(range->flush);
+	if (r > 0)
+		return r;
+	if (r && !extents->persist_error)
+		extents->persist_error = r;
+	add_news(extents, range->flush, flush_part_beyond(range->flush));
+	begin_part(extents, range->next, is_lent);
+	return extents->persisting ? 1 : extents->persist_error;
 }

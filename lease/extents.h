@@ -31,7 +31,12 @@ struct extents {
 	uint64_t held;
 	uint64_t dropped;
 	struct range *flushing;
-	int flush_error;     /* the first of this pass */
+	int flush_error; /* the first of this pass */
+	/* A pass over a part of the file. */
+	struct range *persisting; /* NULL: the next piece begins one */
+	uint64_t persist_offset;
+	uint64_t persist_end;
+	int persist_error;   /* the first of this pass */
 	bool has_met_others; /* flush.h; of the pass that ended last */
 };
 
@@ -73,6 +78,14 @@ void extents_own_size(struct extents *extents, uint64_t size);
 /* As flush_piece(), over all: an error of one keeps no other from the file. */
 int extents_flush(struct extents *extents);
 void extents_restart_flush(struct extents *extents);
+
+/*
+ * As flush_part_piece(), over all, of a part of the file. The first piece after
+ * extents_persist_part() or the end of a pass begins one.
+ */
+int extents_persist(struct extents *extents, bool is_lent);
+void extents_persist_part(struct extents *extents, uint64_t offset,
+			  uint64_t end);
 void extents_look_again(struct extents *extents); /* flush_look_again() */
 
 #endif

@@ -22,12 +22,13 @@ static void set_place(void)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* Where there is anything that could be written. */
-static uint64_t blocks_to_look_at(const struct flush *flush)
+uint64_t flush_blocks_to_look_at(const struct flush *flush)
 {
 	uint64_t blocks = (flush->had + BLOCK - 1) / BLOCK;
+	uint64_t end =
+		flush->part.is_begun ? flush->part.end : flush->extent.blocks;
 
-	return blocks < flush->extent.blocks ? blocks : flush->extent.blocks;
+	return blocks < end ? blocks : end;
 }
 
 /*
@@ -84,7 +85,8 @@ static bool is_to_be_stored(struct flush *flush, uint64_t block)
 		   memcmp(flush->copy, file, length) != 0) {
 		return true;
 	}
-	if (length && !has_digest(flush, block)) {
+	/* Of what others have the same bytes prove nothing. */
+	if (length && !has_digest(flush, block) && !flush->part.is_lent) {
 		/* The file's bytes stand still, the shadow's may not. */
 		flush_take(flush, file, length);
 		flush_set_digest(flush, block,
@@ -117,6 +119,10 @@ static void not_readable(struct flush *flush)
 {
 	uint64_t block = flush->next++;
 
+	if (flush->part.is_lent) {
+		flush_lent_failed(flush);
+		return;
+	}
 	flush->found[flush->founds++] = block;
 	if (!flush_look(flush) &&
 	    flush_file_has(&flush->file, block * BLOCK, BLOCK))
@@ -143,7 +149,8 @@ static void prepare(void *arg)
 		set_place();
 		if (flush_in_file(flush, block) && !lacks_room(flush, block))
 			flush_file_prepare(&flush->file, block * BLOCK);
-		if (flush->policy->on_shrink == ON_SHRINK_EXTEND &&
+		if (!flush->part.is_lent &&
+		    flush->policy->on_shrink == ON_SHRINK_EXTEND &&
 		    flush_take_beyond(flush, block))
 			flush_file_reserve(&flush->file,
 					   block * BLOCK +
@@ -153,7 +160,7 @@ static void prepare(void *arg)
 
 static void look_for_more(struct flush *flush)
 {
-	flush->look_end = blocks_to_look_at(flush);
+	flush->look_end = flush_blocks_to_look_at(flush);
 	if (flush->look_end > flush->next + FLUSH_COMPARE / BLOCK)
 		flush->look_end = flush->next + FLUSH_COMPARE / BLOCK;
 	flush->founds = flush->prepared = flush->stored = 0;
@@ -236,6 +243,10 @@ static void store_otherwise(struct flush *flush)
 	size_t length;
 	int r = flush->is_taken ? flush_look(flush) : -EIO;
 
+	if (flush->part.is_lent) {
+		flush_lent_failed(flush);
+		return;
+	}
 	/* Shorter than it was: that is no error. */
 	length = flush_file_has(&flush->file, at, BLOCK);
 	if (!r && !length)
@@ -294,17 +305,22 @@ static void forget_unsynced(struct flush *flush)
 			flush_set_digest(flush, i, 0);
 }
 
+void flush_sync_failed(struct flush *flush, int error)
+{
+	flush->must_store_again = true;
+	forget_unsynced(flush);
+	flush_failed(flush, error);
+}
+
 static int sync_piece(struct flush *flush)
 {
 	int r = flush_file_sync(&flush->file);
 
 	if (r > 0)
 		return r;
-	flush->must_store_again = r < 0;
-	if (r < 0) {
-		forget_unsynced(flush);
-		flush_failed(flush, r);
-	}
+	flush->must_store_again = false;
+	if (r < 0)
+		flush_sync_failed(flush, r);
 	return end(flush);
 }
 
@@ -313,30 +329,41 @@ bool flush_has_met_others(const struct flush *flush)
 	return flush->has_met_others;
 }
 
-int flush_piece(struct flush *flush)
+int flush_copy_piece(struct flush *flush)
 {
-	int r;
+	void (*store_all)(void *arg) =
+		flush->part.is_lent ? flush_lent_store : store;
+	int r = flush_look(flush);
 
-	if (flush->phase == SYNCING)
-		return sync_piece(flush);
-	if (flush->phase == AT_REST)
-		begin(flush);
-	r = flush_look(flush);
 	if (r) {
 		flush_failed(flush, r);
-		return end(flush);
+		return r;
 	}
-	flush_grow(flush);
-	while (!fault_try(store, flush))
+	if (flush->part.is_lent)
+		flush_lent_look(flush);
+	else
+		flush_grow(flush);
+	while (!fault_try(store_all, flush))
 		store_otherwise(flush);
 	look_for_more(flush);
-	if (!flush->founds && flush->next >= blocks_to_look_at(flush))
+	if (!flush->founds && flush->next >= flush_blocks_to_look_at(flush))
 		flush->phase = SYNCING;
 	return 1;
 }
 
+int flush_piece(struct flush *flush)
+{
+	flush_end_part(flush);
+	if (flush->phase == SYNCING)
+		return sync_piece(flush);
+	if (flush->phase == AT_REST)
+		begin(flush);
+	return flush_copy_piece(flush) < 0 ? end(flush) : 1;
+}
+
 void flush_restart(struct flush *flush)
 {
+	flush_end_part(flush);
 	flush->phase = AT_REST;
 }
 

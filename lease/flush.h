@@ -46,6 +46,14 @@
  * the same. Where the kernel could not make it durable the next pass stores
  * what this one did once more.
  *
+ * While others have the file nothing is stored but what the program wants to be
+ * durable (is_lent), and only over bytes that nobody else has touched: a block
+ * of the file that is as its digest says, and of that the words (8 bytes) that
+ * differ, each by a compare-and-swap against what was looked at. A store of
+ * theirs that comes before ours is found, one that comes after goes over it, as
+ * between any two mappings of a file; either is a change that the merge finds.
+ * A block without a digest counts as touched. Who only reads sees new bytes.
+ *
  * Not thread-safe; one thread for all of a process.
  */
 #ifndef DAXMR_LEASE_FLUSH_H
@@ -81,6 +89,19 @@ int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret);
  */
 int flush_piece(struct flush *flush);
 
+/*
+ * A pass over a part, [offset, end) of the extent, rounded to blocks: it begins
+ * with the next piece, and one over all goes on when it is over (or by the next
+ * flush_piece(), which drops it). is_lent: others have the file. What the part
+ * has is in the file and durable with 0; as flush_piece(), and for is_lent
+ *   -EBUSY  others have changed blocks of the part that are to be stored; the
+ *           rest of it is in the file
+ */
+void flush_begin_part(struct flush *flush, uint64_t offset, uint64_t end,
+		      bool is_lent);
+int flush_part_piece(struct flush *flush);
+void flush_end_part(struct flush *flush);
+
 /* The caller's, read at each piece. As long as there is none: the defaults. */
 void flush_set_policy(struct flush *flush, const struct shadow_policy *policy);
 
@@ -94,8 +115,10 @@ struct flush_beyond {
 };
 
 struct flush_beyond flush_beyond(const struct flush *flush);
+struct flush_beyond flush_part_beyond(const struct flush *flush);
 
-/* The last pass left blocks alone that others have changed: merge them. */
+/* The last pass, or part, left blocks alone that others have changed: merge
+ * them. */
 bool flush_has_met_others(const struct flush *flush);
 
 /* The next piece begins a pass, wherever this one was. */

@@ -19,6 +19,7 @@
 #define SYNC_PIECE (4UL << 20)
 
 static pmem2_memcpy_fn pmem_copy;
+static pmem2_flush_fn pmem_flush;
 static pmem2_drain_fn pmem_drain;
 
 static int map(struct flush_file *file)
@@ -61,6 +62,7 @@ static int find_functions(const struct flush_file *file)
 		/* Its own numbers are no errno. */
 		return r < 0 && r > -1000 ? r : -EINVAL;
 	pmem_copy = pmem2_get_memcpy_fn(any);
+	pmem_flush = pmem2_get_flush_fn(any);
 	pmem_drain = pmem2_get_drain_fn(any);
 	return 0;
 }
@@ -195,6 +197,32 @@ void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,
 	memcpy(file->bytes + at, bytes, length);
 }
 
+bool flush_file_exchange(struct flush_file *file, uint64_t at, void *theirs,
+			 const void *bytes, size_t length)
+{
+	typedef uint64_t word __attribute__((may_alias));
+	word *to = (word *)(file->bytes + at), *from = theirs;
+	const word *with = bytes;
+	size_t words = (length + sizeof(word) - 1) / sizeof(word), i;
+
+	for (i = 0; i < words; i++) {
+		word was = from[i];
+
+		if (was == with[i])
+			continue;
+		if (!__atomic_compare_exchange_n(&to[i], &was, with[i], false,
+						 __ATOMIC_SEQ_CST,
+						 __ATOMIC_RELAXED))
+			break;
+		from[i] = with[i];
+	}
+	if (file->is_durable_by_drain)
+		pmem_flush(file->bytes + at, length);
+	else
+		mark_unsynced(file, at, length);
+	return i == words;
+}
+
 int flush_file_write(struct flush_file *file, uint64_t at, const void *bytes,
 		     size_t length)
 {
@@ -243,4 +271,24 @@ int flush_file_sync(struct flush_file *file)
 	if (!r)
 		file->unsynced = file->unsynced_end = 0;
 	return r;
+}
+
+int flush_file_sync_part(struct flush_file *file, uint64_t *at, uint64_t end)
+{
+	uint64_t from = *at > file->unsynced ? *at : file->unsynced, to;
+	int r;
+
+	if (file->is_durable_by_drain)
+		pmem_drain();
+	if (end > file->unsynced_end)
+		end = file->unsynced_end;
+	if (from >= end)
+		return 0;
+	to = end > from + SYNC_PIECE ? from + SYNC_PIECE : end;
+	r = sync_range(file, from, to);
+	from = from / 4096 * 4096;
+	if (!r && msync(file->bytes + from, to - from, MS_SYNC))
+		r = -errno;
+	*at = to;
+	return r ? r : to < end;
 }

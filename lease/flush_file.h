@@ -66,6 +66,16 @@ void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,
 		      size_t length);
 
 /*
+ * For a file that others may write to at the same time: word by word (8 bytes),
+ * as far as `bytes` differs from `theirs`, which the file had a moment ago,
+ * each by a compare-and-swap. What was stored stands in `theirs` then. False: a
+ * word was another by then, and stays; nothing after it has been stored. A
+ * SIGBUS, as flush_file_store().
+ */
+bool flush_file_exchange(struct flush_file *file, uint64_t at, void *theirs,
+			 const void *bytes, size_t length);
+
+/*
  * The file is to reach to `end` soon: blocks beyond its end, its size stays.
  * For the same reason as flush_file_prepare(). What that says is told by
  * flush_file_grow().
@@ -92,5 +102,11 @@ int flush_file_write(struct flush_file *file, uint64_t at, const void *bytes,
  * written.
  */
 int flush_file_sync(struct flush_file *file);
+
+/*
+ * The same of what was stored in [*at, end), for a while: > 0 there is more
+ * from *at on. It stands in `unsynced` still, for flush_file_sync().
+ */
+int flush_file_sync_part(struct flush_file *file, uint64_t *at, uint64_t end);
 
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the files of flush.h share: flush.c (a pass, its pieces), flush_open.c,
- * flush_beyond.c (what is stored beyond the end of the file).
+ * flush_part.c (a pass over a part, beside one over all), flush_lent.c (what is
+ * stored while others have the file), flush_beyond.c (what is stored beyond the
+ * end of the file).
  */
 #ifndef DAXMR_LEASE_FLUSH_PARTS_H
 #define DAXMR_LEASE_FLUSH_PARTS_H
@@ -22,7 +24,28 @@ enum phase {
 	SYNCING
 };
 
+/* A pass over a part of the extent. */
+struct flush_part {
+	bool is_begun;
+	bool is_lent;	       /* others have the file */
+	bool has_been_touched; /* lent: what is to be stored they have changed
+				*/
+	uint64_t first;
+	uint64_t end; /* blocks */
+	uint64_t synced;
+	/* Of the pass over all, which waits meanwhile. */
+	enum phase phase;
+	int error;
+	bool has_met_others;
+	bool is_full;
+	uint64_t next;
+	struct flush_beyond beyond;
+	/* Of the part that ended last. */
+	struct flush_beyond ended_beyond;
+};
+
 struct flush {
+	struct flush_part part;
 	struct flush_file file;
 	const struct shadow_policy *policy;
 	uint64_t had;		    /* of the extent: extent_page.h */
@@ -96,6 +119,24 @@ static inline void flush_take(struct flush *flush, const uint8_t *from,
 	memcpy(flush->copy, from, length);
 	memset(flush->copy + length, 0, BLOCK - length);
 }
+
+/* Where there is anything that could be written, of this pass. */
+uint64_t flush_blocks_to_look_at(const struct flush *flush);
+
+/* Before each piece: have others taken away what is to be stored? */
+void flush_lent_look(struct flush *flush);
+
+/* A SIGBUS while a block was looked at, or stored, in a file that is lent. */
+void flush_lent_failed(struct flush *flush);
+
+/* What was found goes into a file that others have. For fault_try(). */
+void flush_lent_store(void *flush);
+
+/* Of a pass: stores and looks. 1, or -errno: it cannot go on. */
+int flush_copy_piece(struct flush *flush);
+
+/* What was stored may not be durable, though the kernel takes it for that. */
+void flush_sync_failed(struct flush *flush, int error);
 
 /* Where the file ends now. 0, or -errno. */
 int flush_look(struct flush *flush);

@@ -286,6 +286,18 @@ int keeper_flush(struct keeper *keeper, uint32_t id)
 	return send_message(keeper, &message, NULL, 0);
 }
 
+int keeper_persist(struct keeper *keeper, uint32_t id, uint64_t offset,
+		   uint64_t end, uint64_t ticket)
+{
+	struct keeper_message message = {
+		.kind = KEEPER_PERSIST,
+		.id = id,
+		.persist = {offset, end, ticket},
+	};
+
+	return send_message(keeper, &message, NULL, 0);
+}
+
 int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent)
 {
 	struct keeper_message message = {

@@ -98,6 +98,10 @@ int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent);
 /* A pass over all shadows of the file, now or when it is ours again. */
 int keeper_flush(struct keeper *keeper, uint32_t id);
 
+/* What is in its shadows there becomes durable: KEEPER_PERSISTED. */
+int keeper_persist(struct keeper *keeper, uint32_t id, uint64_t offset,
+		   uint64_t end, uint64_t ticket);
+
 /* A descriptor of the file: KEEPER_FETCHED, then keeper_received_fd(). */
 int keeper_fetch(struct keeper *keeper, uint32_t id);
 

@@ -216,6 +216,14 @@ static void handle(const struct keeper_message *message, int *fds)
 		if (leased)
 			flush_and_run(leased);
 		break;
+	case KEEPER_PERSIST:
+		if (leased) {
+			leased_persist(leased, message);
+			run(leased);
+		} else {
+			no_such(message, KEEPER_PERSISTED);
+		}
+		break;
 	case KEEPER_FETCH:
 		if (leased)
 			leased_fetch(leased);

@@ -23,6 +23,8 @@
  *      |  DETACH id, extent ----------------->  |
  *      |  FLUSH id -------------------------->  |
  *      |  <-------- REPORT (RECALL_WRITTEN, ...) |  if it is ours; or later
+ *      |  PERSIST id, range, ticket --------->  |  a part of it, also while
+ *      |  <------------- PERSISTED ticket, error |  others have the file
  *      |  UNLOCK id -------------------------->  |  flock and OFD locks
  *      |  FETCH id -------------------------->  |
  *      |  <------------------ FETCHED error, file |
@@ -40,6 +42,12 @@
  * -ETIMEDOUT), the file is handed back all the same; -ESRCH there is no such
  * lease. An OWN_END without its OWN_BEGIN (of a keeper that died) means
  * nothing.
+ *
+ * What was in the shadows of a range before PERSIST was sent is in the file and
+ * durable when PERSISTED comes, with its ticket and error 0; -EBUSY: others
+ * have the file, and have changed blocks of it that are to be stored. One that
+ * comes before the answer to another takes that one's range with it, and the
+ * answer has the ticket of the last.
  *
  * The engine allocates ranges itself, which inotify tells too: that is an own
  * change that ACQUIRE has begun.
@@ -60,7 +68,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 7
+#define KEEPER_VERSION 8
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -93,6 +101,8 @@ enum keeper_kind {
 	KEEPER_UNLOCK,
 	KEEPER_FETCH,
 	KEEPER_FETCHED,
+	KEEPER_PERSIST,
+	KEEPER_PERSISTED,
 };
 
 /* What the program is about to do itself. */
@@ -112,7 +122,8 @@ struct keeper_message {
 	uint32_t version;
 	uint32_t kind;
 	uint32_t id;
-	/* READY, ACQUIRED, REPORT, OWN_READY, ATTACHED, FETCHED: -errno or 0 */
+	/* READY, ACQUIRED, REPORT, OWN_READY, ATTACHED, FETCHED, PERSISTED:
+	 * -errno or 0 */
 	int32_t error;
 	union {
 		int32_t pid;	     /* READY */
@@ -146,6 +157,11 @@ struct keeper_message {
 			uint64_t length;
 			uint32_t id; /* the program's number for it */
 		} extent;	     /* ATTACH, ATTACHED, DETACH: only its id */
+		struct {
+			uint64_t offset; /* of the file */
+			uint64_t end;
+			uint64_t ticket;
+		} persist; /* PERSIST, PERSISTED: only its ticket */
 		char room[48];
 	};
 };

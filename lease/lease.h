@@ -199,10 +199,17 @@ int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length);
 
 /*
  * What was stored in the shadows of this range before the call is in the file,
- * durable, when it returns 0. Else as lease_unstage(), or -EIO: a block of it
- * is in conflict (on_conflict error), all others are in the file. That is so
- * until shadow and file are the same there, or the region is unstaged, which
- * leaves the file as it is.
+ * durable, when it returns 0; also while others have it open (RECALL_YIELDED).
+ * Whole blocks (4 KiB) are compared and written, and only those of the range.
+ * Else, with a sentence:
+ *   -EIO        a block of it is in conflict (on_conflict error), until shadow
+ *               and file are the same there, or the region is unstaged, which
+ *               leaves the file as it is; or others have the file and have
+ *               changed a block of it that is to be written, until they close
+ *               it; or it cannot be written. All other blocks are in the file
+ *   -ENOSPC, -EDQUOT  the same for want of room
+ *   -EAGAIN     the kernel has taken the lease (RECALL_LOST)
+ *   -ETIMEDOUT  the keeper has not answered for 30 s
  */
 int lease_flush(struct lease *lease, uint64_t offset, uint64_t length);
 

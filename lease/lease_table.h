@@ -63,8 +63,11 @@ struct lease {
 	bool has_closed;  /* a descriptor with locks: own_locks.c */
 	struct lease_region *regions;
 	struct lease_range *ranges;
-	struct staged *staged; /* extents with a shadow: staged.h */
-	unsigned int shadows;  /* how many: shadows.h */
+	struct staged *staged;	 /* extents with a shadow: staged.h */
+	unsigned int shadows;	 /* how many: shadows.h */
+	uint64_t persist_ticket; /* the last: staged_flush.c */
+	bool is_persisting;	 /* it is waited for */
+	int persist_error;	 /* the answer */
 	struct own_gate gate;
 	uint32_t last_extent;
 	uint32_t awaited_extent; /* 0: none */

@@ -261,6 +261,10 @@ static void handle(struct lease_table *table,
 		else
 			own_desk_ready(lease, message->own);
 		break;
+	case KEEPER_PERSISTED:
+		staged_persisted(lease, message->persist.ticket,
+				 message->error);
+		break;
 	case KEEPER_FETCHED:
 		hear_fetched(lease, message->error);
 		break;

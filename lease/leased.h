@@ -76,6 +76,11 @@ struct leased {
 	unsigned int flush_cpu; /* percent */
 	bool has_written_back;	/* in this step */
 
+	/* A part of it that is to be durable; ticket 0: none. */
+	uint64_t persist_ticket;
+	uint64_t persist_offset;
+	uint64_t persist_end;
+
 	struct watch watch;
 	int unwatched_error; /* still to be told */
 	bool has_news;	     /* since the pass began */
@@ -118,6 +123,9 @@ void leased_detach(struct leased *leased, uint32_t extent);
 /* Drops flock and OFD locks of the description. */
 void leased_unlock(struct leased *leased);
 void leased_flush_now(struct leased *leased);
+/* Answered when it is done. */
+void leased_persist(struct leased *leased,
+		    const struct keeper_message *message);
 /* Answered with the descriptor. */
 void leased_fetch(struct leased *leased);
 /* There is nobody any more who is at anything. */

@@ -244,7 +244,9 @@ static void act_tell(void *arg, const struct recall_report *report)
 #define WITH_RANGES .merge = act_merge, .restart_merge = act_restart_merge
 #define WITH_SHADOWS                                                           \
 	.flush = act_flush, .restart_flush = act_restart_flush,                \
-	.pace = act_pace, .seal = act_seal, .has_unwritten = act_has_unwritten
+	.persist = leased_act_persist,                                         \
+	.restart_persist = leased_act_restart_persist, .pace = act_pace,       \
+	.seal = act_seal, .has_unwritten = act_has_unwritten
 
 /* Where there is nothing to write nobody waits for a look before it. Of a file
  * that is read the shadows only follow what others do to it. */

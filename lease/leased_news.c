@@ -87,14 +87,15 @@ int64_t leased_run_news(struct leased *leased)
 	if (leased->recall.state != RECALL_HELD)
 		return RECALL_NEVER;
 	if (leased->has_met_others && !leased->recall.must_flush &&
-	    !leased->recall.is_writing_back) {
+	    !leased->recall.must_persist && !leased->recall.is_writing_back) {
 		leased->has_met_others = false;
 		start_rest(leased);
 		recall_changed(&leased->recall);
 		return clock_now_ns();
 	}
 	if (leased->has_news && !leased->recall.must_flush &&
-	    !leased->recall.must_settle && !leased->recall.is_writing_back) {
+	    !leased->recall.must_persist && !leased->recall.must_settle &&
+	    !leased->recall.is_writing_back) {
 		leased->has_news = false;
 		recall_settle(&leased->recall);
 		return clock_now_ns();
@@ -128,6 +129,7 @@ static void changed(struct leased *leased)
 		    leased->at[KEEPER_OWN_ALLOCATE])
 			break;
 		if (leased->recall.must_settle || leased->recall.must_flush ||
+		    leased->recall.must_persist ||
 		    leased->recall.is_writing_back) {
 			leased->has_news = true;
 			break;

@@ -2,7 +2,7 @@
 /*
  * What the files of leased.h share: leased.c (its life, what it is told),
  * leased_act.c (the actions of its state table), leased_news.c (unannounced
- * changes).
+ * changes), leased_persist.c (what the program wants to be durable).
  */
 #ifndef DAXMR_LEASE_LEASED_PARTS_H
 #define DAXMR_LEASE_LEASED_PARTS_H
@@ -18,6 +18,10 @@ void leased_pay(struct leased *leased, int64_t spent_ns);
 /* Hands on what act_tell() held back. */
 void leased_send_report(struct leased *leased);
 int64_t leased_break_time_ns(const struct leased_shared *shared);
+
+/* The part that the program wants to be durable: leased_persist.c. */
+int leased_act_persist(void *arg, bool is_lent);
+void leased_act_restart_persist(void *arg);
 
 /* The lease was taken: from now on each change is heard. */
 void leased_arm(struct leased *leased);

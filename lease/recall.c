@@ -39,16 +39,6 @@ const char *recall_state_name(enum recall_state state)
 	return (unsigned int)state < RECALL_STATES ? names[state] : "?";
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static int64_t later(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
-
 void recall_tell(struct recall *recall, enum recall_state from,
 		 enum recall_cause cause, int error, int64_t at_ns)
 {
@@ -85,6 +75,8 @@ int recall_set_state(struct recall *recall, enum recall_state to,
 		recall->actions->restart_flush(recall->arg);
 	if (to == RECALL_MERGING && recall->actions->restart_merge)
 		recall->actions->restart_merge(recall->arg);
+	if (recall->must_persist && recall->actions->restart_persist)
+		recall->actions->restart_persist(recall->arg);
 	recall->state = to;
 	recall->since_ns[to] = at_ns;
 	recall->last_error = 0;
@@ -269,6 +261,11 @@ void recall_flush_now(struct recall *recall)
 	recall->is_writing_back = false;
 	if (recall->state == RECALL_HELD || recall->state == RECALL_MERGING)
 		restart_flush(recall);
+}
+
+void recall_persist_now(struct recall *recall)
+{
+	recall->must_persist = true;
 }
 
 void recall_consent(struct recall *recall)

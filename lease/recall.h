@@ -46,7 +46,9 @@
  *             The owner's is done when nothing more can come (seal); whoever
  *             waits meanwhile gets the file, and it is taken again.
  *   YIELDED   no lease, but it was ours until we gave it back: what was written
- *             was seen by whoever opened. Tried again with growing pauses.
+ *             was seen by whoever opened. Tried again with growing pauses. What
+ *             the owner wants to be durable is written all the same, as far as
+ *             nobody else has touched it (persist).
  *   MERGING   the lease, and a file that others have had or changed.
  *   LOST      no lease: the kernel took it. Tried again as in YIELDED; nothing
  *             may be written to the file before.
@@ -142,6 +144,12 @@ struct recall_actions {
 	int (*flush)(void *arg);
 	/* What others did and what we have become one. (NULL) */
 	int (*merge)(void *arg);
+	/*
+	 * The same of the part that was asked for. is_lent: others have the
+	 * file. It is the caller who is told what became of it. (NULL)
+	 */
+	int (*persist)(void *arg, bool is_lent);
+	void (*restart_persist)(void *arg); /* (NULL) */
 	/* The next piece is a pass's first: what was looked at has changed. */
 	void (*restart_flush)(void *arg); /* (NULL) */
 	void (*restart_merge)(void *arg); /* (NULL) */
@@ -187,6 +195,7 @@ struct recall {
 	bool must_merge;	/* others had the file since the last merge */
 	bool must_settle;	/* HELD: the owner changed it */
 	bool must_flush;	/* HELD: on demand */
+	bool must_persist;	/* HELD, YIELDED: a part, on demand */
 	bool is_writing_back;	/* HELD: a pass is under way */
 	bool is_merge_stuck;	/* it failed: what is demanded goes first */
 	bool is_broken;		/* by others, since it was last held */
@@ -244,6 +253,8 @@ void recall_settle(struct recall *recall);
 void recall_news(struct recall *recall, enum recall_cause cause, int error);
 /* What differs goes to the file as soon as it is ours, which it stays. */
 void recall_flush_now(struct recall *recall);
+/* A part of it: persist() knows which. Also where others have the file. */
+void recall_persist_now(struct recall *recall);
 /* The owner wants it back, at the deadline whatever is unwritten. */
 void recall_release(struct recall *recall, int64_t deadline_ns);
 

@@ -11,11 +11,6 @@
  * many. */
 #define SEAL_SHARE 20
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* The next attempt comes later than the last one did. */
 static void back_off(struct recall *recall)
 {
@@ -66,6 +61,8 @@ static int merge_a_piece(struct recall *recall)
 	if (r >= 0)
 		return r;
 	failed(recall, RECALL_MERGE_FAILED, r);
+	if (recall->must_persist)
+		recall->is_merge_stuck = true;
 	if (recall->must_flush) {
 		recall->is_merge_stuck = true;
 		recall->retry_ns = recall_now(recall);
@@ -92,6 +89,27 @@ static void flush_demanded_piece(struct recall *recall)
 	else if (!r)
 		recall->last_error = 0;
 	recall->is_merge_stuck = false;
+}
+
+/* The owner's part, which waits for no pause. */
+static int persist_piece(struct recall *recall, bool is_lent)
+{
+	int r = recall->actions->persist
+			? recall->actions->persist(recall->arg, is_lent)
+			: 0;
+
+	if (r > 0)
+		return r;
+	recall->must_persist = false;
+	if (!is_lent && !recall->must_flush)
+		recall->is_merge_stuck = false;
+	if (!r)
+		return 0;
+	tell_once(recall, RECALL_FLUSH_FAILED, r);
+	/* All of it, until that can be done. */
+	if (!is_lent)
+		recall->must_flush = true;
+	return r;
 }
 
 /*
@@ -161,79 +179,15 @@ static void hand_back(struct recall *recall, enum recall_cause cause,
 	recall_leave(recall, RECALL_YIELDED, cause, error);
 }
 
-static int64_t later(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
-
-/* When run_held() has a write-back to begin or to go on with. */
-static int64_t write_back_due(const struct recall *recall)
-{
-	return recall->actions->flush && recall->policy.flush_ns
-		       ? recall->write_due_ns
-		       : RECALL_NEVER;
-}
-
-/* Over, with what it said. */
-static void end_write_back(struct recall *recall, int r)
-{
-	int64_t begun_ns = recall->write_begun_ns, at_ns = recall_now(recall);
-
-	recall_no_write_back(recall, at_ns);
-	recall->write_due_ns = later(begun_ns + recall->policy.flush_ns, at_ns);
-	if (r && r != recall->write_error)
-		recall_tell(recall, recall->state, RECALL_FLUSH_FAILED, r,
-			    at_ns);
-	recall->write_error = r;
-	if (!r) {
-		recall->write_pause_ns = 0;
-		return;
-	}
-	recall->write_pause_ns = recall->write_pause_ns
-					 ? earlier(2 * recall->write_pause_ns,
-						   recall->policy.pause_max_ns)
-					 : recall->policy.pause_min_ns;
-	recall->write_due_ns =
-		later(recall->write_due_ns, at_ns + recall->write_pause_ns);
-}
-
-/* A piece, in HELD, or in MERGING between two attempts. Nobody waits for it. */
-static int64_t write_back_piece(struct recall *recall)
-{
-	const struct recall_actions *actions = recall->actions;
-	int64_t at_ns = recall_now(recall), pace_ns;
-	int r;
-
-	if (at_ns < write_back_due(recall))
-		return write_back_due(recall);
-	/* What others have spent counts. */
-	pace_ns = actions->pace ? actions->pace(recall->arg) : at_ns;
-	if (pace_ns > at_ns)
-		return pace_ns;
-	if (!recall_is_ours(recall) ||
-	    (recall->state != RECALL_HELD && recall->state != RECALL_MERGING))
-		return recall->retry_ns;
-	if (!recall->is_writing_back) {
-		if (actions->restart_flush)
-			actions->restart_flush(recall->arg);
-		recall->is_writing_back = true;
-		recall->write_begun_ns = at_ns;
-	}
-	r = actions->flush(recall->arg);
-	if (r <= 0)
-		end_write_back(recall, r);
-	return recall->write_due_ns;
-}
-
 /*
  * Until a merge that has failed is tried again, the write-back goes on: what
  * there is no room for keeps nothing else from the file.
  */
 static int64_t before_retry(const struct recall *recall)
 {
-	return recall->must_flush
-		       ? recall->retry_ns
-		       : earlier(recall->retry_ns, write_back_due(recall));
+	return recall->must_flush ? recall->retry_ns
+				  : earlier(recall->retry_ns,
+					    recall_write_back_due(recall));
 }
 
 static int64_t run_until_retry(struct recall *recall)
@@ -241,8 +195,18 @@ static int64_t run_until_retry(struct recall *recall)
 	int64_t due_ns = before_retry(recall);
 
 	return due_ns < recall->retry_ns
-		       ? earlier(recall->retry_ns, write_back_piece(recall))
+		       ? earlier(recall->retry_ns,
+				 recall_write_back_piece(recall))
 		       : due_ns;
+}
+
+/* HELD, MERGING: not before what others have done is known, if it can be. */
+static bool may_persist(const struct recall *recall)
+{
+	bool must_merge = recall->state == RECALL_MERGING ? recall->must_merge
+							  : recall->must_settle;
+
+	return recall->must_persist && (!must_merge || recall->is_merge_stuck);
 }
 
 /* What was asked for first. */
@@ -251,14 +215,17 @@ static int64_t run_held(struct recall *recall)
 	int64_t at_ns = recall_now(recall);
 	int r;
 
-	if (!recall->must_settle && !recall->must_flush)
-		return write_back_piece(recall);
-	if (at_ns < recall->retry_ns)
+	if (!recall->must_settle && !recall->must_flush &&
+	    !recall->must_persist)
+		return recall_write_back_piece(recall);
+	if (!may_persist(recall) && at_ns < recall->retry_ns)
 		return run_until_retry(recall);
 	if (!recall_is_ours(recall) || recall->state != RECALL_HELD)
 		return recall->retry_ns;
-	if (recall->must_flush &&
-	    (!recall->must_settle || recall->is_merge_stuck)) {
+	if (may_persist(recall)) {
+		persist_piece(recall, false);
+	} else if (recall->must_flush &&
+		   (!recall->must_settle || recall->is_merge_stuck)) {
 		flush_demanded_piece(recall);
 	} else {
 		r = merge_a_piece(recall);
@@ -267,9 +234,11 @@ static int64_t run_held(struct recall *recall)
 			recall->last_error = 0;
 		}
 	}
+	if (may_persist(recall))
+		return at_ns;
 	return recall->must_settle || recall->must_flush
 		       ? before_retry(recall)
-		       : write_back_due(recall);
+		       : recall_write_back_due(recall);
 }
 
 static int64_t run_breaking(struct recall *recall)
@@ -310,16 +279,20 @@ static int64_t run_merging(struct recall *recall)
 	at_ns = recall_now(recall);
 	if (recall->state != RECALL_MERGING)
 		return recall->retry_ns;
-	if (at_ns < recall->retry_ns)
+	if (!may_persist(recall) && at_ns < recall->retry_ns)
 		return run_until_retry(recall);
-	if (recall->must_flush && recall->is_merge_stuck) {
+	if (may_persist(recall) && recall->is_merge_stuck) {
+		persist_piece(recall, false);
+	} else if (recall->must_flush && recall->is_merge_stuck) {
 		flush_demanded_piece(recall);
 	} else if (!recall->must_merge || !merge_a_piece(recall)) {
 		recall->must_merge = false;
 		recall_set_state(recall, RECALL_HELD, RECALL_MERGED, 0);
-		return recall->must_flush ? at_ns : write_back_due(recall);
+		return recall->must_flush || recall->must_persist
+			       ? at_ns
+			       : recall_write_back_due(recall);
 	}
-	return before_retry(recall);
+	return may_persist(recall) ? at_ns : before_retry(recall);
 }
 
 /* YIELDED and LOST. */
@@ -339,6 +312,9 @@ static int64_t run_without(struct recall *recall)
 			return RECALL_NEVER;
 		}
 	}
+	if (recall->must_persist && recall->state == RECALL_YIELDED &&
+	    persist_piece(recall, true) > 0)
+		return at_ns;
 	if (recall->own_opens)
 		return recall->release_deadline_ns;
 	if (at_ns >= recall->retry_ns) {

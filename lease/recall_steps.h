@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What recall.c and recall_run.c share, and nobody else uses.
+ * What recall.c, recall_run.c and recall_write_back.c share, and nobody else
+ * uses.
  */
 #ifndef DAXMR_LEASE_RECALL_STEPS_H
 #define DAXMR_LEASE_RECALL_STEPS_H
@@ -12,11 +13,27 @@ static inline int64_t recall_now(struct recall *recall)
 	return recall->actions->now(recall->arg);
 }
 
+static inline int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 void recall_tell(struct recall *recall, enum recall_state from,
 		 enum recall_cause cause, int error, int64_t at_ns);
 
 /* None is under way; the next one comes in its time from at_ns on. */
 void recall_no_write_back(struct recall *recall, int64_t at_ns);
+
+/* When one is to begin, or to go on; RECALL_NEVER. */
+int64_t recall_write_back_due(const struct recall *recall);
+/* A piece, in HELD, or in MERGING between two attempts. When the next is due.
+ */
+int64_t recall_write_back_piece(struct recall *recall);
 
 /* The only place where a state changes. -EINVAL: not in the table. */
 int recall_set_state(struct recall *recall, enum recall_state to,

@@ -18,11 +18,6 @@
 /* How long a change of the program's own is waited for. */
 #define CHANGE_NS (10 * 1000000000LL)
 
-static bool overlaps(const struct staged *staged, uint64_t offset, uint64_t end)
-{
-	return staged->offset < end && staged->end > offset;
-}
-
 static void widen(uint64_t *offset, uint64_t *end)
 {
 	*end = (*end + EXTENT_BLOCK - 1) / EXTENT_BLOCK * EXTENT_BLOCK;
@@ -273,7 +268,7 @@ static bool find_gap(const struct lease *lease, uint64_t at, uint64_t end,
 		is_covered = false;
 		for (const struct staged *staged = lease->staged; staged;
 		     staged = staged->next)
-			if (overlaps(staged, at, at + 1)) {
+			if (staged_overlaps(staged, at, at + 1)) {
 				at = staged->end;
 				is_covered = true;
 			}
@@ -313,7 +308,7 @@ int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 		return r;
 	}
 	for (struct staged *at = lease->staged; at; at = at->next)
-		at->refs += overlaps(at, offset, end);
+		at->refs += staged_overlaps(at, offset, end);
 	return 0;
 }
 
@@ -353,50 +348,11 @@ int staged_remove(struct lease_table *table, struct lease *lease,
 		int r;
 
 		next = at->next;
-		if (!overlaps(at, offset, end) || --at->refs)
+		if (!staged_overlaps(at, offset, end) || --at->refs)
 			continue;
 		r = take_away(table, lease, at);
 		if (r)
 			error = r;
 	}
 	return error;
-}
-
-int staged_flush_file(struct lease_table *table, dev_t dev, ino_t ino,
-		      uint64_t offset, uint64_t length)
-{
-	const struct staged *staged = shadows_find(table, dev, ino);
-	struct lease *lease =
-		staged ? staged->lease : table_find(table, dev, ino);
-
-	if (!lease)
-		return 0;
-	return staged_flush(table, lease,
-			    staged ? staged->offset + offset : offset, length);
-}
-
-int staged_flush(struct lease_table *table, struct lease *lease,
-		 uint64_t offset, uint64_t length)
-{
-	uint64_t end =
-		length < UINT64_MAX - offset ? offset + length : UINT64_MAX;
-	bool is_in_conflict = false;
-	int r = 0;
-
-	for (struct staged *at = lease->staged; !r && at; at = at->next) {
-		const struct swapping swapping = {table, lease, at, NULL};
-
-		if (!overlaps(at, offset, end))
-			continue;
-		r = staged_flush_one(&swapping);
-		is_in_conflict |= extent_has_conflict(&at->extent, offset, end);
-	}
-	if (!r && is_in_conflict)
-		r = reason_set(-EIO,
-			       "others have changed the same blocks as this "
-			       "program, which are left as they are on both "
-			       "sides (on_conflict is error): store what the "
-			       "file has, or register the region anew, which "
-			       "takes that");
-	return r;
 }

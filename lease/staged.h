@@ -49,9 +49,10 @@ int staged_remove(struct lease_table *table, struct lease *lease,
 		  uint64_t offset, uint64_t length);
 
 /*
- * All that is in the shadows of this range is in the file and durable. 0, or
- * with a sentence: -EAGAIN others have the file now; the flush's error
- * (-ENOSPC, -EIO, -EDQUOT), it is tried again later.
+ * All that is in the shadows of this range is in the file and durable, also
+ * where others have it. 0, or with a sentence: -EAGAIN the kernel took the
+ * lease; -ETIMEDOUT; -ENOSPC, -EDQUOT, -EIO: it is tried again later. -EIO also
+ * where others have changed the same blocks.
  */
 int staged_flush(struct lease_table *table, struct lease *lease,
 		 uint64_t offset, uint64_t length);
@@ -75,5 +76,6 @@ int staged_find(const struct lease_table *table, dev_t dev, ino_t ino,
 unsigned int staged_count(const struct lease *lease);
 void staged_attach_all(struct lease_table *table, const struct lease *lease);
 void staged_attached(struct lease *lease, uint32_t extent, int error);
+void staged_persisted(struct lease *lease, uint64_t ticket, int error);
 
 #endif

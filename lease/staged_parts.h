@@ -26,6 +26,12 @@ struct staged {
 	int error;	/* the keeper's answer */
 };
 
+static inline bool staged_overlaps(const struct staged *staged, uint64_t offset,
+				   uint64_t end)
+{
+	return staged->offset < end && staged->end > offset;
+}
+
 /* What the steps of a swap need to know. */
 struct swapping {
 	struct lease_table *table;

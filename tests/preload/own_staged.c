@@ -52,8 +52,9 @@ void own_check_file(size_t offset, const void *bytes, size_t length,
 static pid_t other;
 
 /* Raw in the child, which has none of our descriptions but by this open. */
-void own_lend(int flags)
+static void lend(int flags, const char *text, size_t offset)
 {
+	long fd;
 	int ready[2];
 	char byte;
 
@@ -62,7 +63,9 @@ void own_lend(int flags)
 	assert_true(other >= 0);
 	if (!other) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (syscall(SYS_openat, AT_FDCWD, own_path, flags, 0) < 0)
+		fd = syscall(SYS_openat, AT_FDCWD, own_path, flags, 0);
+		if (fd < 0 || (text && syscall(SYS_pwrite64, fd, text,
+					       strlen(text), offset) < 0))
 			_exit(1);
 		(void)!write(ready[1], "x", 1);
 		pause();
@@ -71,6 +74,16 @@ void own_lend(int flags)
 	close(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
 	close(ready[0]);
+}
+
+void own_lend(int flags)
+{
+	lend(flags, NULL, 0);
+}
+
+void own_lend_written(const char *text, size_t offset)
+{
+	lend(O_RDWR, text, offset);
 }
 
 void own_take_back(void)

@@ -20,6 +20,8 @@ void own_check_file(size_t offset, const void *bytes, size_t length,
 
 /* Others have the file from here to there; they read, or write too. */
 void own_lend(int flags);
+/* They have written this when it returns. */
+void own_lend_written(const char *text, size_t offset);
 void own_take_back(void);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Calls of the C library that make stores durable, on a file that has a shadow:
- * what was stored before is in the file, also where others had it for a moment;
- * where they keep it the call says so, and returns.
+ * what was stored before is in the file, also while others have it; where they
+ * have written to the same block the call says so, and returns.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -206,51 +206,52 @@ static void sync__without_a_descriptor_left(void **state)
 	own_check_file(0, "none left", 9, "msync");
 }
 
-static void *take_back_soon(void *arg)
+/* Readers and writers, as long as they leave it alone. */
+static void sync__others_have_it_it_is_written_through(void **state)
 {
-	struct timespec pause = {0, 300000000};
-
-	nanosleep(&pause, NULL);
-	own_take_back();
-	return arg;
-}
-
-static void sync__others_have_it_for_a_moment_it_waits(void **state)
-{
-	pthread_t thread;
-
 	(void)state;
 	if (!can_stage)
 		skip();
-	for (unsigned int i = 0; i < 2; i++) {
-		const char *text = i ? "by fsync" : "by msync";
+	for (unsigned int mode = 0; mode < 2; mode++) {
+		own_lend(mode ? O_RDWR : O_RDONLY);
+		for (unsigned int i = 0; i < CALLS; i++) {
+			size_t offset = (i + mode * CALLS) * PAGE;
 
-		own_lend(i ? O_RDWR : O_RDONLY);
-		pthread_create(&thread, NULL, take_back_soon, NULL);
-		strcpy(own_map + i * PAGE, text);
-		assert_int_equal(
-			i ? fsync(own_fd) : msync(own_map, PAGE, MS_SYNC), 0);
-		own_check_file(i * PAGE, text, 8, text);
-		pthread_join(thread, NULL);
+			strcpy(own_map + offset, calls[i].name);
+			assert_int_equal(calls[i].call(own_map + offset), 0);
+			own_check_file(offset, calls[i].name,
+				       strlen(calls[i].name), calls[i].name);
+		}
+		own_take_back();
+		own_wait_until_held();
 	}
 }
 
-static void sync__others_keep_it_it_fails_in_time(void **state)
+/* Not after SYNC_WAIT_NS, 5 s. */
+static void sync__others_have_written_there_it_fails_at_once(void **state)
 {
 	double start;
 
 	(void)state;
 	if (!can_stage)
 		skip();
-	own_lend(O_RDWR);
+	own_lend_written("theirs", 5 * PAGE + 50);
 	strcpy(own_map + 5 * PAGE, "later");
+	strcpy(own_map + 6 * PAGE, "beside");
 	start = own_now();
-	errno = 0;
-	assert_int_equal(msync(own_map, FILE_SIZE, MS_SYNC), -1);
-	assert_int_equal(errno, EIO);
-	assert_true(own_now() - start > 4);
-	assert_true(own_now() - start < 15);
+	for (unsigned int i = 0; i < CALLS; i++) {
+		if (!calls[i].can_fail)
+			continue;
+		errno = 0;
+		assert_int_equal(calls[i].call(own_map + 5 * PAGE), -1);
+		assert_int_equal(errno, EIO);
+	}
+	assert_true(own_now() - start < 5);
+	own_check_file(5 * PAGE + 50, "theirs", 6, "msync");
+	own_check_file(6 * PAGE, "beside", 6, "msync");
+	assert_int_equal(msync(own_map + 6 * PAGE, PAGE, MS_SYNC), 0);
 	own_take_back();
+	own_wait_until_held();
 	assert_int_equal(fsync(own_fd), 0);
 	own_check_file(5 * PAGE, "later", 5, "fsync");
 }
@@ -332,8 +333,8 @@ int main(void)
 		TEST(sync__a_range_with_holes_and_other_memory),
 		TEST(sync__many_mappings_in_disorder),
 		TEST(sync__without_a_descriptor_left),
-		TEST(sync__others_have_it_for_a_moment_it_waits),
-		TEST(sync__others_keep_it_it_fails_in_time),
+		TEST(sync__others_have_it_it_is_written_through),
+		TEST(sync__others_have_written_there_it_fails_at_once),
 		TEST(sync__in_a_handler_and_in_threads),
 		TEST(sync__in_a_child_is_the_kernels),
 	};

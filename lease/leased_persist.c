@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the program wants to be durable, in the keeper: keeper_proto.h, PERSIST.
+ */
+#include "clock.h"
+#include "leased_parts.h"
+
+void leased_persist(struct leased *leased, const struct keeper_message *message)
+{
+	uint64_t offset = message->persist.offset, end = message->persist.end;
+
+	if (leased->persist_ticket && leased->persist_offset < offset)
+		offset = leased->persist_offset;
+	if (leased->persist_ticket && leased->persist_end > end)
+		end = leased->persist_end;
+	leased->persist_ticket = message->persist.ticket;
+	leased->persist_offset = offset;
+	leased->persist_end = end;
+	leased_act_restart_persist(leased);
+	recall_persist_now(&leased->recall);
+	due_set(&leased->shared->due, &leased->due, clock_now_ns());
+}
+
+void leased_act_restart_persist(void *arg)
+{
+	struct leased *leased = arg;
+
+	extents_persist_part(&leased->extents, leased->persist_offset,
+			     leased->persist_end);
+}
+
+static void answer(struct leased *leased, int error)
+{
+	struct keeper_message message = {
+		.version = KEEPER_VERSION,
+		.kind = KEEPER_PERSISTED,
+		.id = leased->id,
+		.error = error,
+		.persist = {.ticket = leased->persist_ticket},
+	};
+
+	leased->persist_ticket = 0;
+	if (!outbox_answer(&leased->shared->outbox, &message))
+		leased->shared->is_broken = true;
+}
+
+/* Its own news, as of a flush, is taken off the queue while it is known. */
+int leased_act_persist(void *arg, bool is_lent)
+{
+	struct leased *leased = arg;
+	int r = extents_persist(&leased->extents, is_lent);
+
+	if (r > 0)
+		return r;
+	if (!is_lent) {
+		watches_read(&leased->shared->watches, leased_watch_told);
+		leased->has_met_others |= leased->extents.has_met_others;
+	}
+	answer(leased, r);
+	return r;
+}

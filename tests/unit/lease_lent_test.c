@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * While others have a file that has a shadow: what is flushed goes to the file,
+ * as far as they have not touched it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lease_stage.h"
+#include "reason.h"
+#include "unit.h"
+
+#define LENGTH (700 * PAGE)
+
+static struct lease_engine *engine;
+static struct lease *lease;
+static struct file file;
+static char *map;
+
+static int set_up(void **state)
+{
+	struct lease_config config = {.keeper_path = KEEPER_PATH};
+
+	(void)state;
+	file_make(&file, LENGTH);
+	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
+		   0);
+	assert_true(map != MAP_FAILED);
+	idler_start();
+	assert_int_equal(lease_engine_start(&config, &engine), 0);
+	lease = stage_range(engine, file.fd, F_WRLCK, 0, LENGTH);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	unstage_range(lease, 0, LENGTH);
+	lease_engine_stop(engine);
+	idler_stop();
+	munmap(map, LENGTH);
+	assert_int_equal(file_lease_holder(&file), 0);
+	file_remove(&file);
+	return 0;
+}
+
+static bool is_yielded(void *arg)
+{
+	return lease_state(arg) == RECALL_YIELDED;
+}
+
+/* The file itself. */
+static bool is_in_file(const char *text, off_t at)
+{
+	char room[16] = "";
+	size_t length = strlen(text);
+
+	return pread(file.fd, room, length, at) == (ssize_t)length &&
+	       !strcmp(room, text);
+}
+
+static pid_t other;
+static int gate[2];
+
+/* Somebody else has it open, and has written there when this returns. */
+static void lend(int flags, const char *text, off_t at)
+{
+	int ready[2];
+	char byte;
+
+	assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	other = fork();
+	if (!other) {
+		int fd = open(file.path, flags | O_CLOEXEC);
+
+		close(gate[1]);
+		if (fd < 0 ||
+		    (text && pwrite(fd, text, strlen(text), at) < 0) ||
+		    write(ready[1], "x", 1) < 0)
+			_exit(2);
+		_exit(read(gate[0], &byte, 1) != 0);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	wait_for(is_yielded, lease, "others have it");
+}
+
+static void take_back(void)
+{
+	int status;
+
+	close(gate[0]);
+	close(gate[1]);
+	assert_int_equal(waitpid(other, &status, 0), other);
+	assert_int_equal(status, 0);
+	wait_for(stage_is_held, lease, "the file is ours again");
+}
+
+static void lent__to_who_leaves_it_alone_it_is_flushed(void **state)
+{
+	static const int flags[] = {O_RDONLY, O_RDWR};
+	static const char *const texts[] = {"read", "written"};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		size_t length = strlen(texts[i]);
+
+		lend(flags[i], NULL, 0);
+		memcpy(map + 600 * PAGE, texts[i], length);
+		memcpy(map + 601 * PAGE, texts[i], length);
+		assert_int_equal(lease_flush(lease, 600 * PAGE, 3), 0);
+		assert_true(is_in_file(texts[i], 600 * PAGE));
+		assert_false(is_in_file(texts[i], 601 * PAGE));
+		assert_int_equal(lease_state(lease), RECALL_YIELDED);
+		take_back();
+		assert_memory_equal(map + 600 * PAGE, texts[i], length);
+		assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
+		assert_true(is_in_file(texts[i], 601 * PAGE));
+	}
+}
+
+/* At once: -EAGAIN is what would be waited for. */
+static void lent__to_who_writes_the_same_block_it_is_refused(void **state)
+{
+	(void)state;
+	lend(O_RDWR, "theirs", 5 * PAGE + 100);
+	memcpy(map + 5 * PAGE, "ours", 4);
+	memcpy(map + 6 * PAGE, "beside", 6);
+	assert_int_equal(lease_flush(lease, 5 * PAGE, 4), -EIO);
+	assert_non_null(strstr(reason_text(), strrchr(file.path, '/') + 1));
+	assert_non_null(strstr(reason_text(), "others"));
+	assert_int_equal(lease_flush(lease, 0, LENGTH), -EIO);
+	assert_true(is_in_file("theirs", 5 * PAGE + 100));
+	assert_false(is_in_file("ours", 5 * PAGE));
+	assert_true(is_in_file("beside", 6 * PAGE));
+	assert_int_equal(lease_flush(lease, 6 * PAGE, 6), 0);
+	take_back();
+	assert_int_equal(lease_flush(lease, 5 * PAGE, 4), 0);
+	assert_true(is_in_file("ours", 5 * PAGE));
+}
+
+/* What they do after it has been flushed is theirs alone. */
+static void lent__they_write_what_was_flushed_it_is_in_the_shadow(void **state)
+{
+	char text[] = "later";
+
+	(void)state;
+	lend(O_RDONLY, NULL, 0);
+	memcpy(map + 5 * PAGE, "flushed", 7);
+	assert_int_equal(lease_flush(lease, 5 * PAGE, 7), 0);
+	assert_int_equal(pwrite(file.fd, text, 5, 5 * PAGE + 200), 5);
+	take_back();
+	assert_memory_equal(map + 5 * PAGE, "flushed", 7);
+	assert_memory_equal(map + 5 * PAGE + 200, text, 5);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(lent__to_who_leaves_it_alone_it_is_flushed),
+		TEST(lent__to_who_writes_the_same_block_it_is_refused),
+		TEST(lent__they_write_what_was_flushed_it_is_in_the_shadow),
+	};
+	int r = stage_cannot_trap();
+
+	if (!r && file_cannot_lease())
+		r = 77;
+	return r ? r : cmocka_run_group_tests(tests, NULL, NULL);
+}
