@@ -13,6 +13,7 @@
 #include "raw.h"
 #include "recover.h"
 #include "self_maps.h"
+#include "shadow_places.h"
 #include "staged_parts.h"
 #include "undumped.h"
 
@@ -44,8 +45,12 @@ static int put_shared(struct lease_table *table, int fd, uint64_t offset,
 		      bool is_shadow, const struct mapping_state *state)
 {
 	struct twin twin;
-	int r = twin_make(is_shadow ? TWIN_OF_MEMFD : TWIN_OF_FILE, fd, offset,
-			  state, &twin);
+	int r;
+
+	if (is_shadow)
+		shadow_places_add(state->mapping.start, state->mapping.end);
+	r = twin_make(is_shadow ? TWIN_OF_MEMFD : TWIN_OF_FILE, fd, offset,
+		      state, &twin);
 
 	if (r)
 		return r;
@@ -156,6 +161,7 @@ static int put_shadow(struct staged *staged, const struct own_mapping *mapping)
 	view_fd = staged_open_view(staged);
 	if (view_fd < 0)
 		return -EMFILE;
+	shadow_places_add((uintptr_t)addr, (uintptr_t)addr + (end - start));
 	if (syscall(SYS_mmap, addr, end - start, mapping->protection,
 		    flags | MAP_FIXED | (mapping->flags & kept), view_fd,
 		    start - staged->offset) == -1)

@@ -13,6 +13,7 @@
 #include "own_map_parts.h"
 #include "raw.h"
 #include "recover.h"
+#include "shadow_places.h"
 #include "staged_parts.h"
 #include "undumped.h"
 
@@ -276,6 +277,9 @@ static int map_move(struct lease_table *table, void *arg)
 			r = move_pieced(&pieces, move, &moving->result);
 		recover_prepare(pieces.lease);
 	}
+	if (!r && pieces.lease)
+		shadow_places_add(moving->result,
+				  moving->result + move->new_size);
 	free(pieces.states);
 	return r;
 }
@@ -314,6 +318,8 @@ static int map_moved(struct lease_table *table, void *arg)
 			break;
 		state = &pieces.states[0];
 		at = state->mapping.end;
+		if (pieces.lease)
+			shadow_places_add(before.start, before.end);
 		if (!pieces.lease ||
 		    is_right(pieces.lease, &before, &state->mapping))
 			continue;

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "reason.h"
+#include "shadow_places.h"
 #include "shadows.h"
 #include "staged_parts.h"
 
@@ -98,4 +99,6 @@ void shadows_drop(struct lease_table *table, struct staged *staged)
 	}
 	own_set_remove(&shadows->memfds, staged->slot);
 	shadows->by_slot[staged->slot] = NULL;
+	if (!atomic_load(&shadows_count))
+		shadow_places_clear();
 }

@@ -13,6 +13,7 @@
 #include "raw.h"
 #include "reason.h"
 #include "self_maps.h"
+#include "shadow_places.h"
 #include "staged_parts.h"
 #include "undumped.h"
 
@@ -279,6 +280,7 @@ static int swap_in_once(const struct swapping *swapping)
 		staged->is_sync |= mapping_has(state, "sf");
 		undumped_set(&swapping->table->undumped, state->mapping.start,
 			     state->mapping.end, mapping_has(state, "dd"));
+		shadow_places_add(state->mapping.start, state->mapping.end);
 	}
 	swap.is_still = is_still(swapping);
 	swap.view_fd = staged_open_view(staged);

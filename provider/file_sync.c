@@ -15,6 +15,7 @@
 #include "raw.h"
 #include "reason.h"
 #include "self_maps.h"
+#include "shadow_places.h"
 #include "shadows.h"
 
 #define PAGE	     4096UL
@@ -206,7 +207,8 @@ int sync_memory(const void *addr, size_t length, bool *ret_has_other)
 
 	if (ret_has_other)
 		*ret_has_other = true;
-	if (!begin(&syncing) || !whole_pages(addr, length, &found))
+	if (!whole_pages(addr, length, &found) ||
+	    !shadow_places_have(found.start, found.end) || !begin(&syncing))
 		return 0;
 	found.engine = syncing.engine;
 	snprintf(syncing.place, sizeof(syncing.place), "at %p", addr);

@@ -4,11 +4,11 @@
  * in this process: what was stored in a shadow before is in its file and
  * durable when it returns (lease_flush_file()).
  *
- * While others have the file too, but for blocks that they have written to: that
- * is an error, and a sentence in the log, one a second at most. What was stored
- * is not lost: it is merged when the file is ours again. Where the kernel took
- * the lease away nothing can be written: that is waited for, SYNC_WAIT_NS in
- * all.
+ * While others have the file too, but for blocks that they have written to:
+ * that is an error, and a sentence in the log, one a second at most. What was
+ * stored is not lost: it is merged when the file is ours again. Where the
+ * kernel took the lease away nothing can be written: that is waited for,
+ * SYNC_WAIT_NS in all.
  *
  * By raw system calls; errno is kept; no cancellation points; in signal
  * handlers as well. In forked children and on the engine's own thread nothing

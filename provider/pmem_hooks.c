@@ -14,8 +14,10 @@ void pmem_persist_staged(pmem_persist_fn *real, const void *addr, size_t length)
 	bool has_other;
 
 	file_engine->sync_memory(addr, length, &has_other);
-	if (has_other)
-		real(addr, length);
+	if (!has_other)
+		return;
+	real(addr, length);
+	file_engine->sync_memory(addr, length, NULL);
 }
 
 static int result(int error)
@@ -33,6 +35,8 @@ sync_staged(pmem_sync_fn *real, const void *addr, size_t length)
 	int error = file_engine->sync_memory(addr, length, &has_other);
 	int r = has_other ? real(addr, length) : 0;
 
+	if (has_other && !error)
+		error = file_engine->sync_memory(addr, length, NULL);
 	return r ? r : result(error);
 }
 

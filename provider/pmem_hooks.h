@@ -7,8 +7,9 @@
  * another thread, so that the original has flushed the wrong memory. With
  * shadows the range is looked up and written through (file_sync.h); the
  * original is left out where it would flush nothing but the shadow's own DRAM.
- * Where there are shadows but not in this range, the look-up is all that is
- * added.
+ * Else it is looked up once more after the original, as above. Where there are
+ * shadows, but none anywhere near, that is two looks at a short list
+ * (shadow_places.h).
  *
  * What returns nothing can say nothing: the log does.
  *

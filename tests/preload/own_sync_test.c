@@ -189,6 +189,42 @@ static void sync__many_mappings_in_disorder(void **state)
 	munmap(views, 20 * PAGE);
 }
 
+static void check_synced_at(char *at, size_t offset, const char *text)
+{
+	strcpy(at, text);
+	assert_int_equal(msync(at, PAGE, MS_SYNC), 0);
+	own_check_file(offset, text, strlen(text), text);
+}
+
+/* At addresses that came to show it after it had been staged. */
+static void sync__mappings_made_and_moved_later(void **state)
+{
+	const int both = PROT_READ | PROT_WRITE;
+	char *view, *room, *moved;
+
+	(void)state;
+	if (!can_stage)
+		skip();
+	room = mmap(NULL, 64 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		    0);
+	view = mmap(NULL, 4 * PAGE, both, MAP_SHARED, own_fd, PAGE);
+	assert_true(room != MAP_FAILED && view != MAP_FAILED);
+	check_synced_at(view + PAGE, 2 * PAGE, "mapped");
+	moved = mremap(view, 4 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       room + 30 * PAGE);
+	assert_ptr_equal(moved, room + 30 * PAGE);
+	check_synced_at(moved + PAGE, 2 * PAGE, "moved");
+	moved = mremap(moved, 2 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       room + 50 * PAGE);
+	assert_ptr_equal(moved, room + 50 * PAGE);
+	check_synced_at(moved + 7 * PAGE, 8 * PAGE, "grown");
+	view = mmap(room, 2 * PAGE, both, MAP_SHARED | MAP_FIXED, own_fd,
+		    3 * PAGE);
+	assert_ptr_equal(view, room);
+	check_synced_at(view, 3 * PAGE, "mapped over");
+	munmap(room, 64 * PAGE);
+}
+
 /* The lookup needs a descriptor for a moment. */
 static void sync__without_a_descriptor_left(void **state)
 {
@@ -332,6 +368,7 @@ int main(void)
 		TEST(sync__what_the_kernel_refuses_is_refused),
 		TEST(sync__a_range_with_holes_and_other_memory),
 		TEST(sync__many_mappings_in_disorder),
+		TEST(sync__mappings_made_and_moved_later),
 		TEST(sync__without_a_descriptor_left),
 		TEST(sync__others_have_it_it_is_written_through),
 		TEST(sync__others_have_written_there_it_fails_at_once),
