@@ -74,6 +74,7 @@ struct lease_config {
 	uint32_t flush_cpu;
 	enum on_conflict on_conflict;
 	enum on_shrink on_shrink;
+	enum uffd uffd;
 };
 
 /* 0, or -errno with a sentence. No keeper is started yet. */
@@ -165,7 +166,8 @@ int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
  * regions may overlap. The calling thread moves mappings. 0, or -errno with a
  * sentence and the file is mapped as before:
  *   -EPERM       other threads run, and what they do in system calls cannot be
- *                held up (userfaultfd): the sentence names the remedy
+ *                held up (userfaultfd), and has to be (config.uffd): the
+ *                sentence names the remedy
  *   -EOPNOTSUPP  the kernel's userfaultfd is too old; a mapping has what cannot
  *                be made anew; on_shrink is error
  *   -EBUSY       another userfaultfd of the program watches the range

@@ -97,6 +97,7 @@ struct lease_table {
 	bool is_keeper_dead;
 	bool is_asked;		/* a thread of the program waits for us */
 	unsigned int lingering; /* leases: lease_take.h */
+	int64_t tidied_ns;	/* when those were last looked at */
 	unsigned int left;	/* leases: lease_take.h */
 	unsigned int adrift;	/* leases */
 	int64_t recover_ns;	/* when they are looked for again */

@@ -21,6 +21,8 @@
 
 /* For the keeper to give a file back that nobody waits for. */
 #define TIDY_NS (1000000000LL)
+/* What lingers is tried so often: what keeps it there may last. */
+#define LINGER_NS (100 * 1000000LL)
 
 /* Within that a keeper gives back what it has to. */
 #define GRACE_NS (2 * 1000000000LL)
@@ -96,13 +98,18 @@ static void stop_lingering(struct lease_table *table, struct lease *lease)
 
 void lease_tidy(struct lease_table *table)
 {
+	int64_t at_ns = table->lingering ? clock_now_ns() : 0;
+	bool is_due = at_ns >= table->tidied_ns + LINGER_NS;
+
+	if (is_due)
+		table->tidied_ns = at_ns;
 	for (uint32_t id = 0;
 	     table->lingering + table->left && id < table->ids_end; id++) {
 		struct lease *lease = table->by_id[id];
 
 		if (lease && lease->is_left && lease->phase == LEASE_ENDED)
 			remove_lease(table, lease);
-		else if (lease && lease->is_lingering &&
+		else if (is_due && lease && lease->is_lingering &&
 			 lease_state(lease) == RECALL_HELD) {
 			stop_lingering(table, lease);
 			give_back_last(table, lease, clock_now_ns() + TIDY_NS);

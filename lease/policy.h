@@ -22,6 +22,12 @@ enum on_shrink {
 	ON_SHRINK_ERROR /* lease_stage() refuses it */
 };
 
+/* How threads are held up where a shadow takes a file's place: trap.h. */
+enum uffd {
+	UFFD_FULL,
+	UFFD_USER /* where it cannot be had: all but what system calls do */
+};
+
 struct shadow_policy {
 	enum on_conflict on_conflict;
 	enum on_shrink on_shrink;

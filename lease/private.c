@@ -29,7 +29,8 @@
 struct copying {
 	const struct staged_mover *mover;
 	struct mapping_state part;
-	bool is_still; /* nobody stores there */
+	bool is_still;	/* nobody stores there */
+	enum uffd uffd; /* else */
 	struct trap trap;
 	struct hold hold;
 	int memory; /* what this process sees, where it is still */
@@ -224,7 +225,7 @@ static int copy_trapped(struct copying *copying)
 	if (r)
 		return r;
 	copying->chunk = copying->hold.size;
-	r = trap_open(&copying->trap);
+	r = trap_open(copying->uffd, &copying->trap);
 	if (!r) {
 		r = advise(part->start, length_of(part), MADV_DONTFORK);
 		if (!r)
@@ -275,14 +276,13 @@ static int copy_part(const struct lease_table *table,
 		.part = *part,
 		.is_still = !(part->mapping.protection & PROT_WRITE) ||
 			    staged_is_alone(table),
+		.uffd = table->config->uffd,
 	};
 	int r = twin_check(part);
 
 	if (r)
 		return r;
-	copying.bytes = (void *)syscall(SYS_mmap, NULL, HOLD_MAX,
-					PROT_READ | PROT_WRITE,
-					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	copying.bytes = raw_map_memory(HOLD_MAX, 0);
 	if (copying.bytes == MAP_FAILED)
 		return reason_set(-ENOMEM, "no memory for a private copy");
 	r = copying.is_still ? copy_still(&copying) : copy_trapped(&copying);

@@ -91,6 +91,14 @@ static inline void *raw_map(int fd, size_t length, int protection, off_t offset)
 			       /* MAP_SHARED */ 1, fd, offset);
 }
 
+/* Memory of no file; flags beside MAP_PRIVATE | MAP_ANONYMOUS. */
+static inline void *raw_map_memory(size_t length, int flags)
+{
+	return (void *)syscall(SYS_mmap, NULL, length,
+			       /* PROT_READ | PROT_WRITE */ 3, 0x22 | flags, -1,
+			       0L);
+}
+
 static inline int raw_unmap(void *addr, size_t length)
 {
 	return (int)syscall(SYS_munmap, addr, length);

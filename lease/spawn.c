@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "raw.h"
 #include "spawn.h"
 
 #define FIRST_FD   3
@@ -121,8 +122,7 @@ int spawn_detached(const char *path, const char *name, const int *fds,
 
 	if (count > FDS_MAX)
 		return -EINVAL;
-	stacks = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	stacks = raw_map_memory(2 * STACK_SIZE, MAP_STACK);
 	if (stacks == MAP_FAILED)
 		return -errno;
 	spawn.stack = stacks + 2 * STACK_SIZE;
@@ -136,7 +136,7 @@ int spawn_detached(const char *path, const char *name, const int *fds,
 		while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
 			;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	munmap(stacks, 2 * STACK_SIZE);
+	raw_unmap(stacks, 2 * STACK_SIZE);
 	errno = saved_errno;
 	return spawn.error;
 }

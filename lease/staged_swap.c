@@ -268,6 +268,7 @@ static int swap_in_once(const struct swapping *swapping)
 		.file_fd = lease->fd,
 		.shadow_fd = staged->shadow_fd,
 		.extent = &staged->extent,
+		.uffd = swapping->table->config->uffd,
 	};
 	int r = find_views(lease->dev, lease->ino, staged->offset, staged->end,
 			   NULL, &swap.views, &swap.count);
@@ -362,6 +363,7 @@ static int swap_out_once(const struct swapping *swapping)
 		.shadow_fd = staged->shadow_fd,
 		.view_fd = staged->shadow_fd,
 		.extent = &swapping->staged->extent,
+		.uffd = swapping->table->config->uffd,
 	};
 	int r = find_shadow_views(arg, &swap.views, &swap.count);
 
@@ -377,11 +379,27 @@ static int swap_out_once(const struct swapping *swapping)
 	return r;
 }
 
+/* Before all of it is flushed for nothing, again and again. */
+static int check_trap(const struct swapping *swapping)
+{
+	struct trap trap;
+	int r;
+
+	if (is_still(swapping))
+		return 0;
+	r = trap_open(swapping->table->config->uffd, &trap);
+	if (!r)
+		trap_close(&trap);
+	return r;
+}
+
 int staged_swap_out(const struct swapping *swapping)
 {
-	/* Most of it while the program runs. */
-	int r = staged_flush_one(swapping);
+	int r = check_trap(swapping);
 
+	/* Most of it while the program runs. */
+	if (!r)
+		r = staged_flush_one(swapping);
 	if (!r)
 		r = own_gate_close(swapping->table, swapping->lease);
 	if (r)

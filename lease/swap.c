@@ -208,7 +208,7 @@ static int swap_in_still(const struct swap *swap, struct filling *filling)
 static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 {
 	struct trap *trap = &filling->trap;
-	int r = trap_open(trap);
+	int r = trap_open(swap->uffd, trap);
 
 	if (r)
 		return r;
@@ -320,7 +320,7 @@ static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
 			    void *arg)
 {
 	struct trap trap;
-	int r = swap->is_still ? 0 : trap_open(&trap);
+	int r = swap->is_still ? 0 : trap_open(swap->uffd, &trap);
 
 	if (r)
 		return r;

@@ -85,6 +85,7 @@ struct swap {
 	 * for reading.
 	 */
 	bool is_still;
+	enum uffd uffd; /* else */
 };
 
 /*

@@ -28,7 +28,13 @@
 #define DEVICE "/dev/userfaultfd"
 #define REMEDY                                                                 \
 	"give it access to " DEVICE " (Linux 6.1), or CAP_SYS_PTRACE, or "     \
-	"write 1 to /proc/sys/vm/unprivileged_userfaultfd"
+	"write 1 to /proc/sys/vm/unprivileged_userfaultfd; or, if none of "    \
+	"its system calls reads or writes there meanwhile, set "               \
+	"DAXMR_UFFD=user"
+
+#ifndef UFFD_USER_MODE_ONLY /* Linux 5.11 */
+#define UFFD_USER_MODE_ONLY 1
+#endif
 
 /* By system call, or by the device where that takes a privilege. */
 static int new_fd(void)
@@ -46,7 +52,7 @@ static int new_fd(void)
 	return fd < 0 ? -EPERM : fd;
 }
 
-int trap_open(struct trap *ret)
+int trap_open(enum uffd uffd, struct trap *ret)
 {
 	struct uffdio_api api = {
 		.api = UFFD_API,
@@ -54,6 +60,12 @@ int trap_open(struct trap *ret)
 	};
 	int saved_errno = errno, fd = new_fd();
 
+	if (fd == -EPERM && uffd == UFFD_USER) {
+		fd = (int)syscall(SYS_userfaultfd,
+				  O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+		if (fd < 0)
+			fd = -errno;
+	}
 	errno = saved_errno;
 	if (fd == -EPERM)
 		return reason_set(-EPERM,

@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "policy.h"
+
 struct trap {
 	int fd; /* in the descriptor table of the thread that opened it */
 };
@@ -28,8 +30,12 @@ struct trap {
  * 0, or -errno with a sentence: -EPERM this process may not trap what happens
  * in system calls; -ENOSYS, -EOPNOTSUPP the kernel cannot (before 5.14, or
  * without CONFIG_USERFAULTFD).
+ *
+ * UFFD_USER: where the process may not, system calls are not held up. One that
+ * touches a trapped page fails, with EFAULT or short, and may have taken from a
+ * pipe or socket what it was to put there.
  */
-int trap_open(struct trap *ret);
+int trap_open(enum uffd uffd, struct trap *ret);
 
 /*
  * Traps [addr, addr + length), a mapping of a memfd, whole pages, which nobody

@@ -26,6 +26,8 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "trust.h"
 #include "trust_file.h"
@@ -72,7 +74,8 @@ static struct table *new_table(void)
 {
 	struct table *table = memory_map(sizeof(*table));
 
-	if (table && madvise(table, sizeof(*table), MADV_WIPEONFORK)) {
+	if (table &&
+	    syscall(SYS_madvise, table, sizeof(*table), MADV_WIPEONFORK)) {
 		memory_unmap(table, sizeof(*table));
 		return NULL;
 	}

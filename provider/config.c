@@ -101,10 +101,10 @@ int config_parse_flush_cpu(const char *text, uint32_t *ret)
 	return parse_number(text, 1, 100, ret);
 }
 
-/* Which of three it is; -EINVAL: none. */
-static int parse_choice(const char *text, const char *const names[3])
+/* Which of them it is, NULL at their end; -EINVAL: none. */
+static int parse_choice(const char *text, const char *const *names)
 {
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; names[i]; i++)
 		if (strcmp(text, names[i]) == 0)
 			return i;
 	return -EINVAL;
@@ -116,6 +116,7 @@ int config_parse_on_conflict(const char *text, enum on_conflict *ret)
 		[ON_CONFLICT_OURS] = "ours",
 		[ON_CONFLICT_THEIRS] = "theirs",
 		[ON_CONFLICT_ERROR] = "error",
+		NULL,
 	};
 	int r = parse_choice(text, names);
 
@@ -131,12 +132,28 @@ int config_parse_on_shrink(const char *text, enum on_shrink *ret)
 		[ON_SHRINK_EXTEND] = "extend",
 		[ON_SHRINK_DISCARD] = "discard",
 		[ON_SHRINK_ERROR] = "error",
+		NULL,
 	};
 	int r = parse_choice(text, names);
 
 	if (r < 0)
 		return r;
 	*ret = (enum on_shrink)r;
+	return 0;
+}
+
+int config_parse_uffd(const char *text, enum uffd *ret)
+{
+	static const char *const names[] = {
+		[UFFD_FULL] = "full",
+		[UFFD_USER] = "user",
+		NULL,
+	};
+	int r = parse_choice(text, names);
+
+	if (r < 0)
+		return r;
+	*ret = (enum uffd)r;
 	return 0;
 }
 
@@ -178,6 +195,7 @@ READER(flush_ms)
 READER(flush_cpu)
 READER(on_conflict)
 READER(on_shrink)
+READER(uffd)
 READER(keeper)
 
 /* The level of what the others say comes first. */
@@ -197,6 +215,7 @@ const struct config_policy config_policies[CONFIG_POLICIES] = {
 	 CONFIG_ON_CONFLICT_VALUES, "ours it is"},
 	{"on-shrink", "DAXMR_ON_SHRINK", read_on_shrink,
 	 CONFIG_ON_SHRINK_VALUES, "extend it is"},
+	{"uffd", "DAXMR_UFFD", read_uffd, CONFIG_UFFD_VALUES, "full it is"},
 	{"keeper", "DAXMR_KEEPER", read_keeper, CONFIG_KEEPER_VALUES,
 	 "the program starts its own"},
 };

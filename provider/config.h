@@ -23,6 +23,7 @@ struct config {
 	uint32_t flush_cpu; /* DAXMR_FLUSH_CPU: percent of one CPU */
 	enum on_conflict on_conflict; /* DAXMR_ON_CONFLICT */
 	enum on_shrink on_shrink;     /* DAXMR_ON_SHRINK */
+	enum uffd uffd;		      /* DAXMR_UFFD */
 	enum log_level log;	      /* DAXMR_LOG */
 	/* DAXMR_KEEPER: the socket of one outside; NULL: the program's own */
 	const char *keeper;
@@ -43,7 +44,7 @@ struct config_policy {
 	const char *instead; /* "auto it is", where the value makes no sense */
 };
 
-#define CONFIG_POLICIES 9
+#define CONFIG_POLICIES 10
 extern const struct config_policy config_policies[CONFIG_POLICIES];
 
 /* 0, or -EINVAL and *ret untouched. */
@@ -54,6 +55,7 @@ int config_parse_flush_ms(const char *text, uint32_t *ret);
 int config_parse_flush_cpu(const char *text, uint32_t *ret);
 int config_parse_on_conflict(const char *text, enum on_conflict *ret);
 int config_parse_on_shrink(const char *text, enum on_shrink *ret);
+int config_parse_uffd(const char *text, enum uffd *ret);
 int config_parse_log(const char *text, enum log_level *ret);
 /* Whether it could be such a path. */
 int config_parse_keeper(const char *text, const char **ret);
@@ -67,6 +69,7 @@ int config_parse_keeper(const char *text, const char **ret);
 #define CONFIG_FLUSH_CPU_VALUES	  "a number from 1 to 100"
 #define CONFIG_ON_CONFLICT_VALUES "ours, theirs or error"
 #define CONFIG_ON_SHRINK_VALUES	  "extend, discard or error"
+#define CONFIG_UFFD_VALUES	  "full or user"
 #define CONFIG_LOG_VALUES	  "off, error, warn, info or debug"
 #define CONFIG_KEEPER_VALUES                                                   \
 	"the absolute path of a socket on which daxmr-keeper --listen waits"

@@ -285,6 +285,7 @@ static int start(struct lease_engine **ret)
 	config.flush_cpu = config_get()->flush_cpu;
 	config.on_conflict = config_get()->on_conflict;
 	config.on_shrink = config_get()->on_shrink;
+	config.uffd = config_get()->uffd;
 	config.keeper_socket = config_get()->keeper;
 	if (!config.keeper_socket)
 		r = find_keeper(path);

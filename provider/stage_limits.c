@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "config.h"
 #include "log.h"
+#include "raw.h"
 #include "reason.h"
 #include "shadows.h"
 #include "stage_limits.h"
@@ -169,8 +170,7 @@ int stage_limits_judge(const struct stage_numbers *numbers, uint64_t bytes,
 static uint64_t measure(void)
 {
 	int64_t begin_ns, spent_ns;
-	char *sample = mmap(NULL, 2 * SAMPLE, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	char *sample = raw_map_memory(2 * SAMPLE, MAP_POPULATE);
 	volatile int differs;
 
 	if (sample == MAP_FAILED)
@@ -180,7 +180,7 @@ static uint64_t measure(void)
 	memcpy(sample, sample + SAMPLE, SAMPLE);
 	__asm__ volatile("" : : "r"(sample), "r"(differs) : "memory");
 	spent_ns = clock_now_ns() - begin_ns;
-	munmap(sample, 2 * SAMPLE);
+	raw_unmap(sample, 2 * SAMPLE);
 	return spent_ns > 0
 		       ? (uint64_t)(SAMPLE * 1e9 / (double)spent_ns) / CAUTION
 		       : SLOW_RATE;

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "procmap.h"
+#include "raw.h"
 #include "vma.h"
 
 /* Below the usual soft limit of 1024, above what most programs reach. */
@@ -55,13 +56,13 @@ static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
 static void make_page(void)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
-	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Past the program's memory hooks, as all that a registration does. */
+	void *page = raw_map_memory(size, 0);
 
 	if (page == MAP_FAILED)
 		return;
-	if (madvise(page, size, MADV_WIPEONFORK) < 0) {
-		munmap(page, size);
+	if (raw_madvise(page, size, MADV_WIPEONFORK) < 0) {
+		raw_unmap(page, size);
 		return;
 	}
 	kept = page; /* zeroes are an unlocked mutex (glibc's initializer) */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "check.h"
+#include "config.h"
 #include "grant.h"
 #include "reason.h"
 #include "stage_limits.h"
@@ -18,7 +19,7 @@ static bool can_trap(void)
 {
 	struct trap trap;
 
-	if (trap_open(&trap))
+	if (trap_open(config_get()->uffd, &trap))
 		return false;
 	trap_close(&trap);
 	return true;

@@ -151,6 +151,7 @@ static void policies__have_their_names(void **state)
 {
 	enum on_conflict on_conflict = ON_CONFLICT_THEIRS;
 	enum on_shrink on_shrink = ON_SHRINK_DISCARD;
+	enum uffd uffd = UFFD_USER;
 
 	(void)state;
 	assert_int_equal(config_parse_on_conflict("extend", &on_conflict),
@@ -170,6 +171,12 @@ static void policies__have_their_names(void **state)
 	assert_int_equal(on_shrink, ON_SHRINK_DISCARD);
 	assert_int_equal(config_parse_on_shrink("error", &on_shrink), 0);
 	assert_int_equal(on_shrink, ON_SHRINK_ERROR);
+	assert_int_equal(config_parse_uffd("kernel", &uffd), -EINVAL);
+	assert_int_equal(uffd, UFFD_USER);
+	assert_int_equal(config_parse_uffd("full", &uffd), 0);
+	assert_int_equal(uffd, UFFD_FULL);
+	assert_int_equal(config_parse_uffd("user", &uffd), 0);
+	assert_int_equal(uffd, UFFD_USER);
 }
 
 int main(void)

@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "lease_file.h"
+#include "lease_stage.h"
 #include "mapping.h"
 #include "reason.h"
 #include "remap.h"
@@ -106,48 +106,12 @@ static void remap__leaves_private_mappings_alone(void **state)
 	assert_true(is_sole(file.fd));
 }
 
-struct seen {
-	struct mapping_state *states;
-	size_t count;
-};
-
 static struct seen see(void)
 {
-	struct seen seen;
 	struct stat st;
 
 	assert_int_equal(fstat(file.fd, &st), 0);
-	assert_int_equal(
-		mapping_all(st.st_dev, st.st_ino, &seen.states, &seen.count),
-		0);
-	return seen;
-}
-
-/* "sd" says that a mapping is new. */
-static void forget_dirty(struct mapping_state *state)
-{
-	char *at = strstr(state->flags, "sd ");
-
-	if (at)
-		memmove(at, at + 3, strlen(at + 3) + 1);
-}
-
-static void check_same(const struct seen *before, const struct seen *after)
-{
-	assert_int_equal(before->count, after->count);
-	for (size_t i = 0; i < before->count; i++) {
-		struct mapping_state *a = &before->states[i],
-				     *b = &after->states[i];
-
-		assert_int_equal(a->mapping.start, b->mapping.start);
-		assert_int_equal(a->mapping.end, b->mapping.end);
-		assert_int_equal(a->mapping.offset, b->mapping.offset);
-		assert_int_equal(a->mapping.protection, b->mapping.protection);
-		assert_int_equal(a->key, b->key);
-		forget_dirty(a);
-		forget_dirty(b);
-		assert_string_equal(a->flags, b->flags);
-	}
+	return seen_of(st.st_dev, st.st_ino);
 }
 
 /* What smaps says of all of them is said of each alone. */
@@ -160,8 +124,8 @@ static void remap_each(const struct seen *seen)
 
 		if (r)
 			fail_msg("0x%lx: %d", (unsigned long)addr, r);
-		forget_dirty(&one);
-		forget_dirty(all);
+		seen_forget_dirty(&one);
+		seen_forget_dirty(all);
 		assert_string_equal(one.flags, all->flags);
 		assert_int_equal(one.key, all->key);
 		r = remap_at(file.fd, addr);
@@ -201,10 +165,10 @@ static void keep_what_each_mapping_had(bool one_by_one)
 	else
 		remap(file.fd);
 	after = see();
-	check_same(&before, &after);
+	seen_check_same(&before, &after);
 	assert_true(is_sole(file.fd));
-	free(before.states);
-	free(after.states);
+	seen_free(&before);
+	seen_free(&after);
 	munmap(addr, PAGES * PAGE);
 	if (key > 0)
 		syscall(SYS_pkey_free, key);
@@ -235,9 +199,9 @@ static void remap__of_one_leaves_others_alone(void **state)
 	assert_int_equal(remap_at(file.fd, (uintptr_t)second), 0);
 	assert_true(is_sole(file.fd));
 	after = see();
-	check_same(&before, &after);
-	free(before.states);
-	free(after.states);
+	seen_check_same(&before, &after);
+	seen_free(&before);
+	seen_free(&after);
 	munmap(first, 4 * PAGE);
 	munmap(second, 2 * PAGE);
 }
@@ -264,10 +228,10 @@ static void remap__keeps_map_sync(void **state)
 	assert_true(mapping_has(before.states, "sf"));
 	remap(file.fd);
 	after = see();
-	check_same(&before, &after);
+	seen_check_same(&before, &after);
 	assert_true(is_sole(file.fd));
-	free(before.states);
-	free(after.states);
+	seen_free(&before);
+	seen_free(&after);
 	munmap(addr, PAGE);
 }
 
@@ -388,9 +352,9 @@ static void check_refused(int fd, int error, const char *text)
 	assert_int_equal(remap_file(fd), error);
 	assert_non_null(strstr(reason_text(), text));
 	after = see();
-	check_same(&before, &after);
-	free(before.states);
-	free(after.states);
+	seen_check_same(&before, &after);
+	seen_free(&before);
+	seen_free(&after);
 }
 
 /* A second mapping that would do stays on its description too. */

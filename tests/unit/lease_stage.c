@@ -2,6 +2,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +20,7 @@ int stage_cannot_trap(void)
 {
 	struct trap trap;
 
-	if (trap_open(&trap)) {
+	if (trap_open(UFFD_FULL, &trap)) {
 		printf("%s\n", reason_text());
 		return 77;
 	}
@@ -57,6 +59,45 @@ bool stage_is_file_at(const struct file *file, const void *at)
 	assert_int_equal(mapping_at((uintptr_t)at, &mapping, NULL), 0);
 	assert_int_equal(stat(file->path, &st), 0);
 	return mapping.dev == st.st_dev && mapping.ino == st.st_ino;
+}
+
+struct seen seen_of(dev_t dev, ino_t ino)
+{
+	struct seen seen;
+
+	assert_int_equal(mapping_all(dev, ino, &seen.states, &seen.count), 0);
+	return seen;
+}
+
+void seen_free(struct seen *seen)
+{
+	free(seen->states);
+}
+
+void seen_forget_dirty(struct mapping_state *state)
+{
+	char *at = strstr(state->flags, "sd ");
+
+	if (at)
+		memmove(at, at + 3, strlen(at + 3) + 1);
+}
+
+void seen_check_same(struct seen *before, struct seen *after)
+{
+	assert_int_equal(before->count, after->count);
+	for (size_t i = 0; i < before->count; i++) {
+		struct mapping_state *a = &before->states[i],
+				     *b = &after->states[i];
+
+		assert_int_equal(a->mapping.start, b->mapping.start);
+		assert_int_equal(a->mapping.end, b->mapping.end);
+		assert_int_equal(a->mapping.offset, b->mapping.offset);
+		assert_int_equal(a->mapping.protection, b->mapping.protection);
+		assert_int_equal(a->key, b->key);
+		seen_forget_dirty(a);
+		seen_forget_dirty(b);
+		assert_string_equal(a->flags, b->flags);
+	}
 }
 
 bool stage_is_held(void *arg)

@@ -8,6 +8,7 @@
 
 #include "lease.h"
 #include "lease_file.h"
+#include "mapping.h"
 
 /* For main(): 77 and a sentence where no userfaultfd is to be had, else 0. */
 int stage_cannot_trap(void);
@@ -19,6 +20,18 @@ void unstage_range(struct lease *lease, uint64_t offset, uint64_t length);
 
 /* What lies at this address: the file itself, or something else? */
 bool stage_is_file_at(const struct file *file, const void *at);
+
+/* All mappings of a file, or of a shadow, with what smaps says of them. */
+struct seen {
+	struct mapping_state *states;
+	size_t count;
+};
+struct seen seen_of(dev_t dev, ino_t ino);
+void seen_free(struct seen *seen);
+/* Lies the same there, with the same flags? */
+void seen_check_same(struct seen *before, struct seen *after);
+/* "sd" says that a mapping is new. */
+void seen_forget_dirty(struct mapping_state *state);
 
 /* Of the lease at arg. */
 bool stage_is_held(void *arg);

@@ -581,7 +581,7 @@ int main(void)
 
 	if (file_cannot_lease())
 		return 77;
-	if (trap_open(&trap)) {
+	if (trap_open(UFFD_FULL, &trap)) {
 		print_message("%s\n", reason_text());
 		return 77;
 	}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A mapped file for programs under the preload, in the current folder or in
+ * DAXMR_TEST_DAX_DIR: what lies there, what others see, threads that store.
+ */
+#ifndef DAXMR_TESTS_FILE_MAPPING_H
+#define DAXMR_TESTS_FILE_MAPPING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FILE_MAPPING_PAGE 4096UL
+#define FILE_MAPPING_SIZE (64 * FILE_MAPPING_PAGE)
+
+struct file_mapping {
+	char path[256];
+	char *addr;
+};
+
+/* Each page full of a letter, 'a' and so on; no descriptor is left. */
+void file_mapping_make(struct file_mapping *file);
+void file_mapping_remove(const struct file_mapping *file);
+
+/* Does a shadow lie there? */
+bool file_mapping_is_shadow(const struct file_mapping *file);
+
+/* What another process sees that opens it now, in less than 20 s. */
+void file_mapping_check_outside(const struct file_mapping *file, size_t offset,
+				const char *want, size_t length);
+
+/* Threads that store all over it, each word again and again: none is lost. */
+void file_mapping_start_stores(const struct file_mapping *file);
+void file_mapping_stop_stores(const struct file_mapping *file);
+
+#endif
