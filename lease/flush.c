@@ -224,6 +224,7 @@ static void store(void *arg)
 			flush_count(&flush->extent.page->failed, 1);
 			continue;
 		}
+		flush->base = flush_digest_of(flush, block);
 		flush_set_digest(flush, block, 0);
 		flush->is_taken = true;
 		set_place();
@@ -256,7 +257,11 @@ static void store_otherwise(struct flush *flush)
 		r = flush_file_write(&flush->file, at, flush->copy, length);
 	}
 	if (r) {
-		flush->is_full |= r == -ENOSPC || r == -EDQUOT;
+		/* Nothing was written: others have not changed the block. */
+		if (r == -ENOSPC || r == -EDQUOT) {
+			flush->is_full = true;
+			flush_set_digest(flush, block, flush->base);
+		}
 		flush_count(&flush->extent.page->failed, 1);
 		flush_failed(flush, r);
 		return;

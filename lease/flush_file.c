@@ -226,7 +226,16 @@ bool flush_file_exchange(struct flush_file *file, uint64_t at, void *theirs,
 int flush_file_write(struct flush_file *file, uint64_t at, const void *bytes,
 		     size_t length)
 {
-	ssize_t n = pwrite(file->fd, bytes, length, (off_t)(file->offset + at));
+	ssize_t n;
+
+	/*
+	 * Of a block that is shared (reflink) the kernel takes the page away
+	 * when it is copied, and complains if that is mapped (up to Linux 7.3
+	 * at least, fs/dax.c).
+	 */
+	if (file->is_durable_by_drain)
+		madvise(file->bytes + at, length, MADV_DONTNEED);
+	n = pwrite(file->fd, bytes, length, (off_t)(file->offset + at));
 
 	if (n < 0)
 		return -errno;

@@ -67,6 +67,7 @@ struct flush {
 	unsigned int prepared;
 	unsigned int stored;
 	bool is_taken; /* `copy` is whole */
+	uint64_t base; /* the digest that its block had */
 
 	alignas(64) uint8_t copy[BLOCK];
 	uint8_t theirs[BLOCK];

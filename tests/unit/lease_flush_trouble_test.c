@@ -141,6 +141,26 @@ static void flush__disk_full_other_blocks_are_flushed(void **state)
 	assert_int_equal(atomic_load(&extent.page->state), EXTENT_IDLE);
 }
 
+/* Else the next merge would take it for one that others have changed, too. */
+static void flush__disk_full_a_block_keeps_its_base(void **state)
+{
+	uint64_t base;
+
+	(void)state;
+	fill(0, BLOCKS);
+	assert_int_equal(pass(), 0);
+	base = extent.digests[20];
+	assert_true(base != 0);
+	for (size_t i = 0; i < BLOCKS; i++)
+		shadow[i * PAGE] ^= 0x80;
+	make_store_fail();
+	fail_write = 1;
+	has_room_behind = true;
+	assert_int_equal(pass(), -ENOSPC);
+	assert_int_equal(fail_write, 0);
+	assert_true(extent.digests[20] == base);
+}
+
 /* It was asked once in this pass, which is dear: nothing is stored there. */
 static void flush__disk_full_blocks_without_room_wait(void **state)
 {
@@ -242,6 +262,7 @@ int main(void)
 		TEST(flush__file_shrinks_before_the_store_rest_is_flushed),
 		TEST(flush__store_that_fails_is_written_otherwise),
 		TEST(flush__disk_full_other_blocks_are_flushed),
+		TEST(flush__disk_full_a_block_keeps_its_base),
 		TEST(flush__disk_full_blocks_without_room_wait),
 		TEST(flush__not_durable_is_stored_once_more),
 		TEST(flush__not_durable_then_gone_is_stored_once_more),

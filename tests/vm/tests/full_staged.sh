@@ -1,0 +1,29 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Under RDMA traffic the disk gets full and the file's blocks are shared (reflink), or its file system is frozen: the keeper alone meets that, says so, and all arrives.
+# on: 6.1-stock-ext4 new-stock-xfs
+# limit: 180
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$SRC/tests/vm/tests/lib.sh"
+
+run() { # CASE
+	make_file "$DAX/f" 4
+	"$daxmr" run --flush-ms 50 --flush-cpu 100 --log info -- "$programs/rdma_full" "$1" "$DAX/f" >out 2>log ||
+		fail "$1: $(cat out log)"
+	cat out
+}
+
+run frozen
+has_not "$(cat log)" 'daxmr\[[0-9]+\] error'
+# No kernel of before 6.2 or so has reflink on DAX, and ext4 has none.
+case $CONFIG in
+new-*-xfs)
+	run full
+	has "$(cat log)" 'daxmr\[[0-9]+\] warn: .*merging failed and is tried again.*: No space left on device'
+	has "$(cat log)" 'daxmr\[[0-9]+\] warn: .*flushing failed and is tried again.*: No space left on device'
+	has "$(cat log)" 'merged, HELD'
+	;;
+esac
+if pgrep -x daxmr-keeper; then
+	fail "a keeper is left"
+fi
