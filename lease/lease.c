@@ -214,8 +214,11 @@ static bool serve(struct lease_engine *engine)
 		goes_on = request->fn != NULL;
 		table->is_asked = true;
 		table->mover = &staged;
-		if (request->fn)
+		if (request->fn) {
+			/* What could not go before may while nobody stores. */
+			lease_tidy(table);
 			r = request->fn(table, request->arg);
+		}
 		table->mover = NULL;
 		table->is_asked = false;
 		finish(engine, request, r);

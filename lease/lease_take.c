@@ -99,7 +99,8 @@ static void stop_lingering(struct lease_table *table, struct lease *lease)
 void lease_tidy(struct lease_table *table)
 {
 	int64_t at_ns = table->lingering ? clock_now_ns() : 0;
-	bool is_due = at_ns >= table->tidied_ns + LINGER_NS;
+	bool is_due = at_ns >= table->tidied_ns + LINGER_NS ||
+		      (table->lingering && staged_is_alone(table));
 
 	if (is_due)
 		table->tidied_ns = at_ns;

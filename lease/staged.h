@@ -15,7 +15,11 @@
  * When the last region of an extent goes, it is flushed and the file mapped
  * back. Not while somebody else has the file, or nobody can tell: then the
  * shadow stays where it is, and the file is mapped back when it is ours again
- * and the engine comes by (staged_tidy()).
+ * and the engine comes by (staged_tidy()). Where it may not hold up the
+ * program's threads (userfaultfd) that is when the program has one thread and
+ * that waits for us: by its next call that syncs, maps or registers. A thread
+ * that runs could store while shadow and file change places, and the store
+ * would be lost.
  *
  * A file that is leased for reading has shadows for those who read: mapped for
  * reading only, never flushed, mapped back at any time.
@@ -63,6 +67,9 @@ int staged_flush_file(struct lease_table *table, dev_t dev, ino_t ino,
 
 /* Extents that no region has any more, where the file is ours. */
 void staged_tidy(struct lease_table *table, struct lease *lease);
+
+/* The program has one thread, and that has asked and waits. */
+bool staged_is_alone(const struct lease_table *table);
 
 /* The lease that this memfd is a shadow of; NULL: none. */
 struct lease *staged_lease(const struct lease_table *table, dev_t dev,

@@ -54,9 +54,6 @@ int staged_swap_in(const struct swapping *swapping);
  */
 int staged_swap_out(const struct swapping *swapping);
 
-/* The program has one thread, and that has asked and waits. */
-bool staged_is_alone(const struct lease_table *table);
-
 /*
  * What is mapped of the shadow. Made from a description that is only for
  * reading where the file is, so that it can be made writable as little. -1 and

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Shadows in a program that has one thread and may not hold up anybody
+ * (userfaultfd is forbidden here): they come and go while that thread waits.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lease.h"
+#include "lease_file.h"
+#include "lease_stage.h"
+#include "unit.h"
+
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+
+#define LENGTH (16 * PAGE)
+
+static struct lease_engine *engine;
+static struct file file;
+static char *map;
+
+static int set_up(void **state)
+{
+	struct lease_config config = {.keeper_path = KEEPER_PATH};
+
+	(void)state;
+	file_make(&file, LENGTH);
+	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
+		   0);
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(lease_engine_start(&config, &engine), 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	lease_engine_stop(engine);
+	munmap(map, LENGTH);
+	file_remove(&file);
+	return 0;
+}
+
+static void unstage__at_once_while_it_waits(void **state)
+{
+	struct lease *lease = stage_range(engine, file.fd, F_WRLCK, 0, LENGTH);
+
+	(void)state;
+	assert_false(stage_is_file_at(&file, map));
+	map[5 * PAGE] = '!';
+	unstage_range(lease, 0, LENGTH);
+	assert_true(stage_is_file_at(&file, map));
+	assert_int_equal(map[5 * PAGE], '!');
+}
+
+static void open_file(void *arg)
+{
+	(void)arg;
+	if (open(file.path, O_RDONLY | O_CLOEXEC) < 0)
+		_exit(1);
+}
+
+static bool has_no_lease(void *arg)
+{
+	return !file_lease_holder(arg);
+}
+
+static bool is_leased(void *arg)
+{
+	return !has_no_lease(arg);
+}
+
+/*
+ * Others have the file when its last region goes. When it is ours again the
+ * next call maps it back, whatever it asks for.
+ */
+static void left_over__goes_with_the_next_call(void **state)
+{
+	struct lease *lease = stage_range(engine, file.fd, F_WRLCK, 0, LENGTH);
+	struct child child;
+
+	(void)state;
+	map[5 * PAGE] = '!';
+	child_start(&child, open_file, NULL);
+	assert_int_equal(lease_unstage(lease, 0, LENGTH), -EAGAIN);
+	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), -EAGAIN);
+	map[6 * PAGE] = '?';
+	child_end(&child);
+	wait_for(is_leased, &file, "the file is leased again");
+	for (double until = now_sec() + WAIT_SEC;
+	     !stage_is_file_at(&file, map);) {
+		assert_true(now_sec() < until);
+		assert_int_equal(lease_flush_file(engine, 0, 0, 0, 1), 0);
+		usleep(5000);
+	}
+	wait_for(has_no_lease, &file, "the file is given back");
+	assert_int_equal(map[5 * PAGE], '!');
+	assert_int_equal(map[6 * PAGE], '?');
+}
+
+/* Of all that this process starts, too. */
+static bool forbid_userfaultfd(void)
+{
+	const uint32_t number = offsetof(struct seccomp_data, nr),
+		       request = offsetof(struct seccomp_data, args[1]);
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, number),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, request),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, USERFAULTFD_IOC_NEW, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]),
+				     filter};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) &&
+	       stage_cannot_trap() == 77;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(unstage__at_once_while_it_waits,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			left_over__goes_with_the_next_call, set_up, tear_down),
+	};
+	struct stat st;
+
+	if (file_cannot_lease())
+		return 77;
+	/* Its directory has a link for each. */
+	if (stat("/proc/self/task", &st) || st.st_nlink != 3) {
+		printf("this process has a thread that is not its own "
+		       "(ThreadSanitizer's)\n");
+		return 77;
+	}
+	if (!forbid_userfaultfd())
+		return 1;
+	return cmocka_run_group_tests_name("lease staged alone", tests, NULL,
+					   NULL);
+}
