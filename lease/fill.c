@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Filling a shadow: fill.h.
+ *
+ * By system calls on both sides, through a slice that stays in the cache: a
+ * store into a mapping of the new memfd would be a page fault for each page,
+ * and a page of zeroes made first.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "fill.h"
 #include "raw.h"
 
 /* Filled and let go at a time: a huge page. */
 #define CHUNK (2UL << 20)
+/* Read and written at a time. */
+#define SLICE (64UL << 10)
 
 static uintptr_t addr_of(const struct swap_view *view)
 {
@@ -35,30 +41,20 @@ int fill_init(struct filling *filling, const struct swap *swap)
 		.chunks = (swap->extent->length + CHUNK - 1) / CHUNK,
 	};
 	filling->is_done = calloc(filling->chunks, sizeof(*filling->is_done));
-	filling->shadow = raw_map(swap->shadow_fd, swap->extent->length,
-				  PROT_READ | PROT_WRITE, 0);
-	return filling->is_done && filling->shadow != MAP_FAILED ? 0 : -ENOMEM;
-}
-
-void fill_unmap(struct filling *filling)
-{
-	if (filling->shadow != MAP_FAILED)
-		raw_unmap(filling->shadow, filling->swap->extent->length);
-	filling->shadow = MAP_FAILED;
+	filling->slice = malloc(SLICE);
+	return filling->is_done && filling->slice ? 0 : -ENOMEM;
 }
 
 void fill_done(struct filling *filling)
 {
-	fill_unmap(filling);
+	free(filling->slice);
 	free(filling->is_done);
 }
 
-static int read_file(const struct swap *swap, char *to, uint64_t offset,
-		     size_t length)
+static int read_all(int fd, char *to, uint64_t offset, size_t length)
 {
 	while (length) {
-		ssize_t n = syscall(SYS_pread64, swap->file_fd, to, length,
-				    swap->extent->offset + offset);
+		ssize_t n = syscall(SYS_pread64, fd, to, length, offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -76,12 +72,10 @@ static int read_file(const struct swap *swap, char *to, uint64_t offset,
 	return 0;
 }
 
-static int write_file(const struct swap *swap, const char *from,
-		      uint64_t offset, size_t length)
+static int write_all(int fd, const char *from, uint64_t offset, size_t length)
 {
 	while (length) {
-		ssize_t n = syscall(SYS_pwrite64, swap->file_fd, from, length,
-				    swap->extent->offset + offset);
+		ssize_t n = syscall(SYS_pwrite64, fd, from, length, offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -139,33 +133,55 @@ static size_t chunk_of(const struct filling *filling, uintptr_t addr)
 	return filling->next;
 }
 
-/* Nobody else has stored there yet: what was read is what digests are of. */
-static void set_digests(const struct filling *filling, size_t chunk)
+/* Of what goes into the shadow, where nobody else has stored yet. */
+static void set_digests(const struct filling *filling, uint64_t at,
+			size_t length)
 {
 	struct extent *extent = filling->swap->extent;
-	uint64_t block = chunk * CHUNK / EXTENT_BLOCK;
-	uint64_t end = block + chunk_length(filling, chunk) / EXTENT_BLOCK;
 
-	for (; block < end; block++) {
-		uint64_t digest = extent_digest(
-			extent, filling->shadow + block * EXTENT_BLOCK);
-
-		atomic_store_explicit(&extent->digests[block], digest,
+	for (size_t i = 0; i < length; i += EXTENT_BLOCK)
+		atomic_store_explicit(&extent->digests[(at + i) / EXTENT_BLOCK],
+				      extent_digest(extent, filling->slice + i),
 				      memory_order_relaxed);
-		extent_set_filled(extent, block);
-	}
+}
+
+static int fill_slice(struct filling *filling, uint64_t at, size_t length)
+{
+	const struct swap *swap = filling->swap;
+	int r = read_all(swap->file_fd, filling->slice,
+			 swap->extent->offset + at, length);
+
+	if (r)
+		return r;
+	set_digests(filling, at, length);
+	return write_all(swap->shadow_fd, filling->slice, at, length);
+}
+
+static size_t slice_length(uint64_t at, uint64_t end)
+{
+	return end - at < SLICE ? end - at : SLICE;
+}
+
+static int copy_chunk(struct filling *filling, size_t chunk)
+{
+	uint64_t start = chunk * CHUNK, at;
+	uint64_t end = start + chunk_length(filling, chunk);
+	int r = 0;
+
+	for (at = start; !r && at < end; at += SLICE)
+		r = fill_slice(filling, at, slice_length(at, end));
+	for (at = start; !r && at < end; at += EXTENT_BLOCK)
+		extent_set_filled(filling->swap->extent, at / EXTENT_BLOCK);
+	return r;
 }
 
 static int fill_chunk(struct filling *filling, size_t chunk)
 {
 	if (!filling->is_done[chunk]) {
-		int r = read_file(filling->swap,
-				  filling->shadow + chunk * CHUNK,
-				  chunk * CHUNK, chunk_length(filling, chunk));
+		int r = copy_chunk(filling, chunk);
 
 		if (r)
 			return r;
-		set_digests(filling, chunk);
 	}
 	/* From here on it may be stored to. */
 	filling->is_done[chunk] = true;
@@ -194,16 +210,43 @@ int fill_all(struct filling *filling)
 	return r;
 }
 
+static void take_back_slice(const struct filling *filling, uint64_t at,
+			    size_t length)
+{
+	const struct swap *swap = filling->swap;
+
+	if (!read_all(swap->shadow_fd, filling->slice, at, length))
+		write_all(swap->file_fd, filling->slice,
+			  swap->extent->offset + at, length);
+}
+
+/* The file's last page is stored to beyond its end, and stays as long. */
+static uint64_t length_in_file(const struct swap *swap)
+{
+	uint64_t offset = swap->extent->offset;
+	struct stat st;
+
+	if (raw_stat(swap->file_fd, &st) || (uint64_t)st.st_size < offset)
+		return 0;
+	return (uint64_t)st.st_size - offset;
+}
+
 void fill_take_back(const struct filling *filling)
 {
 	const struct swap *swap = filling->swap;
+	uint64_t in_file = length_in_file(swap);
 
 	for (unsigned int i = 0; i < swap->count; i++)
 		if (!swap->views[i].shadow.addr)
 			trap_freeze(addr_of(&swap->views[i]),
 				    length_of(&swap->views[i]));
-	for (size_t chunk = 0; chunk < filling->chunks; chunk++)
-		if (filling->is_done[chunk])
-			write_file(swap, filling->shadow + chunk * CHUNK,
-				   chunk * CHUNK, chunk_length(filling, chunk));
+	for (size_t chunk = 0; chunk < filling->chunks; chunk++) {
+		uint64_t at = chunk * CHUNK;
+		uint64_t end = at + chunk_length(filling, chunk);
+
+		if (end > in_file)
+			end = in_file;
+		for (; filling->is_done[chunk] && at < end; at += SLICE)
+			take_back_slice(filling, at, slice_length(at, end));
+	}
 }

@@ -13,7 +13,7 @@ struct filling {
 	const struct swap *swap;
 	struct trap trap;
 	bool is_trapped; /* else nobody waits */
-	char *shadow;	 /* all of it, ours alone */
+	char *slice;	 /* on its way from the one to the other */
 	bool *is_done;	 /* per chunk */
 	size_t chunks;
 	size_t next;
@@ -22,9 +22,6 @@ struct filling {
 /* Nothing is filled yet. 0 or -errno; fill_done() is due in any case. */
 int fill_init(struct filling *filling, const struct swap *swap);
 void fill_done(struct filling *filling);
-
-/* Nothing more is filled or taken back. */
-void fill_unmap(struct filling *filling);
 
 /* All of it. 0, or -errno: some may have been let go. */
 int fill_all(struct filling *filling);

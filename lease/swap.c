@@ -166,11 +166,10 @@ static void put_rest(const struct swap *swap)
 }
 
 /* What shows the shadow when ours are gone is the program's. */
-static void give_up(const struct swap *swap, struct filling *filling)
+static void give_up(const struct swap *swap)
 {
 	swap->ops->let_go(swap->ops->arg);
 	put_files(swap);
-	fill_unmap(filling);
 	for (unsigned int i = 0; i < swap->count; i++)
 		twin_drop(&swap->views[i].shadow);
 	put_rest(swap);
@@ -199,7 +198,7 @@ static int swap_in_still(const struct swap *swap, struct filling *filling)
 	if (r > 0)
 		r = -EAGAIN;
 	if (r)
-		give_up(swap, filling);
+		give_up(swap);
 	else
 		finish_views(swap);
 	return r;
@@ -222,7 +221,7 @@ static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 		r = fill_all(filling);
 	if (r) {
 		fill_take_back(filling);
-		give_up(swap, filling);
+		give_up(swap);
 	} else {
 		finish_views(swap);
 	}

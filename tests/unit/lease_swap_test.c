@@ -28,6 +28,7 @@
 #define WORDS	  (LENGTH / sizeof(uint64_t))
 #define WRITERS	  3
 #define SWAPS	  12
+#define READS	  32 /* of 64 KiB, for a piece that is let go */
 #define VIEWS_MAX 2
 
 /* Reading the file fails, the how-manieth time; 0: never. Linked with --wrap.
@@ -538,9 +539,9 @@ static void swap__the_file_cannot_be_read_everything_is_as_before(void **state)
 	(void)state;
 	set_up(&stage, &ops, 1);
 	start_writers(writers, &stage, &stop);
-	/* At the first piece, and when others have been stored to. */
+	/* At once, and when pieces of 2 MiB have been stored to. */
 	for (int i = 0; i < SWAPS; i++) {
-		atomic_store(&fail_read, 1 + i % 3);
+		atomic_store(&fail_read, 1 + i % 3 * READS);
 		assert_int_equal(swap_in_now(&stage), -EIO);
 		assert_int_equal(atomic_load(&fail_read), 0);
 	}
