@@ -117,20 +117,25 @@ static size_t had(const struct merge *merge, uint64_t at)
 	return had - at < BLOCK ? (size_t)(had - at) : BLOCK;
 }
 
-/* Two copies, which stand still. */
-static void take_both(struct merge *merge)
+/* Copies, which stand still. */
+static void take_theirs(struct merge *merge)
 {
 	uint64_t at = merge->next * BLOCK;
-	size_t ours = had(merge, at);
 	size_t length = flush_file_has(&merge->file, at, BLOCK);
-	const _Atomic uint64_t *shadow = merge->shadow + merge->next * WORDS;
 
 	memcpy(merge->theirs, merge->file.bytes + at, length);
 	memset((char *)merge->theirs + length, 0, BLOCK - length);
+}
+
+static void take_ours(struct merge *merge)
+{
+	size_t length = had(merge, merge->next * BLOCK);
+	const _Atomic uint64_t *shadow = merge->shadow + merge->next * WORDS;
+
 	for (unsigned int i = 0; i < WORDS; i++)
 		merge->ours[i] =
 			atomic_load_explicit(&shadow[i], memory_order_relaxed);
-	memset((char *)merge->ours + ours, 0, BLOCK - ours);
+	memset((char *)merge->ours + length, 0, BLOCK - length);
 }
 
 static void put_theirs(struct merge *merge)
@@ -156,10 +161,12 @@ static void merge_block(struct merge *merge)
 	uint64_t base = atomic_load_explicit(digest, memory_order_relaxed);
 	uint64_t theirs;
 
-	take_both(merge);
+	take_theirs(merge);
 	theirs = extent_digest(&merge->extent, merge->theirs);
+	/* They left it alone: whatever we have is the next flush's. */
 	if (base == theirs)
 		return;
+	take_ours(merge);
 	if (base == EXTENT_IN_CONFLICT) {
 		if (!memcmp(merge->ours, merge->theirs, BLOCK))
 			atomic_store_explicit(digest, theirs,
@@ -194,6 +201,13 @@ static void merge_blocks(void *arg)
 	}
 }
 
+/* It is mapped anew for each merge. What cannot be had the reading tells. */
+static void populate(const struct merge *merge)
+{
+	madvise(merge->file.bytes + merge->next * BLOCK,
+		(merge->end - merge->next) * BLOCK, MADV_POPULATE_READ);
+}
+
 int merge_piece(struct merge *merge)
 {
 	int r;
@@ -210,6 +224,7 @@ int merge_piece(struct merge *merge)
 	merge->end = merge->next + MERGE_PIECE / BLOCK;
 	if (merge->end > merge->extent.blocks)
 		merge->end = merge->extent.blocks;
+	populate(merge);
 	while (!fault_try(merge_blocks, merge)) {
 		merge->counts.failed++;
 		merge->next++;
