@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Beginning and end of a shadow's flushes: flush.h. */
 #include <errno.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -10,6 +11,10 @@
 #include "reason.h"
 
 static const struct shadow_policy defaults;
+
+/* For who has the turn. */
+static alignas(64) uint8_t copy[BLOCK];
+static uint8_t theirs[BLOCK];
 
 static int open_shadow(struct flush *flush, int fd)
 {
@@ -41,13 +46,14 @@ static int open_shadow(struct flush *flush, int fd)
 
 int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret)
 {
-	struct flush *flush = aligned_alloc(64, sizeof(*flush));
+	struct flush *flush = calloc(1, sizeof(*flush));
 	int r;
 
 	if (!flush)
 		return reason_set(-ENOMEM, "no memory to write a region back");
-	memset(flush, 0, sizeof(*flush));
 	flush->policy = &defaults;
+	flush->copy = copy;
+	flush->theirs = theirs;
 	r = fault_init();
 	if (!r)
 		r = extent_map(page_fd, &flush->extent);

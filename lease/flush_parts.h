@@ -8,7 +8,6 @@
 #ifndef DAXMR_LEASE_FLUSH_PARTS_H
 #define DAXMR_LEASE_FLUSH_PARTS_H
 
-#include <stdalign.h>
 #include <string.h>
 
 #include "extent_page.h"
@@ -69,8 +68,8 @@ struct flush {
 	bool is_taken; /* `copy` is whole */
 	uint64_t base; /* the digest that its block had */
 
-	alignas(64) uint8_t copy[BLOCK];
-	uint8_t theirs[BLOCK];
+	uint8_t *copy; /* a block each, of all flushes: nothing is kept there */
+	uint8_t *theirs;
 };
 
 static inline void flush_count(_Atomic uint64_t *counter, uint64_t more)
