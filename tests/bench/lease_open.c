@@ -8,68 +8,25 @@
  * round trips.
  */
 #include <fcntl.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lease.h"
+#include "pairs.h"
 #include "reason.h"
+#include "round_trip.h"
 
 #define BREAKS 1000
 
-static double now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void print(const char *what, double *us)
 {
-	qsort(us, BREAKS, sizeof(*us), compare);
+	spread_of(us, BREAKS);
 	printf("%-24s median %7.1f us, p99 %7.1f us, max %8.1f us\n", what,
 	       us[BREAKS / 2], us[BREAKS * 99 / 100], us[BREAKS - 1]);
-}
-
-static void signal_round_trips(double *us)
-{
-	pid_t parent = getpid(), child;
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	child = fork();
-	if (!child) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;) {
-			sigwaitinfo(&set, NULL);
-			kill(parent, SIGUSR1);
-		}
-	}
-	for (int i = 0; i < BREAKS; i++) {
-		double start = now_us();
-
-		kill(child, SIGUSR1);
-		sigwaitinfo(&set, NULL);
-		us[i] = now_us() - start;
-	}
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
 }
 
 /* In a process of its own; with the description it sees when to go on. */
@@ -86,9 +43,9 @@ static void opens(const char *path, int leased, double *us)
 				usleep(50);
 			/* it is idle: not on its way round any more */
 			usleep(500);
-			start = now_us();
+			start = pairs_now_ms();
 			fd = open(path, O_RDONLY | O_CLOEXEC);
-			us[i] = now_us() - start;
+			us[i] = (pairs_now_ms() - start) * 1e3;
 			if (fd < 0)
 				_exit(1);
 			close(fd);
@@ -128,7 +85,7 @@ int main(int argc, char **argv)
 		perror(path);
 		return 2;
 	}
-	signal_round_trips(trips);
+	round_trips(trips, BREAKS);
 	want.fd = fd;
 	if (lease_engine_start(&config, &engine) ||
 	    lease_acquire(engine, &want, &lease)) {

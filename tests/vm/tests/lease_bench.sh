@@ -1,12 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# An outsider's open of a leased file takes a few signal round trips, a flush what comparing and copying take: on DAX.
+# On DAX: what an outsider's open costs, a flush at a break and by itself, staging, and the memory of a region.
 # on: 6.1-stock-xfs new-stock-xfs
-# soak 300
+# soak 900
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
 status=0
-"$BUILD/lease_open" "$BUILD/daxmr-keeper" "$DAX" || status=1
+keeper=$BUILD/daxmr-keeper
+"$BUILD/lease_open" "$keeper" "$DAX" || status=1
 "$BUILD/flush_bench" "$DAX" || status=1
+"$BUILD/break_bench" "$keeper" "$DAX" 64 || status=1
+"$BUILD/stage_bench" "$keeper" "$DAX" 64 || status=1
+"$BUILD/memory_bench" "$keeper" "$DAX" 100 || status=1
 test $status = 0 || fail "a goal was missed"
