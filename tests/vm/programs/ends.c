@@ -74,7 +74,7 @@ static int ipv4_gid(struct ibv_context *context, union ibv_gid *gid)
 	die("no IPv4 GID");
 }
 
-static void make_qp(struct end *end)
+void end_make_qp(struct end *end)
 {
 	struct ibv_qp_init_attr init = {
 		.send_cq = end->cq,
@@ -105,12 +105,12 @@ static void make_qp(struct end *end)
 		die("QP to INIT: %s", strerror(errno));
 }
 
-static void connect_qp(struct end *end, const struct end *to)
+void end_connect(struct end *end, uint32_t qp_number)
 {
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_RTR,
 		.path_mtu = IBV_MTU_1024,
-		.dest_qp_num = to->qp->qp_num,
+		.dest_qp_num = qp_number,
 		.max_dest_rd_atomic = 4,
 		.min_rnr_timer = 12,
 		.ah_attr = {.is_global = 1, .port_num = 1},
@@ -141,13 +141,13 @@ void ends_connect(struct end *a, struct end *b)
 {
 	struct ibv_wc wc;
 
-	make_qp(a);
-	make_qp(b);
+	end_make_qp(a);
+	end_make_qp(b);
 	/* what the old QPs left */
 	while (ibv_poll_cq(a->cq, 1, &wc) > 0 || ibv_poll_cq(b->cq, 1, &wc) > 0)
 		;
-	connect_qp(a, b);
-	connect_qp(b, a);
+	end_connect(a, b->qp->qp_num);
+	end_connect(b, a->qp->qp_num);
 }
 
 struct ibv_mr *end_register(struct end *end, void *addr, size_t length,

@@ -33,6 +33,9 @@ void end_close(struct end *end);
 
 /* Makes a new pair of QPs; old ones are destroyed. */
 void ends_connect(struct end *a, struct end *b);
+/* The same, where the other end is another process's. */
+void end_make_qp(struct end *end);
+void end_connect(struct end *end, uint32_t qp_number);
 
 struct ibv_mr *end_register(struct end *end, void *addr, size_t length,
 			    int access);

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rdma_durable FILE DEVICE
+ * rdma_durable check FILE NUMBER...
+ *
+ * Until the power is cut a peer and a thread of the program count in FILE
+ * without pause (counters.h), half of which is a hole before. Again and again
+ * what was acknowledged is made durable: by msync(), fsync(), pmem_persist(),
+ * by deregistering, and by waiting until it is in the file unasked. A line on
+ * stdout then says how, and all numbers that are durable from now on:
+ *
+ *   durable HOW NUMBER... .
+ *
+ * and another, a few times a second, how far the counting is:
+ *
+ *   counted MILLISECONDS SUM
+ *
+ * After the cut the second form has the NUMBERs of the last line of the first
+ * kind. It says the sum of what is in the file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libpmem.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "counters.h"
+#include "raw_file.h"
+
+#define WAIT_SECONDS 30
+#define SOME	     100
+#define MOST	     1000000 /* nobody comes that far */
+
+static struct counters counters;
+static struct counters_marks marks;
+static struct end server, peer;
+static struct ibv_mr *mr;
+static struct raw_file raw;
+static unsigned char *file, *bytes;
+static const char *path;
+static pthread_t writer;
+static atomic_int stop_writer;
+static int fd;
+
+static void pause_ms(long ms)
+{
+	struct timespec pause = {.tv_nsec = ms * 1000000};
+
+	nanosleep(&pause, NULL);
+}
+
+static void *count_by_stores(void *arg)
+{
+	static atomic_int never;
+
+	counters_store(&counters, file, &never);
+	return arg;
+}
+
+static void *count_by_writes(void *arg)
+{
+	counters_write(&counters, &peer, (uintptr_t)file, mr->rkey,
+		       &stop_writer);
+	return arg;
+}
+
+static uint64_t sum_of(const uint64_t *numbers)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t slot = 0; slot < COUNTERS_SLOTS; slot++)
+		sum += numbers[slot];
+	return sum;
+}
+
+static void *say_how_far(void *arg)
+{
+	struct counters_marks till_now;
+
+	for (;;) {
+		counters_mark_done(&counters, &till_now);
+		printf("counted %.0f %lu\n", now() * 1e3,
+		       (unsigned long)sum_of(till_now.least));
+		pause_ms(50);
+	}
+	return arg;
+}
+
+static void start_thread(pthread_t *thread, void *(*fn)(void *))
+{
+	if (pthread_create(thread, NULL, fn, NULL))
+		die("no thread");
+}
+
+static void start_writer(void)
+{
+	mr = end_register(&server, file, COUNTERS_SIZE, REMOTE_ALL);
+	ends_connect(&server, &peer);
+	atomic_store(&stop_writer, 0);
+	start_thread(&writer, count_by_writes);
+}
+
+static void wait_for_more(void)
+{
+	uint64_t writes = atomic_load(&counters.writes) + SOME;
+	uint64_t stores = atomic_load(&counters.stores) + SOME;
+	double deadline = now() + WAIT_SECONDS;
+
+	while (atomic_load(&counters.writes) < writes ||
+	       atomic_load(&counters.stores) < stores) {
+		if (now() > deadline)
+			die("nothing is counted any more");
+		pause_ms(1);
+	}
+}
+
+static int by_msync(void)
+{
+	return msync(file, COUNTERS_SIZE, MS_SYNC);
+}
+
+static int by_fsync(void)
+{
+	return fsync(fd);
+}
+
+static int by_persist(void)
+{
+	pmem_persist(file, COUNTERS_SIZE);
+	return 0;
+}
+
+static int unasked(void)
+{
+	double deadline = now() + WAIT_SECONDS;
+
+	do {
+		if (now() > deadline)
+			die("nothing is written back unasked");
+		pause_ms(5);
+		raw_file_read(&raw, bytes);
+	} while (!counters_has_least(bytes, &marks));
+	return 0;
+}
+
+static int by_deregistering(void)
+{
+	return ibv_dereg_mr(mr);
+}
+
+static const struct way {
+	const char *name;
+	int (*make_durable)(void);
+} ways[] = {
+	{"msync", by_msync},	     {"fsync", by_fsync},
+	{"persist", by_persist},     {"unasked", unasked},
+	{"dereg", by_deregistering},
+};
+
+static void make_durable(const struct way *way)
+{
+	bool goes = way->make_durable == by_deregistering;
+
+	wait_for_more();
+	if (goes) {
+		atomic_store(&stop_writer, 1);
+		pthread_join(writer, NULL);
+	}
+	counters_mark_done(&counters, &marks);
+	if (way->make_durable())
+		die("%s: %s", way->name, strerror(errno));
+	flockfile(stdout);
+	printf("durable %s", way->name);
+	for (uint32_t slot = 0; slot < COUNTERS_SLOTS; slot++)
+		printf(" %lu", (unsigned long)marks.least[slot]);
+	printf(" .\n");
+	funlockfile(stdout);
+	if (goes)
+		start_writer();
+}
+
+static void count(const char *device)
+{
+	pthread_t thread;
+
+	counters_make(path);
+	sync();
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		die("%s: %s", path, strerror(errno));
+	file = map_file(path, COUNTERS_SIZE);
+	start_thread(&thread, count_by_stores);
+	end_open(&server);
+	end_open(&peer);
+	start_writer();
+	raw_file_open(&raw, path, device, COUNTERS_SIZE);
+	start_thread(&thread, say_how_far);
+	for (;;)
+		for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+			make_durable(&ways[i]);
+}
+
+static void check(char **numbers)
+{
+	for (uint32_t slot = 0; slot < COUNTERS_SLOTS; slot++) {
+		marks.least[slot] = strtoul(numbers[slot], NULL, 10);
+		marks.most[slot] = MOST;
+	}
+	counters_read(path, bytes);
+	if (!counters_check(bytes, &marks)) {
+		fflush(stdout);
+		die("the file has not what was durable");
+	}
+	counters_take(&counters, bytes);
+	counters_mark_done(&counters, &marks);
+	printf("in the file %lu\n", (unsigned long)sum_of(marks.least));
+}
+
+int main(int argc, char **argv)
+{
+	bytes = aligned_alloc(4096, COUNTERS_SIZE);
+	if (!bytes)
+		die("no memory");
+	setlinebuf(stdout);
+	path = argv[argc > 3 ? 2 : 1];
+	if (argc == 3)
+		count(argv[2]);
+	else if (argc == 3 + (int)COUNTERS_SLOTS &&
+		 strcmp(argv[1], "check") == 0)
+		check(argv + 3);
+	else
+		die("usage: rdma_durable FILE DEVICE, or check FILE NUMBER...");
+	return 0;
+}

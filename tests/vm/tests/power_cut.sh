@@ -1,0 +1,79 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The power is cut under a staged file: all that was made durable before, in any way, is in it, and the rest up to the last write-back.
+# on: host
+# limit: 300
+# short
+# soak 1500
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$SRC/tests/vm/tests/lib.sh"
+
+cycles=1 cuts=(6.1-xfs)
+if test -n "${DAXMR_TEST_LONG:-}"; then
+	cycles=5 cuts=(6.1-xfs 6.1-xfs 6.1-xfs new-ext4 new-ext4 6.1-ext4 new-xfs)
+fi
+flush_ms=200
+# Of a machine where everything is emulated, and other things run as well.
+patience_ms=20000
+
+run=''
+# All that was started ends with its run.
+trap 'test -z "$run" || kill "$run"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# guest ARGUMENT...: the rig, with the NVDIMM that stays.
+guest() {
+	exec "$SRC/tests/vm/run" --kernel "${config%-*}" --fs "${config#*-}" --pmem-file "$PWD/dimm" "$@"
+}
+
+# lines HOW: so many times it was made durable.
+lines() {
+	grep -c "^durable $1 .* \.$" told
+}
+
+# Everything was durable in each way, and a part of the next cycle is over.
+has_gone_round() {
+	test "$(lines dereg)" -ge "$cycles"
+}
+
+cut_power() {
+	local qemu status=0
+	rm -f dimm
+	(guest --pmem-size 512M --timeout 200 -- "$daxmr" run --flush-ms "$flush_ms" --strategy staged -- \
+		"$programs/rdma_durable" /mnt/pmem/f /dev/pmem0) >told 2>complaints &
+	run=$!
+	until has_gone_round; do
+		kill -0 "$run" || fail "$config: it ended before the cut: $(cat complaints)"
+		sleep 0.1
+	done
+	# Any moment is as good.
+	sleep "0.$((RANDOM % 900 + 100))"
+	qemu=$(pgrep -P "$run" -f qemu-system) || fail "there is no machine"
+	kill -KILL "$qemu"
+	wait "$run" || status=$?
+	run=
+	test "$status" = 125 || fail "$config: the rig ended with $status, not for want of power: $(cat complaints)"
+}
+
+# The file system recovers, and nobody has unmounted it.
+look() {
+	local durable found at last
+	# shellcheck disable=SC2016  # the guest's shell
+	local recovers='dmesg | grep -E "pmem0.*(Starting recovery|recovery complete)" && exec "$@"'
+	durable=$(grep '^durable .* \.$' told | tail -n 1)
+	durable=${durable#durable * }
+	# shellcheck disable=SC2086  # numbers
+	(guest --timeout 100 -- sh -c "$recovers" sh "$programs/rdma_durable" check /mnt/pmem/f ${durable% .}) \
+		>found 2>complaints || fail "$config: after the cut: $(cat found complaints)"
+	found=$(sed -n 's/^in the file //p' found)
+	# What had been counted that far back is in the file.
+	at=$(awk -v found="$found" '/^counted [0-9]+ [0-9]+$/ && $3 <= found { at = $2 } END { print at }' told)
+	last=$(awk '/^counted [0-9]+ [0-9]+$/ { at = $2 } END { print at }' told)
+	echo "$config: $(lines '[a-z]*') times durable, $found counted; the cut took the last $((last - at)) ms"
+	test $((last - at)) -le $((flush_ms + patience_ms)) || fail "$config: that is more than one write-back"
+}
+
+for config in "${cuts[@]}"; do
+	cut_power
+	look
+done
