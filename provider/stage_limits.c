@@ -12,7 +12,6 @@
 
 #include "clock.h"
 #include "config.h"
-#include "log.h"
 #include "raw.h"
 #include "reason.h"
 #include "shadows.h"
@@ -45,11 +44,23 @@ static const char *size_text(uint64_t bytes, char text[SIZE_TEXT])
 	return text;
 }
 
+/* For the sentence. */
+struct sizes {
+	char want[SIZE_TEXT];
+	char have[SIZE_TEXT];
+	char limit[SIZE_TEXT];
+};
+
 /* Is there no room for `bytes` more where `used` of `limit` are taken? */
-static bool exceeds(uint64_t bytes, uint64_t used, uint64_t limit)
+static bool exceeds(uint64_t bytes, uint64_t used, uint64_t limit,
+		    struct sizes *ret)
 {
-	return limit != STAGE_NO_LIMIT &&
-	       (used > limit || bytes > limit - used);
+	if (limit == STAGE_NO_LIMIT || (used <= limit && bytes <= limit - used))
+		return false;
+	size_text(bytes, ret->want);
+	size_text(used, ret->have);
+	size_text(limit, ret->limit);
+	return true;
 }
 
 /* What is staged is not available any more. */
@@ -65,28 +76,26 @@ static int judge_memory(const struct stage_numbers *numbers, uint64_t bytes,
 {
 	bool is_auto = numbers->max == CONFIG_STAGE_MAX_AUTO;
 	uint64_t max = is_auto ? half_of_memory(numbers) : numbers->max;
-	char want[SIZE_TEXT], have[SIZE_TEXT], limit[SIZE_TEXT];
+	struct sizes sizes;
 
-	size_text(bytes, want);
-	size_text(numbers->staged, have);
-	if (exceeds(bytes, numbers->staged, max)) {
+	if (exceeds(bytes, numbers->staged, max, &sizes)) {
 		snprintf(text, size,
 			 "a shadow of %s in DRAM, beside %s that this program "
 			 "has in shadows, is more than the %s that %s: raise "
 			 "it (DAXMR_STAGE_MAX, daxmr run --stage-max), or "
 			 "register less",
-			 want, have, size_text(max, limit),
+			 sizes.want, sizes.have, sizes.limit,
 			 is_auto ? "it may have, half of the memory that is "
 				   "available"
 				 : "DAXMR_STAGE_MAX lets it have");
 		return -ENOMEM;
 	}
-	if (exceeds(bytes, 0, numbers->available)) {
+	if (exceeds(bytes, 0, numbers->available, &sizes)) {
 		snprintf(text, size,
 			 "a shadow of %s does not fit in memory: %s are "
 			 "available (MemAvailable in /proc/meminfo); end what "
 			 "uses memory, or register less",
-			 want, size_text(numbers->available, limit));
+			 sizes.want, sizes.limit);
 		return -ENOMEM;
 	}
 	return 0;
@@ -95,9 +104,9 @@ static int judge_memory(const struct stage_numbers *numbers, uint64_t bytes,
 static int judge_pinning(const struct stage_numbers *numbers, uint64_t bytes,
 			 char *text, size_t size)
 {
-	char want[SIZE_TEXT], have[SIZE_TEXT], limit[SIZE_TEXT];
+	struct sizes sizes;
 
-	if (!exceeds(bytes, numbers->pinned, numbers->memlock))
+	if (!exceeds(bytes, numbers->pinned, numbers->memlock, &sizes))
 		return 0;
 	snprintf(text, size,
 		 "a device would pin a shadow of %s, beside %s that it has "
@@ -105,24 +114,23 @@ static int judge_pinning(const struct stage_numbers *numbers, uint64_t bytes,
 		 "raise it (ulimit -l, LimitMEMLOCK=, "
 		 "/etc/security/limits.conf), or give the program "
 		 "CAP_IPC_LOCK, or register less",
-		 size_text(bytes, want), size_text(numbers->pinned, have),
-		 size_text(numbers->memlock, limit));
+		 sizes.want, sizes.have, sizes.limit);
 	return -ENOMEM;
 }
 
 static int judge_cgroup(const struct stage_numbers *numbers, uint64_t bytes,
 			char *text, size_t size)
 {
-	char want[SIZE_TEXT], have[SIZE_TEXT], limit[SIZE_TEXT];
+	struct sizes sizes;
 
-	if (!exceeds(bytes, numbers->cgroup_used, numbers->cgroup_limit))
+	if (!exceeds(bytes, numbers->cgroup_used, numbers->cgroup_limit,
+		     &sizes))
 		return 0;
 	snprintf(text, size,
 		 "a shadow of %s does not fit in the control group, in which "
 		 "%s are used of %s: raise %s (MemoryMax= or MemoryHigh= of "
 		 "the unit, the container's memory limit), or register less",
-		 size_text(bytes, want), size_text(numbers->cgroup_used, have),
-		 size_text(numbers->cgroup_limit, limit), numbers->cgroup_file);
+		 sizes.want, sizes.have, sizes.limit, numbers->cgroup_file);
 	return -ENOMEM;
 }
 
@@ -130,8 +138,8 @@ static int judge_cgroup(const struct stage_numbers *numbers, uint64_t bytes,
 static int judge_time(const struct stage_numbers *numbers, uint64_t bytes,
 		      char *text, size_t size)
 {
-	char want[SIZE_TEXT], have[SIZE_TEXT], rate[SIZE_TEXT],
-		limit[SIZE_TEXT];
+	char rate[SIZE_TEXT];
+	struct sizes sizes;
 	uint64_t most;
 
 	if (!numbers->break_s)
@@ -139,7 +147,7 @@ static int judge_time(const struct stage_numbers *numbers, uint64_t bytes,
 	most = numbers->rate > UINT64_MAX / numbers->break_s
 		       ? STAGE_NO_LIMIT
 		       : numbers->rate * numbers->break_s;
-	if (!exceeds(bytes, numbers->staged, most))
+	if (!exceeds(bytes, numbers->staged, most, &sizes))
 		return 0;
 	snprintf(text, size,
 		 "a shadow of %s, beside %s that this program has in shadows, "
@@ -147,8 +155,7 @@ static int judge_time(const struct stage_numbers *numbers, uint64_t bytes,
 		 "the %" PRIu64 " s that an opener waits for it: about %s, at "
 		 "%s a second; write more to /proc/sys/fs/lease-break-time, or "
 		 "register less",
-		 size_text(bytes, want), size_text(numbers->staged, have),
-		 numbers->break_s, size_text(most, limit),
+		 sizes.want, sizes.have, numbers->break_s, sizes.limit,
 		 size_text(numbers->rate, rate));
 	return -ENOMEM;
 }
@@ -216,10 +223,8 @@ int stage_limits_check(uint64_t bytes)
 							    : memlock.rlim_cur,
 			  &numbers);
 	r = stage_limits_judge(&numbers, bytes, text, sizeof(text));
-	if (r) {
+	if (r)
 		reason_set(r, "%s", text);
-		log_sentence(LOG_WARN, "%s", text);
-	}
 	errno = saved_errno;
 	return r;
 }

@@ -9,13 +9,13 @@
 #ifndef DAXMR_STAGE_LIMITS_H
 #define DAXMR_STAGE_LIMITS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /*
- * 0, or -ENOMEM with a sentence, also in reason.h: so many bytes more are too
- * many. Some files of
- * /proc and /sys are read each time.
+ * 0, or -ENOMEM with a sentence (reason.h): so many bytes more are too many.
+ * Some files of /proc and /sys are read each time.
  */
 int stage_limits_check(uint64_t bytes);
 
@@ -49,6 +49,9 @@ int stage_limits_judge(const struct stage_numbers *numbers, uint64_t bytes,
  */
 void stage_limits_read(const char *proc, const char *cgroup, uint64_t memlock,
 		       struct stage_numbers *ret);
+
+/* CAP_IPC_LOCK in the effective set, where the kernel asks for it. */
+bool stage_limits_has_ipc_lock(const char *proc);
 
 /* Measured once, in a few ms: bytes a second. */
 uint64_t stage_limits_rate(void);

@@ -73,12 +73,33 @@ static uint64_t read_number(const char *folder, const char *name)
 	return end == text ? STAGE_NO_LIMIT : number;
 }
 
+/* One that has it in a namespace of its own has the bit only. */
+static bool has_ipc_lock(const char *proc, const char *status)
+{
+	char path[PATH_MAX], user[64];
+	ssize_t n;
+
+	if (!(number_of(status, "CapEff:", 16, 0) & (1ULL << CAP_IPC_LOCK)))
+		return false;
+	snprintf(path, sizeof(path), "%s/self/ns/user", proc);
+	n = readlink(path, user, sizeof(user) - 1);
+	user[n > 0 ? n : 0] = '\0';
+	return n <= 0 || strcmp(user, FIRST_USER_NAMESPACE) == 0;
+}
+
+bool stage_limits_has_ipc_lock(const char *proc)
+{
+	char path[PATH_MAX], text[TEXT_MAX];
+
+	snprintf(path, sizeof(path), "%s/self/status", proc);
+	return read_text(path, text) && has_ipc_lock(proc, text);
+}
+
 /* Of an mlock() there is another count, and this limit is not for the sum. */
 static void read_process(const char *proc, uint64_t memlock,
 			 struct stage_numbers *ret)
 {
-	char path[PATH_MAX], text[TEXT_MAX], user[64];
-	ssize_t n;
+	char path[PATH_MAX], text[TEXT_MAX];
 
 	ret->memlock = memlock;
 	ret->pinned = 0;
@@ -88,13 +109,7 @@ static void read_process(const char *proc, uint64_t memlock,
 		return;
 	}
 	ret->pinned = number_of(text, "VmPin:", 10, 0) << 10;
-	if (!(number_of(text, "CapEff:", 16, 0) & (1ULL << CAP_IPC_LOCK)))
-		return;
-	/* One that has it in a namespace of its own has the bit only. */
-	snprintf(path, sizeof(path), "%s/self/ns/user", proc);
-	n = readlink(path, user, sizeof(user) - 1);
-	user[n > 0 ? n : 0] = '\0';
-	if (n <= 0 || strcmp(user, FIRST_USER_NAMESPACE) == 0)
+	if (has_ipc_lock(proc, text))
 		ret->memlock = STAGE_NO_LIMIT;
 }
 

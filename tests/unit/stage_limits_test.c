@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "config.h"
-#include "log.h"
+#include "reason.h"
 #include "shadows.h"
 #include "stage_limits.h"
 #include "unit.h"
@@ -314,13 +314,11 @@ static void read__version_1_has_its_own_files(void **state)
 static void check__the_process_can_have_a_page(void **state)
 {
 	(void)state;
-	log_clear_sentence();
 	errno = 7;
 	assert_int_equal(stage_limits_check(4096), 0);
-	assert_string_equal(log_last_sentence(), "");
 	assert_true(stage_limits_rate() > MIB);
 	assert_int_equal(stage_limits_check(UINT64_MAX / 2), -ENOMEM);
-	assert_non_null(strstr(log_last_sentence(), "shadow"));
+	assert_non_null(strstr(reason_text(), "shadow"));
 	assert_int_equal(errno, 7);
 }
 
@@ -329,7 +327,7 @@ static void check__counts_what_is_staged(void **state)
 	(void)state;
 	atomic_store(&shadows_bytes, UINT64_MAX / 4);
 	assert_int_equal(stage_limits_check(UINT64_MAX / 2), -ENOMEM);
-	assert_non_null(strstr(log_last_sentence(), "beside 4096.0 PiB"));
+	assert_non_null(strstr(reason_text(), "beside 4096.0 PiB"));
 	atomic_store(&shadows_bytes, 0);
 }
 
