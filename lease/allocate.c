@@ -177,17 +177,24 @@ int allocate_range(int fd, uint64_t offset, uint64_t length)
 		return 0;
 	case -ERANGE:
 		return reason_set(
-			r, "%s has %jd bytes, bytes %ju to %ju are asked for",
+			r,
+			"%s has %jd bytes, bytes %ju to %ju are asked for: "
+			"make it longer before (ftruncate), or register what "
+			"it has",
 			name, (intmax_t)st.st_size, offset, stop);
 	case -EOPNOTSUPP:
 		return reason_set(
 			r,
 			"%s shares blocks with another file (reflink) "
 			"between bytes %ju and %ju, and they cannot "
-			"be unshared here: copy the file",
+			"be unshared here: use a copy of the file (cp "
+			"--reflink=never)",
 			name, offset, stop);
 	default:
-		return reason_set(r, "%s: no blocks for bytes %ju to %ju: %s",
+		return reason_set(r,
+				  "%s: its file system gives no blocks for "
+				  "bytes %ju to %ju, which are needed to write "
+				  "back what is stored there: %s",
 				  name, offset, stop, strerrordesc_np(-r));
 	}
 }

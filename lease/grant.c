@@ -60,13 +60,14 @@ static int check_mode(int fd, int type, const char *name)
 		return reason_set(-EBADF, "%s is open with O_PATH only", name);
 	if (type == F_WRLCK && (flags & O_ACCMODE) != O_RDWR)
 		return reason_set(-EBADF,
-				  "%s is not open for reading and writing, a "
-				  "write lease needs both",
+				  "%s is not open for reading and writing, as "
+				  "a write lease needs it: open it with O_RDWR",
 				  name);
 	if (type == F_RDLCK && (flags & O_ACCMODE) != O_RDONLY)
 		return reason_set(-EBADF,
 				  "%s is open for writing, the kernel grants "
-				  "no read lease on that",
+				  "no read lease on that: open it with "
+				  "O_RDONLY",
 				  name);
 	return 0;
 }
@@ -93,8 +94,9 @@ static int check_file(int fd, const char *name)
 	if (st.st_uid != geteuid() && !has_cap_lease())
 		return reason_set(
 			-EACCES,
-			"%s belongs to user %u: a lease is for its owner, or "
-			"for who has CAP_LEASE",
+			"%s belongs to user %u, and the kernel gives a lease "
+			"to a file's owner alone: run the program as that "
+			"user, or give it CAP_LEASE",
 			name, st.st_uid);
 	return 0;
 }
@@ -147,14 +149,20 @@ static int name_openers(const struct openers *openers, const char *name)
 		snprintf(unseen, sizeof(unseen),
 			 "; %u processes may not be looked at",
 			 openers->unseen);
-	return reason_set(-EBUSY, "%s has to be closed first by %s%s", name,
-			  openers_names(openers, names, sizeof(names)), unseen);
+	return reason_set(-EBUSY,
+			  "%s is open or mapped elsewhere, and a lease needs "
+			  "it for the program alone: it has to be closed by "
+			  "%s%s",
+			  name, openers_names(openers, names, sizeof(names)),
+			  unseen);
 }
 
 static int refuse_unseen(int error, const char *name)
 {
 	return reason_set(error,
-			  "%s: who else has it open cannot be seen (/proc: %s)",
+			  "%s: who else has it open cannot be seen (/proc: "
+			  "%s): see to it that /proc can be read and "
+			  "descriptors are left",
 			  name, strerrordesc_np(-error));
 }
 
@@ -197,7 +205,8 @@ static int explain_busy(int fd, int type, pid_t except, const char *name)
 			  "%s %s elsewhere, not in a process that /proc shows "
 			  "here (%u may not be looked at): it may be one of "
 			  "another PID namespace, a loop device, an NFS "
-			  "server, or it was closed meanwhile",
+			  "server: close it there; or it was closed "
+			  "meanwhile: try again",
 			  name, others, openers.unseen);
 }
 
@@ -213,7 +222,8 @@ int grant_explain(int fd, int type, int error, pid_t except)
 		return reason_set(error,
 				  "%s: the kernel gives a lease only to the "
 				  "file's owner, or to who has CAP_LEASE "
-				  "outside of user namespaces",
+				  "outside of user namespaces: run the program "
+				  "as one of them",
 				  name);
 	case -EINVAL:
 		return reason_set(error,

@@ -17,6 +17,7 @@
 
 #include "mapping_parts.h"
 #include "raw.h"
+#include "reason.h"
 
 /* Of Linux 6.11, <linux/fs.h>. */
 struct query {
@@ -173,6 +174,15 @@ int mapping_at(uintptr_t addr, struct mapping *ret, char *name)
 		r = -EFAULT;
 	errno = saved_errno;
 	return r;
+}
+
+int mapping_refuse(int error)
+{
+	return reason_set(error,
+			  "what the program has mapped cannot be seen (/proc: "
+			  "%s): see to it that /proc can be read and "
+			  "descriptors are left",
+			  strerrordesc_np(-error));
 }
 
 int mapping_next(int fd, uintptr_t addr, struct mapping *ret)

@@ -69,6 +69,9 @@ bool mapping_has(const struct mapping_state *state, const char *flag);
 int mapping_all(dev_t dev, ino_t ino, struct mapping_state **ret,
 		size_t *ret_count);
 
+/* Of either: the error, with a sentence. */
+int mapping_refuse(int error);
+
 /*
  * The shared mapping that addr lies in, at the same cost among ten and ten
  * thousand. What a userfaultfd has registered shows no flag of it here. 0,

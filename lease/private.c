@@ -256,7 +256,8 @@ static int refuse(int r, const struct mapping *part)
 		return reason_set(r,
 				  "the private mapping at 0x%" PRIxPTR
 				  " cannot be copied: another userfaultfd of "
-				  "this program watches a part of it",
+				  "this program watches a part of it; "
+				  "unregister that before",
 				  part->start);
 	default:
 		return reason_set(r,
@@ -305,8 +306,7 @@ static int copy_parts(const struct lease_table *table,
 	int r = mapping_all(file->dev, file->ino, &states, &count);
 
 	if (r)
-		return reason_set(r, "mappings cannot be seen (/proc: %s)",
-				  strerrordesc_np(-r));
+		return mapping_refuse(r);
 	for (size_t i = 0; !r && i < count; i++) {
 		struct mapping *part = &states[i].mapping;
 
@@ -356,7 +356,9 @@ int private_make(const struct lease_table *table, uintptr_t addr, size_t length,
 	}
 	errno = saved_errno;
 	if (r == -EAGAIN)
-		return reason_set(r, "mappings come and go while a private "
-				     "copy takes their place");
+		return reason_set(r, "other threads map and unmap the file all "
+				     "the time while a private copy is to take "
+				     "its place; register it while they "
+				     "don't");
 	return r;
 }

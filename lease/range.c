@@ -78,6 +78,15 @@ static void drop_covered(struct lease_table *table, struct lease *lease)
 	}
 }
 
+int range_refuse(int error)
+{
+	return reason_set(error,
+			  "daxmr-keeper, which is to write the range to the "
+			  "file, cannot have it (%s): it has the program's "
+			  "limits on memory and descriptors, raise those",
+			  strerrordesc_np(-error));
+}
+
 /* The keeper's answer is waited for. */
 static int look_after(struct lease_table *table, struct lease *lease,
 		      struct lease_range wanted)
@@ -101,9 +110,7 @@ static int look_after(struct lease_table *table, struct lease *lease,
 	r = talk_wait_for_answer(table, lease);
 	lease->awaited_extent = 0;
 	if (!r && lease->extent_error)
-		r = reason_set(lease->extent_error,
-			       "the keeper cannot look after the range: %s",
-			       strerrordesc_np(-lease->extent_error));
+		r = range_refuse(lease->extent_error);
 	if (!r) {
 		drop_covered(table, lease);
 		return 0;

@@ -18,6 +18,9 @@
 int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	      uint64_t length);
 
+/* Of this or a shadow: why the keeper does not have it, as a sentence. */
+int range_refuse(int error);
+
 /* One less, as it was added. -EINVAL with a sentence: there is none like it. */
 int range_remove(struct lease_table *table, struct lease *lease,
 		 uint64_t offset, uint64_t length);

@@ -100,8 +100,7 @@ int remap_file(int fd)
 	do {
 		r = mapping_all(st.st_dev, st.st_ino, &states, &count);
 		if (r) {
-			reason_set(r, "mappings cannot be seen (/proc: %s)",
-				   strerrordesc_np(-r));
+			mapping_refuse(r);
 			break;
 		}
 		r = count ? remap_once(fd, states, count) : 0;
@@ -109,8 +108,9 @@ int remap_file(int fd)
 	} while (r > 0 && ++round < ROUNDS);
 	if (r > 0)
 		r = reason_set(-EBUSY,
-			       "mappings of the file come and go while they "
-			       "are made anew");
+			       "other threads map and unmap the file all the "
+			       "time while its mappings are made anew; do it "
+			       "while they don't");
 	errno = saved_errno;
 	return r;
 }

@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "lease_talk.h"
+#include "range.h"
 #include "raw.h"
 #include "reason.h"
 #include "staged_parts.h"
@@ -142,8 +143,13 @@ static int make_shadow(struct staged *staged)
 	    syscall(SYS_ftruncate, staged->shadow_fd, length) ||
 	    raw_stat(staged->shadow_fd, &st)) {
 		r = -errno;
-		return reason_set(r, "no shadow of %ju bytes: %s",
-				  (uintmax_t)length, strerrordesc_np(-r));
+		return reason_set(r,
+				  "no shadow of %ju bytes can be made to take "
+				  "the file's place: %s%s",
+				  (uintmax_t)length, strerrordesc_np(-r),
+				  r == -EMFILE ? "; raise RLIMIT_NOFILE, each "
+						 "takes two descriptors"
+					       : "");
 	}
 	staged->shadow_dev = st.st_dev;
 	staged->shadow_ino = st.st_ino;
@@ -226,9 +232,7 @@ static int add_extent(struct lease_table *table, struct lease *lease,
 	r = lay_before_keeper(table, lease, staged);
 	if (r) {
 		drop(lease, staged);
-		return reason_set(r,
-				  "the keeper cannot look after the range: %s",
-				  strerrordesc_np(-r));
+		return range_refuse(r);
 	}
 	r = -EAGAIN;
 	for (int i = 0; r == -EAGAIN && !staged->is_let_go && i < STAGED_TRIES;

@@ -105,8 +105,7 @@ static int find_views(dev_t dev, ino_t ino, uint64_t offset, uint64_t end,
 	int r = mapping_all(dev, ino, &states, &count);
 
 	if (r)
-		return reason_set(r, "mappings cannot be seen (/proc: %s)",
-				  strerrordesc_np(-r));
+		return mapping_refuse(r);
 	views = calloc(count + 1, sizeof(*views));
 	for (size_t i = 0; views && i < count; i++) {
 		struct mapping *mapping = &states[i].mapping;

@@ -235,15 +235,27 @@ static int refuse(int r, const char *what, const struct swap *swap)
 	case -EBUSY:
 		return reason_set(r,
 				  "%s: another userfaultfd of this program "
-				  "already watches a part of the range",
+				  "already watches a part of the range; "
+				  "unregister that before",
 				  what);
 	case -ENOMEM:
 		return reason_set(r,
 				  "%s: no memory for %ju bytes in %u mappings; "
-				  "or too many mappings: "
+				  "or too many mappings: raise "
 				  "/proc/sys/vm/max_map_count",
 				  what, (uintmax_t)swap->extent->length,
 				  swap->count);
+	case -EAGAIN:
+		return reason_set(r,
+				  "%s: other threads map and unmap the file "
+				  "all the time; do it while they don't",
+				  what);
+	case -EIO:
+		return reason_set(r,
+				  "%s: a part of it cannot be read (%s): the "
+				  "kernel's log says where; write that part "
+				  "anew, or replace the file",
+				  what, strerrordesc_np(-r));
 	default:
 		return reason_set(r, "%s: %s", what, strerrordesc_np(-r));
 	}

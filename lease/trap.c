@@ -69,8 +69,11 @@ int trap_open(enum uffd uffd, struct trap *ret)
 	errno = saved_errno;
 	if (fd == -EPERM)
 		return reason_set(-EPERM,
-				  "this process may not hold up page faults of "
-				  "system calls (userfaultfd): " REMEDY);
+				  "the program's threads have to wait while a "
+				  "shadow and the file change places, or "
+				  "stores are lost, and this process may not "
+				  "hold up page faults of system calls "
+				  "(userfaultfd): " REMEDY);
 	if (fd < 0)
 		return reason_set(fd, "no userfaultfd: %s",
 				  strerrordesc_np(-fd));
@@ -79,7 +82,8 @@ int trap_open(enum uffd uffd, struct trap *ret)
 		errno = saved_errno;
 		return reason_set(-EOPNOTSUPP,
 				  "this kernel's userfaultfd does not hold up "
-				  "faults of shared memory; Linux 5.14 does");
+				  "faults of shared memory: it takes Linux "
+				  "5.14 or later");
 	}
 	ret->fd = fd;
 	return 0;

@@ -67,7 +67,7 @@ static int refuse(const struct mapping *mapping, const char *why)
 {
 	return reason_set(-EOPNOTSUPP,
 			  "the mapping at 0x%" PRIxPTR " cannot be made "
-			  "anew: %s",
+			  "anew: %s; undo that, or unmap it",
 			  mapping->start, why);
 }
 

@@ -182,7 +182,9 @@ static int find_parts(struct stage *stage, struct lease_engine *engine,
 		return reason_set(-r, "no memory for the list of its files");
 	if (r)
 		return reason_set(r,
-				  "what is mapped cannot be seen (/proc): %s",
+				  "what is mapped cannot be seen (/proc: %s): "
+				  "see to it that /proc can be read and "
+				  "descriptors are left",
 				  strerrordesc_np(-r));
 	return 0;
 }
@@ -391,8 +393,9 @@ int stage_take(const void *addr, size_t length, struct stage **ret)
 	}
 	free_stage(stage);
 	if (r == -CHANGED)
-		r = reason_set(-EAGAIN, "what is mapped there changes all the "
-					"time");
+		r = reason_set(-EAGAIN,
+			       "other threads map and unmap there all the "
+			       "time; register it while they don't");
 	return r;
 }
 

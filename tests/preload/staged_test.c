@@ -477,6 +477,7 @@ static void end_of_file__its_page_is_whole_beyond_is_refused(void **state)
 	assert_null(ibv_reg_mr(pd, file.addr, 6 * PAGE, RW));
 	assert_int_equal(errno, ERANGE);
 	assert_non_null(strstr(daxmr_errormsg(), "20480 bytes"));
+	assert_non_null(strstr(daxmr_errormsg(), "make it longer"));
 	munmap(file.addr, 11 * PAGE);
 	unlink(file.path);
 }
@@ -687,6 +688,7 @@ static void others_have_it__is_busy_and_named(void **state)
 	assert_null(ibv_reg_mr(pd, file.addr, SIZE, RW));
 	assert_int_equal(errno, EBUSY);
 	assert_non_null(strstr(daxmr_errormsg(), "standin0"));
+	assert_non_null(strstr(daxmr_errormsg(), "has to be closed by"));
 	assert_non_null(strstr(daxmr_errormsg(), file.path + 1));
 	check_is_file(&file);
 	close(end[1]);
