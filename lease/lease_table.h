@@ -55,27 +55,27 @@ struct lease {
 	bool is_left;	    /* RELEASING, and nobody waits for it */
 	bool was_told_lost; /* before a keeper said so */
 	atomic_bool is_out_of_sight; /* LOST, whatever the board says */
-	int error;		     /* of the last phase */
+	bool has_closed;	     /* a descriptor with locks: own_locks.c */
 	bool is_waiting;	     /* for the keeper to answer */
+	bool is_persisting;	     /* the same: staged_flush.c */
+	int persist_error;	     /* the answer */
+	int error;		     /* of the last phase */
+	uint64_t persist_ticket;     /* the last */
 	uint64_t generation;	     /* of the last report */
 	int64_t deadline_ns;	     /* RELEASING */
 	struct own *owns; /* announced, in the order of the announcements */
-	bool has_closed;  /* a descriptor with locks: own_locks.c */
 	struct lease_region *regions;
 	struct lease_range *ranges;
-	struct staged *staged;	 /* extents with a shadow: staged.h */
-	unsigned int shadows;	 /* how many: shadows.h */
-	uint64_t persist_ticket; /* the last: staged_flush.c */
-	bool is_persisting;	 /* it is waited for */
-	int persist_error;	 /* the answer */
+	struct staged *staged; /* extents with a shadow: staged.h */
+	unsigned int shadows;  /* how many: shadows.h */
 	struct own_gate gate;
 	uint32_t last_extent;
 	uint32_t awaited_extent; /* 0: none */
 	int extent_error;	 /* the answer */
 	unsigned int late;	 /* KEEPER_OWN_READY that nobody waits for */
 	bool is_fetching;	 /* lease->fd */
-	int fetch_error;	 /* the answer */
 	atomic_bool has_consent;
+	int fetch_error; /* of is_fetching: the answer */
 	struct lease *next_consent;
 };
 

@@ -76,6 +76,8 @@ struct leased {
 	unsigned int flush_cpu; /* percent */
 	bool has_written_back;	/* in this step */
 
+	bool is_lent_to_readers; /* YIELDED: as far as it is known */
+	bool is_writing_through; /* a pass is under way */
 	/* A part of it that is to be durable; ticket 0: none. */
 	uint64_t persist_ticket;
 	uint64_t persist_offset;

@@ -50,10 +50,19 @@ static int act_take(void *arg)
 static int act_unlock(void *arg)
 {
 	struct leased *leased = arg;
+	int r;
 
+	/* Who has gone by now is no news of those who come. */
+	watches_read(&leased->shared->watches, leased_watch_told);
+	leased->is_writing_through = false;
+	leased->is_lent_to_readers = setlease_get(leased->fd) == F_RDLCK;
 	if (clock_now_ns() - leased->looked_ns < MS)
-		return setlease_drop_looked_at(leased->fd);
-	return setlease_drop(leased->fd, leased->type);
+		r = setlease_drop_looked_at(leased->fd);
+	else
+		r = setlease_drop(leased->fd, leased->type);
+	/* Whoever has it now may write; only his leaving is news. */
+	leased_disarm(leased);
+	return r;
 }
 
 /*
@@ -245,7 +254,8 @@ static void act_tell(void *arg, const struct recall_report *report)
 #define WITH_SHADOWS                                                           \
 	.flush = act_flush, .restart_flush = act_restart_flush,                \
 	.persist = leased_act_persist,                                         \
-	.restart_persist = leased_act_restart_persist, .pace = act_pace,       \
+	.restart_persist = leased_act_restart_persist,                         \
+	.write_through = leased_act_write_through, .pace = act_pace,           \
 	.seal = act_seal, .has_unwritten = act_has_unwritten
 
 /* Where there is nothing to write nobody waits for a look before it. Of a file

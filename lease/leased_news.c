@@ -162,6 +162,8 @@ void leased_watch_told(struct watch *of, uint32_t mask)
 	struct leased *leased =
 		(void *)((char *)of - offsetof(struct leased, watch));
 
+	if (mask & IN_CLOSE_WRITE)
+		leased->is_lent_to_readers = false;
 	if (mask & IN_CLOSE)
 		opener_gone(leased);
 	if (mask & IN_MODIFY)

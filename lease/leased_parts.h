@@ -22,6 +22,7 @@ int64_t leased_break_time_ns(const struct leased_shared *shared);
 /* The part that the program wants to be durable: leased_persist.c. */
 int leased_act_persist(void *arg, bool is_lent);
 void leased_act_restart_persist(void *arg);
+int leased_act_write_through(void *arg);
 
 /* The lease was taken: from now on each change is heard. */
 void leased_arm(struct leased *leased);

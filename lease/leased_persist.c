@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the program wants to be durable, in the keeper: keeper_proto.h, PERSIST.
+ * And what differs while others read the file, unasked: recall.h.
  */
+#include <errno.h>
+
 #include "clock.h"
 #include "leased_parts.h"
 
@@ -25,6 +28,7 @@ void leased_act_restart_persist(void *arg)
 {
 	struct leased *leased = arg;
 
+	leased->is_writing_through = false;
 	extents_persist_part(&leased->extents, leased->persist_offset,
 			     leased->persist_end);
 }
@@ -58,4 +62,20 @@ int leased_act_persist(void *arg, bool is_lent)
 	}
 	answer(leased, r);
 	return r;
+}
+
+/* What somebody has touched stays for the merge, and is no error. */
+int leased_act_write_through(void *arg)
+{
+	struct leased *leased = arg;
+	int r;
+
+	if (!leased->is_lent_to_readers)
+		return 0;
+	if (!leased->is_writing_through)
+		extents_persist_part(&leased->extents, 0, UINT64_MAX);
+	leased->has_written_back = true;
+	r = extents_persist(&leased->extents, true);
+	leased->is_writing_through = r > 0;
+	return r == -EBUSY ? 0 : r;
 }

@@ -275,14 +275,20 @@ void recall_consent(struct recall *recall)
 
 void recall_opener_gone(struct recall *recall)
 {
+	int64_t pause_ns = recall->policy.pause_min_ns;
+	int64_t at_ns = recall_now(recall);
+
 	if (recall->state != RECALL_YIELDED && recall->state != RECALL_LOST)
 		return;
 	/* The kernel says so a moment before the file is free. */
-	recall->retry_pause_ns = recall->policy.pause_min_ns;
+	if (recall->pause_ns <= RECALL_CALM * pause_ns) {
+		recall->leave_ns = earlier(recall->leave_ns, at_ns);
+		pause_ns = earlier(pause_ns, RECALL_GONE);
+	}
+	recall->retry_pause_ns = pause_ns;
 	recall->retry_ns =
 		earlier(recall->retry_ns,
-			later(recall->leave_ns,
-			      recall->tried_ns + recall->policy.pause_min_ns));
+			later(recall->leave_ns, recall->tried_ns + pause_ns));
 }
 
 void recall_leave(struct recall *recall, enum recall_state to,

@@ -48,7 +48,8 @@
  *   YIELDED   no lease, but it was ours until we gave it back: what was written
  *             was seen by whoever opened. Tried again with growing pauses. What
  *             the owner wants to be durable is written all the same, as far as
- *             nobody else has touched it (persist).
+ *             nobody else has touched it (persist); and to who only reads
+ *             it, every flush_ns, all that differs (write_through).
  *   MERGING   the lease, and a file that others have had or changed.
  *   LOST      no lease: the kernel took it. Tried again as in YIELDED; nothing
  *             may be written to the file before.
@@ -58,7 +59,12 @@
  * openers that do not wait (O_NONBLOCK) get their turn, however often the file
  * is broken. Each attempt that fails doubles the pause to the next; the news
  * that an opener went brings the next one forward, to pause_min_ns after the
- * last.
+ * last. Where the file is not broken again and again (the pause is
+ * RECALL_CALM times pause_min_ns at most) that news ends the pause as well: it
+ * is tried at once, and a few times more within pause_min_ns, as the news comes
+ * a moment before the file is free. So who opens next waits, and sees what came
+ * since. Who does not wait and got nothing has closed nothing: he gets his
+ * turn.
  *
  * Own opens: an open by the program itself breaks the lease as anybody's does.
  * It is announced, and the lease handed back before it: without a consent, and
@@ -150,6 +156,11 @@ struct recall_actions {
 	 */
 	int (*persist)(void *arg, bool is_lent);
 	void (*restart_persist)(void *arg); /* (NULL) */
+	/*
+	 * All of it, while others have the file and none of them writes; where
+	 * they do, or nobody knows: 0. As flush: pieces, pace(). (NULL)
+	 */
+	int (*write_through)(void *arg);
 	/* The next piece is a pass's first: what was looked at has changed. */
 	void (*restart_flush)(void *arg); /* (NULL) */
 	void (*restart_merge)(void *arg); /* (NULL) */
@@ -181,6 +192,8 @@ struct recall_policy {
 #define RECALL_PAUSE_MIN (10 * 1000000LL)
 #define RECALL_PAUSE_MAX (1000 * 1000000LL)
 #define RECALL_RETRY	 (1000 * 1000000LL)
+#define RECALL_CALM	 8
+#define RECALL_GONE	 200000LL /* between attempts after an opener went */
 
 struct recall {
 	const struct recall_actions *actions; /* may be exchanged */
@@ -196,7 +209,7 @@ struct recall {
 	bool must_settle;	/* HELD: the owner changed it */
 	bool must_flush;	/* HELD: on demand */
 	bool must_persist;	/* HELD, YIELDED: a part, on demand */
-	bool is_writing_back;	/* HELD: a pass is under way */
+	bool is_writing_back;	/* a pass every flush_ns is under way */
 	bool is_merge_stuck;	/* it failed: what is demanded goes first */
 	bool is_broken;		/* by others, since it was last held */
 	unsigned int own_opens; /* that the program is at */

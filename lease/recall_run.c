@@ -336,7 +336,8 @@ static int64_t run_without(struct recall *recall)
 		else
 			failed(recall, RECALL_TAKE_FAILED, r);
 	}
-	return earlier(recall->retry_ns, recall->release_deadline_ns);
+	return earlier(earlier(recall->retry_ns, recall->release_deadline_ns),
+		       recall_write_through_piece(recall));
 }
 
 int64_t recall_run(struct recall *recall)

@@ -35,6 +35,9 @@ int64_t recall_write_back_due(const struct recall *recall);
  */
 int64_t recall_write_back_piece(struct recall *recall);
 
+/* The same in YIELDED; RECALL_NEVER: there is nothing of that to be done. */
+int64_t recall_write_through_piece(struct recall *recall);
+
 /* The only place where a state changes. -EINVAL: not in the table. */
 int recall_set_state(struct recall *recall, enum recall_state to,
 		     enum recall_cause cause, int error);

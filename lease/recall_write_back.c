@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What differs is written every flush_ns, which nobody waits for: recall.h.
+ * What differs is written every flush_ns, which nobody waits for, while the
+ * file is ours or others only read it: recall.h.
  */
 #include <stddef.h>
 
@@ -58,6 +59,29 @@ int64_t recall_write_back_piece(struct recall *recall)
 		recall->write_begun_ns = at_ns;
 	}
 	r = actions->flush(recall->arg);
+	if (r <= 0)
+		end_write_back(recall, r);
+	return recall->write_due_ns;
+}
+
+int64_t recall_write_through_piece(struct recall *recall)
+{
+	const struct recall_actions *actions = recall->actions;
+	int64_t at_ns = recall_now(recall), pace_ns;
+	int r;
+
+	if (!actions->write_through || !recall->policy.flush_ns ||
+	    recall->state != RECALL_YIELDED)
+		return RECALL_NEVER;
+	if (at_ns < recall->write_due_ns)
+		return recall->write_due_ns;
+	pace_ns = actions->pace ? actions->pace(recall->arg) : at_ns;
+	if (pace_ns > at_ns)
+		return pace_ns;
+	if (!recall->is_writing_back)
+		recall->write_begun_ns = at_ns;
+	recall->is_writing_back = true;
+	r = actions->write_through(recall->arg);
 	if (r <= 0)
 		end_write_back(recall, r);
 	return recall->write_due_ns;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,9 +23,15 @@ static struct lease *lease;
 static struct file file;
 static char *map;
 
+static uint32_t flush_ms;
+
 static int set_up(void **state)
 {
-	struct lease_config config = {.keeper_path = KEEPER_PATH};
+	struct lease_config config = {
+		.keeper_path = KEEPER_PATH,
+		.flush_ms = flush_ms,
+		.flush_cpu = 100,
+	};
 
 	(void)state;
 	file_make(&file, LENGTH);
@@ -161,6 +168,75 @@ static void lent__they_write_what_was_flushed_it_is_in_the_shadow(void **state)
 	assert_memory_equal(map + 5 * PAGE + 200, text, 5);
 }
 
+static int set_up_with_write_back(void **state)
+{
+	flush_ms = 5;
+	return set_up(state);
+}
+
+static int tear_down_with_write_back(void **state)
+{
+	flush_ms = 0;
+	return tear_down(state);
+}
+
+static bool is_written(void *arg)
+{
+	return is_in_file(arg, 300 * PAGE);
+}
+
+static void lent__to_a_reader_it_is_written_back_unasked(void **state)
+{
+	static char texts[][8] = {"one", "two", "three", "four"};
+
+	(void)state;
+	lend(O_RDONLY, NULL, 0);
+	for (int i = 0; i < 4; i++) {
+		memcpy(map + 300 * PAGE, texts[i], strlen(texts[i]));
+		wait_for(is_written, texts[i], "it is in the file");
+		assert_int_equal(lease_state(lease), RECALL_YIELDED);
+		/* it goes on after what was asked for */
+		memcpy(map, texts[i], 3);
+		assert_int_equal(lease_flush(lease, 0, 3), 0);
+	}
+	take_back();
+}
+
+#define GAPS 12
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Who opens next waits for what has come since. A pause would be 10 ms. */
+static void lent__taken_back_when_it_is_closed(void **state)
+{
+	double gaps[GAPS];
+
+	(void)state;
+	for (int i = 0; i < GAPS; i++) {
+		double closed;
+		int fd = open(file.path, i % 2 ? O_RDWR : O_RDONLY);
+
+		assert_true(fd >= 0);
+		close(fd);
+		closed = now_sec();
+		while (lease_state(lease) == RECALL_YIELDED)
+			sched_yield();
+		gaps[i] = now_sec() - closed;
+		wait_for(stage_is_held, lease, "the file is ours again");
+		/* so that it isn't broken again and again */
+		usleep(120000);
+	}
+	qsort(gaps, GAPS, sizeof(double), compare);
+	print_message("taken back after %.2f ms (median), %.2f ms (longest)\n",
+		      gaps[GAPS / 2] * 1000, gaps[GAPS - 1] * 1000);
+	assert_true(gaps[0] < 0.01);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -168,6 +244,10 @@ int main(void)
 		TEST(lent__to_who_leaves_it_alone_it_is_flushed),
 		TEST(lent__to_who_writes_the_same_block_it_is_refused),
 		TEST(lent__they_write_what_was_flushed_it_is_in_the_shadow),
+		cmocka_unit_test_setup_teardown(
+			lent__to_a_reader_it_is_written_back_unasked,
+			set_up_with_write_back, tear_down_with_write_back),
+		TEST(lent__taken_back_when_it_is_closed),
 	};
 	int r = stage_cannot_trap();
 

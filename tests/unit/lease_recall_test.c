@@ -245,15 +245,15 @@ static void yielded__long_reader_is_tried_with_growing_pauses(void **state)
 
 	/* it goes: at once, and from the smallest pause again */
 	recall_opener_gone(&w.recall);
-	assert_int_equal(world_run(&w), w.now_ns + RECALL_PAUSE_MIN);
+	assert_int_equal(world_run(&w), w.now_ns + RECALL_GONE);
 	w.take_result = 0;
-	w.now_ns += RECALL_PAUSE_MIN;
+	w.now_ns += RECALL_GONE;
 	world_run(&w);
 	world_run(&w);
 	assert_int_equal(w.recall.state, RECALL_HELD);
 }
 
-static void yielded__opener_gone_does_not_shorten_the_first_pause(void **state)
+static void yielded__opener_gone_it_is_taken_at_once(void **state)
 {
 	struct world w;
 
@@ -261,9 +261,50 @@ static void yielded__opener_gone_does_not_shorten_the_first_pause(void **state)
 	world_hold(&w, &world_few_actions);
 	world_yield(&w);
 	w.now_ns += MS;
+	/* The news comes before the file is free: a few attempts. */
+	w.take_result = -EAGAIN;
 	recall_opener_gone(&w.recall);
-	assert_int_equal(world_run(&w), w.now_ns + RECALL_PAUSE_MIN - MS);
-	assert_int_equal(w.takes, 0);
+	assert_int_equal(world_run(&w), w.now_ns + RECALL_GONE);
+	assert_int_equal(w.takes, 1);
+	w.now_ns += RECALL_GONE;
+	assert_int_equal(world_run(&w), w.now_ns + 2 * RECALL_GONE);
+	w.take_result = 0;
+	w.now_ns += 2 * RECALL_GONE;
+	world_run(&w);
+	assert_int_equal(w.recall.state, RECALL_MERGING);
+	assert_int_equal(w.takes, 3);
+}
+
+/* Who does not wait would never get it. */
+static void yielded__broken_too_often_opener_gone_ends_no_pause(void **state)
+{
+	unsigned int at_once = 0, later = 0;
+	struct world w;
+
+	(void)state;
+	world_hold(&w, &world_few_actions);
+	for (int i = 0; i < 7; i++) {
+		int takes = w.takes;
+		int64_t due;
+
+		w.now_ns += MS;
+		world_yield(&w);
+		recall_opener_gone(&w.recall);
+		due = world_run(&w);
+		if (w.takes > takes) {
+			assert_int_equal(later, 0);
+			at_once++;
+		} else {
+			assert_true(due - w.now_ns >=
+				    RECALL_CALM * RECALL_PAUSE_MIN);
+			later++;
+		}
+		/* held for a moment only */
+		world_run_until(&w, w.takes > takes ? w.now_ns : due);
+		assert_int_equal(w.recall.state, RECALL_HELD);
+	}
+	assert_int_equal(at_once, 4);
+	assert_int_equal(later, 3);
 }
 
 static void yielded__other_errors_are_told_once(void **state)
@@ -430,8 +471,9 @@ int main(void)
 			consent__is_waited_for_no_longer_than_its_time),
 		cmocka_unit_test(
 			yielded__long_reader_is_tried_with_growing_pauses),
+		cmocka_unit_test(yielded__opener_gone_it_is_taken_at_once),
 		cmocka_unit_test(
-			yielded__opener_gone_does_not_shorten_the_first_pause),
+			yielded__broken_too_often_opener_gone_ends_no_pause),
 		cmocka_unit_test(yielded__other_errors_are_told_once),
 		cmocka_unit_test(pause__grows_when_broken_often_and_forgets),
 		cmocka_unit_test(merging__broken_merges_on_then_flushes),
