@@ -26,6 +26,7 @@
 #include "../unit/unit.h"
 #include "cannot_trap.h"
 #include "daxmr.h"
+#include "mapped.h"
 #include "standin.h"
 
 #define PAGE	  4096UL
@@ -89,57 +90,12 @@ static void drop(const struct mapped *file)
 	assert_int_equal(unlink(file->path), 0);
 }
 
-/* What is mapped there, by its name; text. */
-static const char *name_at(const void *addr)
-{
-	static __thread char name[4096];
-	unsigned long start, end;
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[5000];
-
-	assert_non_null(maps);
-	name[0] = '\0';
-	while (fgets(line, sizeof(line), maps)) {
-		char text[4096] = "";
-
-		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %4095s", &start, &end,
-			   text) >= 2 &&
-		    start <= (unsigned long)addr && end > (unsigned long)addr)
-			strcpy(name, text);
-	}
-	fclose(maps);
-	return name;
-}
-
-static bool is_shadow(const void *addr)
-{
-	return strcmp(name_at(addr), "/memfd:daxmr-shadow") == 0;
-}
-
 static void check_is_file(const struct mapped *file)
 {
 	assert_non_null(
 		strstr(name_at(file->addr), strrchr(file->path, '/') + 1));
 	assert_non_null(strstr(name_at(file->addr + SIZE - 1),
 			       strrchr(file->path, '/') + 1));
-}
-
-/* Has this page's mapping the flag (VmFlags of smaps)? */
-static bool has_flag(const void *addr, const char *flag)
-{
-	unsigned long from, to, at = (unsigned long)addr;
-	bool found = false, is_it = false;
-	FILE *smaps = fopen("/proc/self/smaps", "re");
-	char line[5000];
-
-	assert_non_null(smaps);
-	while (fgets(line, sizeof(line), smaps))
-		if (strncmp(line, "VmFlags:", 8) == 0)
-			found |= is_it && strstr(line + 8, flag);
-		else if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-			is_it = from <= at && at < to;
-	fclose(smaps);
-	return found;
 }
 
 /* Others that had the file may keep the shadow there for a while. */
