@@ -1,13 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# A shadow takes the place of an fs-dax file's mappings and the file takes it back under threads that store: none is lost, flags and MAP_SYNC stay.
+# A shadow takes the place of an fs-dax file's mappings and the file takes it back under threads that store: none is lost; in the long form flags and MAP_SYNC stay.
 # on: 6.1-stock-xfs new-stock-ext4
 # limit: 300
+# soak 900
+# short
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
 export DAXMR_TEST_DAX_DIR=$DAX
-for program in swap cases; do
+for program in swap ${DAXMR_TEST_LONG:+cases}; do
 	out=$("$BUILD/unit-lease-$program" 2>&1) || fail "$out"
 	has_not "$out" 'SKIPPED|may not hold up'
 	has "$out" 'PASSED'
