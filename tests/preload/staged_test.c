@@ -152,6 +152,16 @@ static struct ibv_mr *register_range(void *addr, size_t length)
 	return mr;
 }
 
+static struct ibv_mr *register_to_read(void *addr, size_t length)
+{
+	struct ibv_mr *mr =
+		ibv_reg_mr(pd, addr, length, IBV_ACCESS_REMOTE_READ);
+
+	if (!mr)
+		fail_msg("not registered: %s", daxmr_errormsg());
+	return mr;
+}
+
 static void file__is_staged_and_comes_back_with_what_was_stored(void **state)
 {
 	struct mapped file;
@@ -509,10 +519,7 @@ static void read_only_file__of_an_old_kernel_is_read_as_well(void **state)
 	munmap(file.addr, SIZE);
 	file.addr = map_again(&file, PROT_READ, MAP_SHARED);
 	device->refuse_read_only = EFAULT;
-	mr = ibv_reg_mr(pd, file.addr + PAGE + 5, SIZE - 2 * PAGE,
-			IBV_ACCESS_REMOTE_READ);
-	if (!mr)
-		fail_msg("not registered: %s", daxmr_errormsg());
+	mr = register_to_read(file.addr + PAGE + 5, SIZE - 2 * PAGE);
 	in_place = file.addr + PAGE + 5;
 	assert_ptr_equal(mr->addr, in_place);
 	assert_int_equal(device->seen.iova, (uintptr_t)in_place);
