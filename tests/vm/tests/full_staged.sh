@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Under RDMA traffic the disk gets full and the file's blocks are shared (reflink; xfs), or the file system is frozen (6.1): the keeper alone meets that, says so, and all arrives.
-# on: 6.1-stock-ext4 new-stock-xfs
+# Under RDMA traffic the disk gets full and the file's blocks are shared (reflink), or the file system is frozen: the keeper alone meets that, says so, and all arrives.
+# on: new-stock-xfs
 # limit: 180
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
@@ -13,20 +13,13 @@ run() { # CASE
 	cat out
 }
 
-# Reflink on DAX is there on xfs, of kernels later than 6.1.
-case $CONFIG in
-6.1-*)
-	run frozen
-	has_not "$(cat log)" 'daxmr\[[0-9]+\] error'
-	;;
-*)
-	run full
-	has "$(cat log)" 'daxmr\[[0-9]+\] warn: .*(merging|flushing) failed and is tried again.*: No space left on device'
-	# The other process has changed no byte of it.
-	has "$(cat log)" 'merged, HELD'
-	has_not "$(cat log)" ' conflicts: '
-	;;
-esac
+run frozen
+has_not "$(cat log)" 'daxmr\[[0-9]+\] error'
+run full
+has "$(cat log)" 'daxmr\[[0-9]+\] warn: .*(merging|flushing) failed and is tried again.*: No space left on device'
+# The other process has changed no byte of it.
+has "$(cat log)" 'merged, HELD'
+has_not "$(cat log)" ' conflicts: '
 if pgrep -x daxmr-keeper; then
 	fail "a keeper is left"
 fi
