@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Debian's fio, unchanged, with the buffers of both its ends in DAX files, on a device without ODP that can be trusted: the files have what it moved.
-# on: 6.1-stock-xfs new-stock-ext4
+# on: 6.1-stock-xfs
 # short
 # soak
 # packages: fio
