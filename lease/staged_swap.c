@@ -21,6 +21,35 @@
 #define FLUSH_NS (30 * 1000000000LL)
 
 /*
+ * Of a task: it runs nothing of the program any more, but is seen until the
+ * kernel is through with it, which may be after it has been joined. PF_EXITING
+ * of the flags in its stat (proc(5)).
+ */
+static bool is_exiting(int tasks_fd, const char *name)
+{
+	const unsigned long exiting = 0x4;
+	unsigned long flags = 0;
+	char path[64], stat[512];
+	const char *behind;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/stat", name);
+	fd = raw_open(tasks_fd, path, O_RDONLY);
+	if (fd < 0)
+		return errno == ENOENT || errno == ESRCH;
+	n = raw_read(fd, stat, sizeof(stat) - 1);
+	raw_close(fd);
+	if (n <= 0)
+		return n < 0 && errno == ESRCH;
+	stat[n] = '\0';
+	behind = strrchr(stat, ')');
+	return behind &&
+	       sscanf(behind, ") %*c %*d %*d %*d %*d %*d %lu", &flags) == 1 &&
+	       flags & exiting;
+}
+
+/*
  * Two tasks: the thread that waits for us and our own. Nobody else can be
  * there: new ones are started by those that run. If nobody has asked, the other
  * one runs.
@@ -41,8 +70,9 @@ bool staged_is_alone(const struct lease_table *table)
 			raw_close(fd);
 		return false;
 	}
-	while ((entry = readdir(dir)))
-		tasks += entry->d_name[0] != '.';
+	while (tasks <= 2 && (entry = readdir(dir)))
+		tasks += entry->d_name[0] != '.' &&
+			 !is_exiting(fd, entry->d_name);
 	closedir(dir);
 	return tasks <= 2;
 }

@@ -177,7 +177,7 @@ EXPORT int ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 EXPORT int ibv_dereg_mr(struct ibv_mr *mr)
 {
 	count(STANDIN_DEREG_MR);
-	control.seen.dropped_at = mr->addr;
+	__atomic_store_n(&control.seen.dropped_at, mr->addr, __ATOMIC_RELAXED);
 	if (control.refuse_dereg)
 		return control.refuse_dereg;
 	free(mr);

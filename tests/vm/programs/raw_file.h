@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RAW_EXTENTS 64
+#define RAW_EXTENTS 2048
 
 struct raw_file {
 	int device_fd;
