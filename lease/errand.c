@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "errand.h"
 #include "lease_talk.h"
@@ -46,35 +47,69 @@ int errand_run(struct lease_table *table, struct lease_engine *engine,
 }
 
 struct sent {
+	struct sent *next;
+	pthread_t thread;
+	_Atomic pid_t tid;
 	errand_fn *fn;
 	void *arg;
 };
 
 static void *run_sent(void *arg)
 {
-	struct sent sent = *(struct sent *)arg;
+	struct sent *sent = arg;
 
-	free(arg);
-	sent.fn(sent.arg);
+	atomic_store(&sent->tid, gettid());
+	sent->fn(sent->arg);
 	return NULL;
 }
 
-void errand_send(errand_fn *fn, void *arg)
+void errand_send(struct lease_table *table, errand_fn *fn, void *arg)
 {
 	struct sent *sent = malloc(sizeof(*sent));
-	pthread_attr_t detached;
-	pthread_t thread;
-	int r = -1;
 
-	if (sent) {
-		*sent = (struct sent){fn, arg};
-		pthread_attr_init(&detached);
-		pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-		r = pthread_create(&thread, &detached, run_sent, sent);
-		pthread_attr_destroy(&detached);
-	}
-	if (r) {
+	if (sent)
+		*sent = (struct sent){
+			.next = table->sent, .fn = fn, .arg = arg};
+	if (!sent || pthread_create(&sent->thread, NULL, run_sent, sent)) {
 		free(sent);
 		fn(arg);
+		return;
+	}
+	table->sent = sent;
+}
+
+void errand_reap(struct lease_table *table)
+{
+	struct sent **at = &table->sent;
+
+	while (*at) {
+		struct sent *sent = *at;
+
+		if (pthread_tryjoin_np(sent->thread, NULL)) {
+			at = &sent->next;
+			continue;
+		}
+		*at = sent->next;
+		free(sent);
+	}
+}
+
+bool errand_is_sent(const struct lease_table *table, pid_t tid)
+{
+	const struct sent *sent = table->sent;
+
+	while (sent && atomic_load(&sent->tid) != tid)
+		sent = sent->next;
+	return sent != NULL;
+}
+
+void errand_end(struct lease_table *table)
+{
+	while (table->sent) {
+		struct sent *sent = table->sent;
+
+		pthread_join(sent->thread, NULL);
+		table->sent = sent->next;
+		free(sent);
 	}
 }

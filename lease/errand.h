@@ -22,6 +22,15 @@ int errand_run(struct lease_table *table, struct lease_engine *engine,
 	       errand_fn *fn, void *arg);
 
 /* Comes back at once: fn says by itself that it is through. */
-void errand_send(errand_fn *fn, void *arg);
+void errand_send(struct lease_table *table, errand_fn *fn, void *arg);
+
+/* Whose thread has ended is forgotten. */
+void errand_reap(struct lease_table *table);
+
+/* Is it the thread of one that was sent and not reaped yet? */
+bool errand_is_sent(const struct lease_table *table, pid_t tid);
+
+/* Waits for all that were sent. */
+void errand_end(struct lease_table *table);
 
 #endif

@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "errand.h"
 #include "lease_take.h"
 #include "lease_talk.h"
 #include "raw.h"
@@ -212,6 +213,7 @@ static bool serve(struct lease_engine *engine)
 		int r = 0;
 
 		goes_on = request->fn != NULL;
+		errand_reap(table);
 		table->is_asked = true;
 		table->mover = &staged;
 		if (request->fn) {
@@ -322,6 +324,7 @@ static int start_thread(struct lease_engine *engine)
 
 static void free_engine(struct lease_engine *engine)
 {
+	errand_end(&engine->table);
 	undumped_set(&engine->table.undumped, 0, UINTPTR_MAX, false);
 	pthread_cond_destroy(&engine->done);
 	pthread_mutex_destroy(&engine->lock);

@@ -107,6 +107,7 @@ struct lease_table {
 	/* staged.h: the thread that waits for us, if one does. */
 	const struct staged_mover *mover;
 	struct undumped *undumped; /* undumped.h */
+	struct sent *sent;	   /* errand.h */
 };
 
 /* NULL: there is none. */

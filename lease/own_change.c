@@ -227,21 +227,20 @@ static int punch_and_finish(void *arg)
 }
 
 /* A file system that is frozen holds up nobody but who asked. */
-static void do_leased(const struct lease_table *table, struct own *own,
-		      errand_fn *fn)
+static void do_leased(struct lease_table *table, struct own *own, errand_fn *fn)
 {
 	own->fd = -1;
 	if (own->lease && own->lease->type == F_WRLCK)
 		own->fd = leased_description(table, own->lease);
 	if (own->fd >= 0) {
-		errand_send(fn, own);
+		errand_send(table, fn, own);
 		return;
 	}
 	own->result = -EOPNOTSUPP;
 	own_desk_finish(own);
 }
 
-void own_change_punch(const struct lease_table *table, struct own *own)
+void own_change_punch(struct lease_table *table, struct own *own)
 {
 	own->result = find_shadow(table, own);
 	if (own->result)
@@ -250,7 +249,7 @@ void own_change_punch(const struct lease_table *table, struct own *own)
 		do_leased(table, own, punch_and_finish);
 }
 
-void own_change_truncate(const struct lease_table *table, struct own *own)
+void own_change_truncate(struct lease_table *table, struct own *own)
 {
 	do_leased(table, own, truncate_and_finish);
 }

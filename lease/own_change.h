@@ -42,8 +42,8 @@ uint64_t own_change_copied(const struct lease *lease);
  * Between begin and end: what own_truncate() and own_punch() ask for. The
  * caller is told by own_desk_finish().
  */
-void own_change_truncate(const struct lease_table *table, struct own *own);
-void own_change_punch(const struct lease_table *table, struct own *own);
+void own_change_truncate(struct lease_table *table, struct own *own);
+void own_change_punch(struct lease_table *table, struct own *own);
 
 /*
  * At the end, own->effect. Where no descriptor of the file is to be had the

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "errand.h"
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
@@ -49,6 +50,16 @@ static bool is_exiting(int tasks_fd, const char *name)
 	       flags & exiting;
 }
 
+/* Is it one of the program that may run? */
+static bool counts(const struct lease_table *table, int tasks_fd,
+		   const char *name)
+{
+	pid_t tid = (pid_t)strtol(name, NULL, 10);
+
+	return tid && !errand_is_sent(table, tid) &&
+	       !is_exiting(tasks_fd, name);
+}
+
 /*
  * Two tasks: the thread that waits for us and our own. Nobody else can be
  * there: new ones are started by those that run. If nobody has asked, the other
@@ -71,8 +82,7 @@ bool staged_is_alone(const struct lease_table *table)
 		return false;
 	}
 	while (tasks <= 2 && (entry = readdir(dir)))
-		tasks += entry->d_name[0] != '.' &&
-			 !is_exiting(fd, entry->d_name);
+		tasks += counts(table, fd, entry->d_name);
 	closedir(dir);
 	return tasks <= 2;
 }
