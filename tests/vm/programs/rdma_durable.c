@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rdma_durable FILE DEVICE
+ * rdma_durable FILE DEVICE WAY...
  * rdma_durable check FILE NUMBER...
  *
  * Until the power is cut a peer and a thread of the program count in FILE
  * without pause (counters.h), half of which is a hole before. Again and again
- * what was acknowledged is made durable: by msync(), fsync(), pmem_persist(),
- * by deregistering, and by waiting until it is in the file unasked. A line on
- * stdout then says how, and all numbers that are durable from now on:
+ * what was acknowledged is made durable, in each WAY in turn: by msync(),
+ * fsync(), pmem_persist(), by deregistering, and by waiting until it is in the
+ * file unasked. It has to be on DEVICE at once. A line on stdout then says how,
+ * and all numbers that are durable from now on:
  *
- *   durable HOW NUMBER... .
+ *   durable WAY NUMBER... .
  *
  * and another, a few times a second, how far the counting is:
  *
@@ -174,6 +175,9 @@ static void make_durable(const struct way *way)
 	counters_mark_done(&counters, &marks);
 	if (way->make_durable())
 		die("%s: %s", way->name, strerror(errno));
+	raw_file_read(&raw, bytes);
+	if (!counters_has_least(bytes, &marks))
+		die("%s returned before all was in the file", way->name);
 	flockfile(stdout);
 	printf("durable %s", way->name);
 	for (uint32_t slot = 0; slot < COUNTERS_SLOTS; slot++)
@@ -184,7 +188,15 @@ static void make_durable(const struct way *way)
 		start_writer();
 }
 
-static void count(const char *device)
+static const struct way *find_way(const char *name)
+{
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		if (strcmp(ways[i].name, name) == 0)
+			return &ways[i];
+	die("rdma_durable does not know '%s'", name);
+}
+
+static void count(const char *device, char **names)
 {
 	pthread_t thread;
 
@@ -201,8 +213,8 @@ static void count(const char *device)
 	raw_file_open(&raw, path, device, COUNTERS_SIZE);
 	start_thread(&thread, say_how_far);
 	for (;;)
-		for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-			make_durable(&ways[i]);
+		for (char **name = names; *name; name++)
+			make_durable(find_way(*name));
 }
 
 static void check(char **numbers)
@@ -227,13 +239,15 @@ int main(int argc, char **argv)
 	if (!bytes)
 		die("no memory");
 	setlinebuf(stdout);
-	path = argv[argc > 3 ? 2 : 1];
-	if (argc == 3)
-		count(argv[2]);
-	else if (argc == 3 + (int)COUNTERS_SLOTS &&
-		 strcmp(argv[1], "check") == 0)
+	if (argc == 3 + (int)COUNTERS_SLOTS && strcmp(argv[1], "check") == 0) {
+		path = argv[2];
 		check(argv + 3);
-	else
-		die("usage: rdma_durable FILE DEVICE, or check FILE NUMBER...");
+	} else if (argc > 3) {
+		path = argv[1];
+		count(argv[2], argv + 3);
+	} else {
+		die("usage: rdma_durable FILE DEVICE WAY..., "
+		    "or check FILE NUMBER...");
+	}
 	return 0;
 }
