@@ -144,6 +144,30 @@ static int read_memory(const struct copying *copying, uintptr_t addr,
 	return 0;
 }
 
+static int protect(const struct mapping *place, int protection)
+{
+	return syscall(SYS_mprotect, place->start, length_of(place), protection)
+		       ? -errno
+		       : 0;
+}
+
+/*
+ * A kernel may read past protection for a debugger alone (Linux 6.12,
+ * CONFIG_PROC_MEM_FORCE_PTRACE; Debian's 7.3 is such a one). What cannot be
+ * read is made readable then, for as long as that takes.
+ */
+static int read_place(const struct copying *copying,
+		      const struct mapping *place)
+{
+	int r = read_memory(copying, place->start, length_of(place));
+
+	if (!r || place->protection & PROT_READ ||
+	    protect(place, place->protection | PROT_READ))
+		return r;
+	r = read_memory(copying, place->start, length_of(place));
+	return protect(place, place->protection) ? -EFAULT : r;
+}
+
 /* Made writable, filled, and then given the protection it is to have. */
 static int make_filled(const struct copying *copying,
 		       const struct mapping_state *chunk, struct twin *ret)
@@ -167,7 +191,7 @@ static int replace_still(const struct copying *copying,
 {
 	const struct mapping *place = &chunk->mapping;
 	struct twin twin = {.state = chunk};
-	int r = read_memory(copying, place->start, length_of(place));
+	int r = read_place(copying, place);
 
 	if (!r)
 		r = make_filled(copying, chunk, &twin);
