@@ -58,23 +58,31 @@ static int tear_down(void **state)
 }
 
 /* ThreadSanitizer has one of its own, as soon as there is another. */
+static void need_one_thread(void)
+{
 #ifdef __SANITIZE_THREAD__
-#define ONE_THREAD 0
-#else
-#define ONE_THREAD 1
+	print_message("ThreadSanitizer has a thread of its own in here\n");
+	skip();
 #endif
+}
+
+static struct ibv_mr *register_all(void)
+{
+	struct ibv_mr *mr = ibv_reg_mr(pd, file.addr, SIZE, RW);
+
+	if (!mr)
+		fail_msg("%s: %s", strerror(errno), daxmr_errormsg());
+	assert_true(file_mapping_is_shadow(&file));
+	return mr;
+}
 
 static void one_thread__needs_none(void **state)
 {
 	struct ibv_mr *mr;
 
 	(void)state;
-	if (!ONE_THREAD)
-		return;
-	mr = ibv_reg_mr(pd, file.addr, SIZE, RW);
-	if (!mr)
-		fail_msg("%s: %s", strerror(errno), daxmr_errormsg());
-	assert_true(file_mapping_is_shadow(&file));
+	need_one_thread();
+	mr = register_all();
 	assert_int_equal(file.addr[3 * PAGE], 'd');
 	memcpy(file.addr, "stored", 6);
 	assert_int_equal(ibv_dereg_mr(mr), 0);
@@ -89,11 +97,8 @@ static void threads_that_came_later__leave_the_shadow_there(void **state)
 	struct ibv_mr *mr;
 
 	(void)state;
-	if (!ONE_THREAD)
-		return;
-	mr = ibv_reg_mr(pd, file.addr, SIZE, RW);
-	if (!mr)
-		fail_msg("%s: %s", strerror(errno), daxmr_errormsg());
+	need_one_thread();
+	mr = register_all();
 	file_mapping_start_stores(&file);
 	assert_int_equal(ibv_dereg_mr(mr), 0);
 	assert_true(file_mapping_is_shadow(&file));
@@ -121,11 +126,8 @@ static void user_mode__threads_lose_no_store(void **state)
 	(void)state;
 	file_mapping_start_stores(&file);
 	for (int i = 0; i < ROUNDS; i++) {
-		struct ibv_mr *mr = ibv_reg_mr(pd, file.addr, SIZE, RW);
+		struct ibv_mr *mr = register_all();
 
-		if (!mr)
-			fail_msg("%s: %s", strerror(errno), daxmr_errormsg());
-		assert_true(file_mapping_is_shadow(&file));
 		assert_int_equal(ibv_dereg_mr(mr), 0);
 		assert_false(file_mapping_is_shadow(&file));
 	}

@@ -272,8 +272,10 @@ static void userfaultfd__on_the_file_is_refused(void **state)
 	struct lease *lease = NULL;
 
 	(void)state;
-	if (uffd < 0)
-		return;
+	if (uffd < 0) {
+		print_message("no userfaultfd of this kind (Linux 6.7)\n");
+		skip();
+	}
 	memcpy(map + PAGE, "stored", 6);
 	assert_int_equal(
 		watch(uffd, map + 3 * PAGE, PAGE, UFFDIO_REGISTER_MODE_WP), 0);
