@@ -11,6 +11,13 @@
 export DAXMR_TEST_DAX_DIR=$DAX
 for program in swap ${DAXMR_TEST_LONG:+cases}; do
 	out=$("$BUILD/unit-lease-$program" 2>&1) || fail "$out"
+	# The one case that 6.1 has no userfaultfd for; a second would not go.
+	case $CONFIG-$program in
+	6.1-*-cases)
+		has "$out" 'SKIPPED . userfaultfd__on_the_file_is_refused'
+		out=$(grep -vE 'SKIPPED . (userfaultfd__on_the_file_is_refused|1 test)|^ *1 SKIPPED' <<<"$out")
+		;;
+	esac
 	has_not "$out" 'SKIPPED|may not hold up'
 	has "$out" 'PASSED'
 done
