@@ -59,9 +59,10 @@
  * attached again: until as many shadows are as ADOPT has announced the file is
  * not handed back, though somebody waits.
  *
- * The keeper never waits for the program: of reports that find the socket full
- * each file's last one is sent when there is room; `generation` counts them
- * all. A message of another size or version ends the conversation.
+ * The keeper never waits for the program: reports that find the socket full are
+ * sent when there is room, and where they are too many some are added to later
+ * ones (outbox.h); `generation` counts them all. A message of another size or
+ * version ends the conversation.
  */
 #ifndef DAXMR_LEASE_KEEPER_PROTO_H
 #define DAXMR_LEASE_KEEPER_PROTO_H

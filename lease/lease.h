@@ -44,8 +44,11 @@ struct lease_engine;
  */
 struct lease_observer {
 	/*
-	 * Each change, in order. `missed` says how many reports before this
-	 * one there was no room for while the program was stopped.
+	 * Each change, in order. `missed` says how many reports right before
+	 * this one were left out while the program was stopped. One that is
+	 * left out has a later one of the same cause, with its blocks counted
+	 * in; it is only the states in between that nobody hears of, and what a
+	 * keeper that died had not told yet.
 	 */
 	void (*changed)(void *arg, struct lease *lease,
 			const struct recall_report *report, uint64_t missed);

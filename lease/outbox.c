@@ -69,12 +69,91 @@ void outbox_refuse(struct outbox *outbox, const struct keeper_message *message,
 	outbox_answer(outbox, &answer);
 }
 
+static bool is_alike(const struct keeper_message *one,
+		     const struct keeper_message *other)
+{
+	return one->report.cause == other->report.cause &&
+	       one->error == other->error;
+}
+
+static bool has_same_cause(const struct keeper_message *one,
+			   const struct keeper_message *other)
+{
+	return one->report.cause == other->report.cause;
+}
+
+static void add_count(uint32_t *to, uint32_t count)
+{
+	*to = count > UINT32_MAX - *to ? UINT32_MAX : *to + count;
+}
+
+static void take_out(struct outbox_slot *slot, unsigned int at)
+{
+	slot->count--;
+	memmove(&slot->reports[at], &slot->reports[at + 1],
+		(slot->count - at) * sizeof(slot->reports[0]));
+}
+
+/* The oldest that goes with a later one, or with `last`. False: there is none.
+ */
+static bool fold(struct outbox_slot *slot, struct keeper_message *last,
+		 bool (*goes_with)(const struct keeper_message *one,
+				   const struct keeper_message *other))
+{
+	for (unsigned int i = 0; i < slot->count; i++) {
+		struct keeper_message *old = &slot->reports[i], *to = last;
+
+		for (unsigned int j = slot->count - 1; j > i; j--)
+			if (goes_with(&slot->reports[j], old))
+				to = &slot->reports[j];
+		if (!goes_with(to, old))
+			continue;
+		add_count(&to->report.theirs, old->report.theirs);
+		add_count(&to->report.conflicts, old->report.conflicts);
+		add_count(&to->report.beyond, old->report.beyond);
+		take_out(slot, i);
+		return true;
+	}
+	return false;
+}
+
+static bool has_room(struct outbox_slot *slot)
+{
+	unsigned int room = slot->room ? 2 * slot->room : 4;
+	struct keeper_message *more;
+
+	if (slot->count < slot->room)
+		return true;
+	if (slot->room == OUTBOX_REPORTS)
+		return false;
+	more = reallocarray(slot->reports, room, sizeof(*more));
+	if (!more)
+		return false;
+	slot->reports = more;
+	slot->room = room;
+	return true;
+}
+
+/* With no memory at all it may be that nothing is alike: the oldest goes. */
+static void keep(struct outbox_slot *slot, const struct keeper_message *report)
+{
+	struct keeper_message last = *report;
+
+	if (!has_room(slot) && !fold(slot, &last, is_alike) &&
+	    !fold(slot, &last, has_same_cause)) {
+		if (!slot->count)
+			return;
+		take_out(slot, 0);
+	}
+	slot->reports[slot->count++] = last;
+}
+
 void outbox_report(struct outbox *outbox, struct outbox_slot *slot,
 		   const struct keeper_message *report)
 {
 	if (!slot->is_waiting && !outbox->answers_end && sent(outbox, report))
 		return;
-	slot->report = *report;
+	keep(slot, report);
 	if (slot->is_waiting)
 		return;
 	slot->is_waiting = true;
@@ -100,6 +179,9 @@ void outbox_forget(struct outbox *outbox, struct outbox_slot *slot)
 {
 	if (!slot->is_waiting)
 		return;
+	free(slot->reports);
+	slot->reports = NULL;
+	slot->count = slot->room = 0;
 	slot->is_waiting = false;
 	if (slot->next)
 		slot->next->previous = slot->previous;
@@ -120,8 +202,11 @@ void outbox_send(struct outbox *outbox, void (*fn)(struct outbox_slot *slot))
 	while (outbox->slots) {
 		struct outbox_slot *slot = outbox->slots;
 
-		if (!sent(outbox, &slot->report))
-			return;
+		while (slot->count) {
+			if (!sent(outbox, &slot->reports[0]))
+				return;
+			take_out(slot, 0);
+		}
 		outbox_forget(outbox, slot);
 		fn(slot);
 	}

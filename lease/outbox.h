@@ -2,7 +2,11 @@
 /*
  * What the keeper says to the program, which may read it late or never: nobody
  * waits for room in the socket. Answers that find none wait in line, as many as
- * the program asked for; of each file's reports the last one waits.
+ * the program asked for. Of each file OUTBOX_REPORTS reports wait, in order;
+ * when there are more, the oldest that has a later one of its kind (cause, and
+ * error if that can be) is added to that: its blocks count there, and it itself
+ * is missing in the line, as `generation` tells. So a program that was stopped
+ * for an hour hears of everything that has happened, and of the end in detail.
  */
 #ifndef DAXMR_LEASE_OUTBOX_H
 #define DAXMR_LEASE_OUTBOX_H
@@ -11,11 +15,18 @@
 #include <stddef.h>
 
 #include "keeper_proto.h"
+#include "recall.h"
 
-/* A file's last report that is not sent yet. */
+/* Two of one cause are among any that are more than there are causes. */
+#define OUTBOX_REPORTS 32
+_Static_assert(OUTBOX_REPORTS >= RECALL_CAUSES, "one is in the line already");
+
+/* A file's reports that are not sent yet. */
 struct outbox_slot {
 	bool is_waiting;
-	struct keeper_message report;
+	unsigned int count;
+	unsigned int room;
+	struct keeper_message *reports;
 	struct outbox_slot *next;
 	struct outbox_slot *previous;
 };
@@ -40,7 +51,8 @@ void outbox_report(struct outbox *outbox, struct outbox_slot *slot,
 void outbox_try(struct outbox *outbox, const struct keeper_message *message);
 
 bool outbox_is_waiting(const struct outbox *outbox);
-/* Sends what is waiting, while there is room; the slots that went to fn. */
+/* Sends what is waiting, while there is room; the slots that are through to fn.
+ */
 void outbox_send(struct outbox *outbox, void (*fn)(struct outbox_slot *slot));
 void outbox_forget(struct outbox *outbox, struct outbox_slot *slot);
 

@@ -238,7 +238,7 @@ static void changed(void *arg, struct lease *lease,
 			recall_state_name(report->from),
 			report->error ? ": " : "",
 			report->error ? strerrordesc_np(-report->error) : "",
-			missed ? " (some news before that were lost)" : "");
+			missed ? " (states in between are left out)" : "");
 	give_stderr_back();
 }
 

@@ -83,6 +83,12 @@ foreach(name recall recall_owner writeback)
     target_sources(unit-lease-${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/lease_recall_world.c)
 endforeach()
 
+add_executable(unit-lease-outbox ${CMAKE_CURRENT_LIST_DIR}/lease_outbox_test.c
+    ${PROJECT_SOURCE_DIR}/lease/outbox.c)
+target_link_libraries(unit-lease-outbox PRIVATE unit-lease-file)
+add_test(NAME unit-lease-outbox COMMAND unit-lease-outbox)
+set_tests_properties(unit-lease-outbox PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 400)
+
 # Transfers of the program on a file with shadows.
 foreach(name io io_model)
     add_executable(unit-lease-${name} ${CMAKE_CURRENT_LIST_DIR}/lease_${name}_test.c)

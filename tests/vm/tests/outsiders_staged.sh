@@ -31,7 +31,7 @@ story() {
 	echo "$name: $(cat said)"
 	has "$(cat log)" 'staged: fs-dax file'
 	# Whoever waited got all of it, and nobody went past daxmr.
-	has_not "$(cat log)" 'before all was flushed|the kernel took it|is tried again|past daxmr|news before that were lost'
+	has_not "$(cat log)" 'before all was flushed|the kernel took it|is tried again|past daxmr|states in between'
 	theirs=$(counted 'blocks of others taken') conflicts=$(counted 'conflicts: ')
 	read -r must_merge must_conflict < <(sed -nE 's/.* operations, ([0-9]+) blocks to be merged, ([0-9]+) of.*/\1 \2/p' said)
 	test "$conflicts" -ge "$must_conflict" || fail "$name: $conflicts conflicts were counted, and not $must_conflict"
