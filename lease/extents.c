@@ -101,7 +101,37 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 	range->offset = offset;
 	range->length = length;
 	*at = range;
+	extents->shadows += shadow_fd >= 0;
+	/* It is the last: where all is done it is all that is not. */
+	if (!extents->allocating)
+		extents->allocating = range;
+	if (!extents->merging)
+		extents->merging = range;
 	return 0;
+}
+
+static void stop_merge(struct extents *extents)
+{
+	if (extents->merge)
+		merge_close(extents->merge);
+	extents->merge = NULL;
+	extents->allocated = 0;
+	extents->merge_error = 0;
+}
+
+/* Those that are at other ranges go on. */
+static void leave_passes(struct extents *extents, const struct range *range)
+{
+	if (extents->merging == range) {
+		stop_merge(extents);
+		extents->merging = range->next;
+	}
+	if (extents->allocating == range) {
+		extents->allocated = 0;
+		extents->allocating = range->next;
+	}
+	if (extents->flushing == range || extents->persisting == range)
+		extents_restart_flush(extents);
 }
 
 void extents_remove(struct extents *extents, uint32_t id)
@@ -111,8 +141,8 @@ void extents_remove(struct extents *extents, uint32_t id)
 	if (!range)
 		return;
 	*at = range->next;
-	extents_restart_merge(extents);
-	extents_restart_flush(extents);
+	extents->shadows -= range->shadow_fd >= 0;
+	leave_passes(extents, range);
 	close_shadow(range);
 	free(range);
 }
@@ -125,19 +155,7 @@ void extents_remove_all(struct extents *extents)
 
 bool extents_have_shadow(const struct extents *extents)
 {
-	for (const struct range *at = extents->first; at; at = at->next)
-		if (at->shadow_fd >= 0)
-			return true;
-	return false;
-}
-
-static void stop_merge(struct extents *extents)
-{
-	if (extents->merge)
-		merge_close(extents->merge);
-	extents->merge = NULL;
-	extents->allocated = 0;
-	extents->merge_error = 0;
+	return extents->shadows;
 }
 
 void extents_restart_merge(struct extents *extents)
@@ -145,17 +163,17 @@ void extents_restart_merge(struct extents *extents)
 	stop_merge(extents);
 	for (struct range *at = extents->first; at; at = at->next)
 		at->allocated = at->merged = TO_DO;
+	extents->allocating = extents->merging = extents->first;
 }
 
 static int end_merge(struct extents *extents)
 {
 	int r = extents->merge_error;
 
-	if (!r) {
-		extents_restart_merge(extents);
-		return 0;
-	}
 	stop_merge(extents);
+	if (!r)
+		return 0;
+	extents->allocating = extents->merging = extents->first;
 	for (struct range *at = extents->first; at; at = at->next) {
 		if (at->allocated == FAILED)
 			at->allocated = TO_DO;
@@ -231,20 +249,23 @@ static int progress_of(struct extents *extents, int r, enum progress *progress)
 /* All are allocated, then all that have a shadow are merged. */
 int extents_merge(struct extents *extents, int file_fd, bool is_kept)
 {
-	struct range *range = extents->first;
+	struct range *range = is_kept ? extents->allocating : NULL;
 	int r;
 
-	while (range && (!is_kept || range->allocated != TO_DO))
+	while (range && range->allocated != TO_DO)
 		range = range->next;
+	if (is_kept)
+		extents->allocating = range;
 	if (range) {
 		r = allocate_piece(extents, range, file_fd);
 		if (r <= 0)
 			extents->allocated = 0;
 		return progress_of(extents, r, &range->allocated);
 	}
-	range = extents->first;
+	range = extents->merging;
 	while (range && (range->shadow_fd < 0 || range->merged != TO_DO))
 		range = range->next;
+	extents->merging = range;
 	if (!range)
 		return end_merge(extents);
 	r = merge_a_piece(extents, range, file_fd);

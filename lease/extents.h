@@ -18,9 +18,11 @@ struct merge;
 
 struct extents {
 	struct range *first;
+	unsigned int shadows;
 	struct shadow_policy policy; /* the caller's to set */
-	/* Where a pass is, of the first range that is still to be done. */
-	uint64_t allocated;
+	/* Where a pass is: nothing is to be done before these. */
+	struct range *allocating, *merging;
+	uint64_t allocated; /* of the first of them */
 	struct merge *merge;
 	int merge_error; /* the first of this pass */
 	/* Blocks merged since the caller made it 0: merge.h. */
@@ -57,10 +59,10 @@ bool extents_have_shadow(const struct extents *extents);
 
 /*
  * One piece of a pass, as recall.h's actions: > 0 there is more, 0 the pass is
- * over, -errno the pass is over, and the next one is for those ranges that
- * failed in it; restarted it is for all. What is beyond the end of the file is
- * left out. Not kept: somebody waits for the file, nothing is allocated for
- * now.
+ * over, -errno the pass is over. The next one is for those ranges that failed
+ * in it and for those that have come since; restarted it is for all. What is
+ * beyond the end of the file is left out. Not kept: somebody waits for the
+ * file, nothing is allocated for now.
  */
 int extents_merge(struct extents *extents, int file_fd, bool is_kept);
 void extents_restart_merge(struct extents *extents);

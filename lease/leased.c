@@ -260,8 +260,10 @@ void leased_own_end(struct leased *leased, enum keeper_own kind)
 	see_size(leased);
 	if (is_open(leased, kind))
 		recall_own_end(&leased->recall);
-	else if (kind >= KEEPER_OWN_CHANGE)
+	else if (kind == KEEPER_OWN_CHANGE)
 		recall_settle(&leased->recall);
+	else if (kind == KEEPER_OWN_ALLOCATE)
+		leased_has_allocated(leased);
 	if (kind == KEEPER_OWN_CHANGE)
 		extents_look_again(&leased->extents);
 	due_now(leased);
@@ -303,7 +305,7 @@ void leased_attach(struct leased *leased, const struct keeper_message *message,
 	leased_choose_actions(leased);
 	answer(leased->shared, &reply);
 	leased->shadows_due -= fds[0] >= 0 && leased->shadows_due;
-	recall_settle(&leased->recall);
+	recall_settle_more(&leased->recall);
 	due_now(leased);
 }
 

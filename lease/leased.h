@@ -14,6 +14,10 @@
  * told. What inotify does not tell of (stores through a child's mapping) the
  * flush finds: it leaves it alone, and that is a change by others as well.
  *
+ * What the engine allocates for a region more changes nothing. News of it may
+ * hide somebody else's: all is settled for that, but not for each region anew,
+ * of which there may be thousands: once, LATE after the first.
+ *
  * Write-back. All files of a keeper share its part of one CPU (flush_cpu): when
  * SPENT of it has been used up, whoever has a pass under way or wants to begin
  * one leaves the CPU alone for as long as makes it that part. So a pass that
@@ -87,6 +91,8 @@ struct leased {
 	int unwatched_error; /* still to be told */
 	bool has_news;	     /* since the pass began */
 	bool has_met_others; /* the flush did, and it is still to be told */
+	bool has_own_news;   /* while the engine was allocating */
+	int64_t settle_ns;   /* when all is settled for that; 0: it need not */
 	int passes;	     /* that news has made */
 	bool is_resting;
 	int64_t rest_ns;

@@ -150,7 +150,10 @@ static int act_merge(void *arg)
 			      leased->type == F_WRLCK &&
 				      leased->recall.state != RECALL_BREAKING);
 
-	return r ? r : leased_passes_again(leased);
+	if (r || !leased_passes_again(leased))
+		return r;
+	extents_restart_merge(&leased->extents);
+	return 1;
 }
 
 static void act_restart_merge(void *arg)
@@ -158,6 +161,7 @@ static void act_restart_merge(void *arg)
 	struct leased *leased = arg;
 
 	leased->has_news = leased->has_met_others = false;
+	leased->settle_ns = 0;
 	extents_restart_merge(&leased->extents);
 }
 

@@ -10,6 +10,7 @@
 #define MS	 1000000LL
 #define REST_MIN (10 * MS)
 #define REST_MAX (1000 * MS)
+#define LATE	 (1000 * MS)
 /* Of the time, at most one part in so many is spent on passes. */
 #define REST_SHARE 200
 /* A file that changes while it is looked at is looked at so often in a row. */
@@ -81,6 +82,24 @@ static void tell_news(struct leased *leased)
 		recall_news(&leased->recall, RECALL_DROPPED, 0);
 }
 
+/* What is due when one is over, in HELD. */
+static int64_t end_rests(struct leased *leased)
+{
+	int64_t at_ns = clock_now_ns(), due_ns = RECALL_NEVER;
+
+	if (leased->settle_ns)
+		due_ns = leased->settle_ns;
+	if (leased->is_resting && leased->rest_until_ns < due_ns)
+		due_ns = leased->rest_until_ns;
+	if (at_ns < due_ns)
+		return due_ns;
+	if (leased->is_resting && at_ns >= leased->rest_until_ns)
+		leased_arm(leased);
+	leased->settle_ns = 0;
+	recall_settle(&leased->recall);
+	return at_ns;
+}
+
 int64_t leased_run_news(struct leased *leased)
 {
 	tell_news(leased);
@@ -100,13 +119,17 @@ int64_t leased_run_news(struct leased *leased)
 		recall_settle(&leased->recall);
 		return clock_now_ns();
 	}
-	if (!leased->is_resting)
-		return RECALL_NEVER;
-	if (clock_now_ns() < leased->rest_until_ns)
-		return leased->rest_until_ns;
-	leased_arm(leased);
-	recall_settle(&leased->recall);
-	return clock_now_ns();
+	return end_rests(leased);
+}
+
+void leased_has_allocated(struct leased *leased)
+{
+	if (leased->recall.state != RECALL_HELD || leased->watch.wd < 0)
+		recall_settle(&leased->recall);
+	else if (leased->has_own_news && !leased->settle_ns)
+		leased->settle_ns = clock_now_ns() + LATE;
+	if (!leased->at[KEEPER_OWN_ALLOCATE])
+		leased->has_own_news = false;
 }
 
 bool leased_passes_again(struct leased *leased)
@@ -124,6 +147,7 @@ static void changed(struct leased *leased)
 {
 	switch (leased->recall.state) {
 	case RECALL_HELD:
+		leased->has_own_news |= leased->at[KEEPER_OWN_ALLOCATE];
 		if (leased->at[KEEPER_OWN_WRITE] ||
 		    leased->at[KEEPER_OWN_CHANGE] ||
 		    leased->at[KEEPER_OWN_ALLOCATE])

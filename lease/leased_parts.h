@@ -32,6 +32,8 @@ void leased_disarm(struct leased *leased);
 void leased_rest(struct leased *leased, int64_t at_ns, int64_t spent_ns);
 /* Ends a rest that is over. When there is more to do. */
 int64_t leased_run_news(struct leased *leased);
+/* The engine is through with it: OWN_END. */
+void leased_has_allocated(struct leased *leased);
 /* A pass of the merge is over. True: news asks for another. */
 bool leased_passes_again(struct leased *leased);
 

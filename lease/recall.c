@@ -246,6 +246,13 @@ void recall_settle(struct recall *recall)
 		return;
 	if (recall->actions->restart_merge)
 		recall->actions->restart_merge(recall->arg);
+	recall_settle_more(recall);
+}
+
+void recall_settle_more(struct recall *recall)
+{
+	if (recall->state != RECALL_HELD && recall->state != RECALL_MERGING)
+		return;
 	recall->must_settle = recall->state == RECALL_HELD;
 	try_now(recall);
 }

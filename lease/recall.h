@@ -260,8 +260,10 @@ void recall_own_begin(struct recall *recall);
 void recall_own_end(struct recall *recall);
 /* Somebody else changed it under the lease. */
 void recall_changed(struct recall *recall);
-/* The owner changed it, or a part of it is to be looked after from now on. */
+/* The owner changed it. */
 void recall_settle(struct recall *recall);
+/* A part more is to be looked after from now on; what is settled stays so. */
+void recall_settle_more(struct recall *recall);
 /* Told, and nothing else. */
 void recall_news(struct recall *recall, enum recall_cause cause, int error);
 /* What differs goes to the file as soon as it is ours, which it stays. */

@@ -43,7 +43,7 @@ static int failed(int error)
 }
 
 /* Each keeper has to be asked. */
-static int persist(struct lease_table *table, struct lease *lease,
+int staged_persist(struct lease_table *table, struct lease *lease,
 		   uint64_t offset, uint64_t end)
 {
 	int64_t deadline_ns = clock_now_ns() + PERSIST_NS;
@@ -102,7 +102,7 @@ int staged_flush(struct lease_table *table, struct lease *lease,
 	/* What is only read has nothing for the file. */
 	if (!is_there || lease->type == F_RDLCK)
 		return 0;
-	r = persist(table, lease, offset, end);
+	r = staged_persist(table, lease, offset, end);
 	for (const struct staged *at = lease->staged; !r && at; at = at->next)
 		if (staged_overlaps(at, offset, end))
 			is_in_conflict |=

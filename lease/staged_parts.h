@@ -66,7 +66,14 @@ void staged_close_view(const struct staged *staged, int view_fd);
 void staged_describe_as_file(const struct staged *staged,
 			     struct mapping_state *state);
 
-/* Until the keeper has been through all of it once from now on. */
+/*
+ * What is in shadows of [offset, end) is in the file and durable; else with a
+ * sentence: staged_flush().
+ */
+int staged_persist(struct lease_table *table, struct lease *lease,
+		   uint64_t offset, uint64_t end);
+
+/* The same of one whose file is ours. -EAGAIN: it is not. */
 int staged_flush_one(const struct swapping *swapping);
 
 /* Returns when the keeper flushes this extent no more. */

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
 #include "errand.h"
 #include "lease_talk.h"
 #include "raw.h"
@@ -17,9 +16,6 @@
 #include "shadow_places.h"
 #include "staged_parts.h"
 #include "undumped.h"
-
-/* How long a flush is waited for that nothing is heard of. */
-#define FLUSH_NS (30 * 1000000000LL)
 
 /*
  * Of a task: it runs nothing of the program any more, but is seen until the
@@ -130,43 +126,152 @@ static void add_flag(char *flags, size_t size, const char *flag)
 		 used && flags[used - 1] != ' ' ? " " : "", flag);
 }
 
+/* The mappings of a file that show a part of it. */
+struct views {
+	dev_t dev;
+	ino_t ino;
+	uint64_t offset;
+	uint64_t end;
+	const void *own;     /* the engine's, which is none of them */
+	bool may_be_trapped; /* by a userfaultfd of the program's */
+	bool is_alone;	     /* it can be found out */
+	struct swap_view *list;
+	unsigned int count;
+	unsigned int room;
+};
+
+static bool shows_part(const struct views *views, const struct mapping *mapping)
+{
+	return mapping->dev == views->dev && mapping->ino == views->ino &&
+	       mapping->is_shared && mapping->offset < views->end &&
+	       mapping->offset + (mapping->end - mapping->start) >
+		       views->offset &&
+	       mapping->start != (uintptr_t)views->own;
+}
+
+static int add_view(struct views *views, const struct mapping_state *state)
+{
+	struct swap_view *bigger = views->list;
+
+	if (views->count == views->room) {
+		views->room = 2 * views->room + 4;
+		bigger =
+			reallocarray(views->list, views->room, sizeof(*bigger));
+		if (!bigger)
+			return -ENOMEM;
+		views->list = bigger;
+	}
+	memset(&bigger[views->count], 0, sizeof(*bigger));
+	bigger[views->count++].state = *state;
+	return 0;
+}
+
+/* Of a walk over all that is mapped, which -errno does not end. */
+static int look_at_map(const struct self_map *map, void *arg)
+{
+	struct mapping_state state = {
+		.mapping =
+			{
+				.start = map->start,
+				.end = map->end,
+				.offset = map->offset,
+				.dev = map->dev,
+				.ino = map->ino,
+				.protection = map->protection,
+				.is_shared = map->is_shared,
+			},
+	};
+
+	if (!shows_part(arg, &state.mapping))
+		return 0;
+	return add_view(arg, &state) ? ENOMEM : 0;
+}
+
+static bool is_as_seen(const struct mapping *a, const struct mapping *b)
+{
+	return a->start == b->start && a->end == b->end &&
+	       a->offset == b->offset && a->dev == b->dev && a->ino == b->ino &&
+	       a->is_shared == b->is_shared;
+}
+
+/* What mapping_state_at() does not show. No store is held up by the look. */
+static bool is_free_of_traps(const struct views *views,
+			     const struct mapping *mapping)
+{
+	return !views->may_be_trapped ||
+	       (views->is_alone &&
+		trap_is_free(mapping->start, mapping->end - mapping->start));
+}
+
 /*
- * The shared mappings of `file`, as far as they lie in [offset, end) of it, but
- * for the engine's own.
+ * What smaps says of those few. False: it is to be read whole, which takes
+ * thousands of times as long where thousands of regions are mapped.
  */
-static int find_views(dev_t dev, ino_t ino, uint64_t offset, uint64_t end,
-		      const void *own, struct swap_view **ret,
-		      unsigned int *ret_count)
+static bool find_views_alone(struct views *views)
+{
+	struct mapping_state state;
+	int r = self_maps_each(0, UINTPTR_MAX, look_at_map, views);
+
+	for (unsigned int i = 0; !r && i < views->count; i++) {
+		r = mapping_state_at(views->list[i].state.mapping.start,
+				     &state);
+		if (!r &&
+		    !is_as_seen(&state.mapping, &views->list[i].state.mapping))
+			r = -EAGAIN;
+		if (!r && !is_free_of_traps(views, &state.mapping))
+			r = -EAGAIN;
+		if (!r)
+			views->list[i].state = state;
+	}
+	return !r;
+}
+
+static int find_views_among_all(struct views *views)
 {
 	struct mapping_state *states;
-	struct swap_view *views;
-	unsigned int found = 0;
 	size_t count;
-	int r = mapping_all(dev, ino, &states, &count);
+	int r = mapping_all(views->dev, views->ino, &states, &count);
 
 	if (r)
 		return mapping_refuse(r);
-	views = calloc(count + 1, sizeof(*views));
-	for (size_t i = 0; views && i < count; i++) {
-		struct mapping *mapping = &states[i].mapping;
+	views->count = 0;
+	for (size_t i = 0; !r && i < count; i++)
+		if (shows_part(views, &states[i].mapping))
+			r = add_view(views, &states[i]);
+	free(states);
+	return r ? reason_set(r, "no memory for the mappings' list") : 0;
+}
+
+/* As far as they lie in the part. */
+static void cut_views(struct views *views)
+{
+	for (unsigned int i = 0; i < views->count; i++) {
+		struct mapping *mapping = &views->list[i].state.mapping;
 		uint64_t stop = mapping->offset + mapping->end - mapping->start;
 
-		if (!mapping->is_shared || mapping->offset >= end ||
-		    stop <= offset || mapping->start == (uintptr_t)own)
-			continue;
-		if (mapping->offset < offset) {
-			mapping->start += offset - mapping->offset;
-			mapping->offset = offset;
+		if (mapping->offset < views->offset) {
+			mapping->start += views->offset - mapping->offset;
+			mapping->offset = views->offset;
 		}
-		if (stop > end)
-			mapping->end -= stop - end;
-		views[found++].state = states[i];
+		if (stop > views->end)
+			mapping->end -= stop - views->end;
 	}
-	free(states);
-	if (!views)
-		return reason_set(-ENOMEM, "no memory for the mappings' list");
-	*ret = views;
-	*ret_count = found;
+}
+
+/* ret->list is for free(), also where there is none. */
+static int find_views(const struct views *what, struct swap_view **ret,
+		      unsigned int *ret_count)
+{
+	struct views views = *what;
+	int r = find_views_alone(&views) ? 0 : find_views_among_all(&views);
+
+	if (r) {
+		free(views.list);
+		return r;
+	}
+	cut_views(&views);
+	*ret = views.list;
+	*ret_count = views.count;
 	return 0;
 }
 
@@ -258,9 +363,16 @@ static int find_shadow_views(void *arg, struct swap_view **ret,
 {
 	const struct swapping *swapping = arg;
 	const struct staged *staged = swapping->staged;
-	int r = find_views(staged->shadow_dev, staged->shadow_ino, 0,
-			   staged->end - staged->offset, staged->bytes, ret,
-			   ret_count);
+	const struct views what = {
+		.dev = staged->shadow_dev,
+		.ino = staged->shadow_ino,
+		.end = staged->end - staged->offset,
+		.own = staged->bytes,
+		/* Where threads run, who holds them up is told that. */
+		.may_be_trapped = is_still(swapping),
+		.is_alone = staged_is_alone(swapping->table),
+	};
+	int r = find_views(&what, ret, ret_count);
 
 	if (!r) {
 		r = part_views(swapping->table->undumped, ret, ret_count);
@@ -309,8 +421,13 @@ static int swap_in_once(const struct swapping *swapping)
 		.extent = &staged->extent,
 		.uffd = swapping->table->config->uffd,
 	};
-	int r = find_views(lease->dev, lease->ino, staged->offset, staged->end,
-			   NULL, &swap.views, &swap.count);
+	const struct views what = {
+		.dev = lease->dev,
+		.ino = lease->ino,
+		.offset = staged->offset,
+		.end = staged->end,
+	};
+	int r = find_views(&what, &swap.views, &swap.count);
 
 	if (r)
 		return r;
@@ -343,45 +460,32 @@ int staged_swap_in(const struct swapping *swapping)
 	return r;
 }
 
+static bool is_with_others(const struct lease *lease)
+{
+	enum recall_state state = lease_state(lease);
+
+	return state == RECALL_YIELDED || state == RECALL_LOST;
+}
+
+/* Of all shadows of the file this one alone. */
 int staged_flush_one(const struct swapping *swapping)
 {
-	struct lease_table *table = swapping->table;
 	struct lease *lease = swapping->lease;
-	struct extent_page *page = swapping->staged->extent.page;
-	uint64_t begun = atomic_load(&page->generation);
-	int64_t deadline_ns = clock_now_ns() + FLUSH_NS;
-	pid_t keeper = 0;
+	const struct staged *staged = swapping->staged;
+	int r = 0;
 
 	/* What is only read has nothing for the file. */
 	if (lease->type == F_RDLCK)
 		return 0;
-	for (;;) {
-		enum recall_state state = lease_state(lease);
-
-		if (atomic_load(&page->complete) > begun)
-			return 0;
-		if (state == RECALL_YIELDED || state == RECALL_LOST)
-			return reason_set(-EAGAIN,
-					  "others have the file now: what is "
-					  "new is written when it is ours "
-					  "again");
-		if (atomic_load(&page->state) == EXTENT_FAILED &&
-		    atomic_load(&page->generation) > begun)
-			return reason_set(-EIO,
-					  "not all could be written to the "
-					  "file; it is tried again");
-		if (clock_now_ns() > deadline_ns)
-			return reason_set(-ETIMEDOUT,
-					  "the keeper has not written the file "
-					  "in %lld s",
-					  FLUSH_NS / 1000000000LL);
-		/* Each keeper has to be asked. */
-		if (!table->is_keeper_dead && keeper != table->keeper.pid) {
-			keeper = table->keeper.pid;
-			keeper_flush(&table->keeper, lease->id);
-		}
-		talk_step(table);
-	}
+	if (!is_with_others(lease))
+		r = staged_persist(swapping->table, lease, staged->offset,
+				   staged->end);
+	/* Then it has to stay, though all of it may be there. */
+	if (is_with_others(lease))
+		return reason_set(-EAGAIN, "others have the file now: what is "
+					   "new is written when it is ours "
+					   "again");
+	return r;
 }
 
 static int flush_frozen(void *arg)

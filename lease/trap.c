@@ -137,6 +137,20 @@ int trap_copy(const struct trap *trap, uintptr_t addr, const void *bytes,
 	return 0;
 }
 
+bool trap_is_free(uintptr_t addr, size_t length)
+{
+	int saved_errno = errno;
+	struct trap trap;
+	bool is_free;
+
+	if (trap_open(UFFD_USER, &trap))
+		return false;
+	is_free = !trap_set(&trap, addr, length);
+	trap_close(&trap);
+	errno = saved_errno;
+	return is_free;
+}
+
 int trap_freeze(uintptr_t addr, size_t length)
 {
 	return syscall(SYS_madvise, addr, length, MADV_DONTNEED_LOCKED) ? -errno

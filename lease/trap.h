@@ -17,6 +17,7 @@
 #ifndef DAXMR_LEASE_TRAP_H
 #define DAXMR_LEASE_TRAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,6 +58,12 @@ int trap_set_private(const struct trap *trap, uintptr_t addr, size_t length);
  */
 int trap_copy(const struct trap *trap, uintptr_t addr, const void *bytes,
 	      size_t length);
+
+/*
+ * No userfaultfd has any of the range, a mapping of a memfd that nobody touches
+ * meanwhile. False also where that cannot be found out.
+ */
+bool trap_is_free(uintptr_t addr, size_t length);
 
 /* Drops the entries of a range that is set: from now on everybody waits. */
 int trap_freeze(uintptr_t addr, size_t length);

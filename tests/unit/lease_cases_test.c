@@ -307,7 +307,7 @@ static void userfaultfd__on_the_shadow_keeps_it_there(void **state)
 	memcpy(map + 3 * PAGE, "first", 5);
 	assert_int_equal(watch(uffd, map, LENGTH, UFFDIO_REGISTER_MODE_MISSING),
 			 0);
-	assert_int_equal(lease_unstage(lease, 0, LENGTH), -EOPNOTSUPP);
+	assert_int_equal(lease_unstage(lease, 0, LENGTH), -EBUSY);
 	assert_non_null(strstr(reason_text(), "userfaultfd"));
 	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), -EAGAIN);
 	assert_false(stage_is_file_at(&file, map));

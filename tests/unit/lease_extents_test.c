@@ -90,6 +90,7 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* What is left of a pass. */
 static int merge(void)
 {
 	int r;
@@ -134,9 +135,53 @@ static void merge__no_room_for_one_the_others_go_on(void **state)
 	full_to = 0;
 	assert_int_equal(merge(), 0);
 	assert_int_equal(allocations, 2);
-	/* the next pass is over all */
+	assert_int_equal(merge(), 0);
+	assert_int_equal(allocations, 2);
+	extents_restart_merge(&extents);
 	assert_int_equal(merge(), 0);
 	assert_int_equal(allocations, 2 + RANGES);
+}
+
+/* Else a thousand of them would cost a million. */
+static void merge__one_more_is_all_that_is_done(void **state)
+{
+	const struct shadow *shadow = &shadows[1];
+
+	(void)state;
+	assert_int_equal(merge(), 0);
+	assert_int_equal(allocations, RANGES);
+	for (uint32_t id = 10; id < 60; id++) {
+		assert_int_equal(extents_add(&extents, id, SIZE, SIZE, file.fd,
+					     shadow->fd, shadow->page_fd),
+				 0);
+		allocations = 0;
+		assert_int_equal(merge(), 0);
+		assert_int_equal(allocations, 1);
+	}
+	extents_remove(&extents, 10);
+	extents_remove(&extents, 59);
+	allocations = 0;
+	assert_int_equal(merge(), 0);
+	assert_int_equal(allocations, 0);
+}
+
+/* Where the pass is, before it and behind it. */
+static void remove__in_a_pass_the_others_are_done(void **state)
+{
+	for (uint32_t id = 0; id < RANGES; id++) {
+		teardown(state);
+		setup(state);
+		assert_int_equal(flush(), 0);
+		for (uint64_t i = 0; i < RANGES; i++)
+			write_by_others(i, "t");
+		while (!extents.merge || !shadows[0].bytes[0])
+			assert_int_equal(extents_merge(&extents, file.fd, true),
+					 1);
+		extents_remove(&extents, id);
+		assert_int_equal(merge(), 0);
+		for (uint32_t i = 0; i < RANGES; i++)
+			assert_true(i == id || shadows[i].bytes[0] == 't');
+	}
 }
 
 static void merge__somebody_waits_nothing_is_allocated(void **state)
@@ -205,6 +250,7 @@ static void merge__sealed_leaves_theirs_and_flushes_ours(void **state)
 		unmap(&shadows[i]);
 	assert_int_equal(extents_seal(&extents), 1);
 	write_by_others(0, "t");
+	extents_restart_merge(&extents);
 	assert_int_equal(merge(), 0);
 	assert_int_equal(flush(), 0);
 	assert_int_equal(pread(file.fd, &byte, 1, 0), 1);
@@ -220,6 +266,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(merge__no_room_for_one_the_others_go_on),
 		TEST(merge__somebody_waits_nothing_is_allocated),
+		TEST(merge__one_more_is_all_that_is_done),
+		TEST(remove__in_a_pass_the_others_are_done),
 		TEST(merge__restarted_after_a_failure_is_over_all),
 		TEST(seal__waits_for_each_mapping),
 		TEST(seal__does_not_wait_for_a_merge_of_our_own),

@@ -126,6 +126,7 @@ static int merge(void)
 {
 	int r;
 
+	extents_restart_merge(&extents);
 	do
 		r = extents_merge(&extents, file.fd, true);
 	while (r > 0);
