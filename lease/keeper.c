@@ -235,6 +235,17 @@ int keeper_consent(struct keeper *keeper, uint32_t id)
 	return send_message(keeper, &message, NULL, 0);
 }
 
+int keeper_ask(struct keeper *keeper, uint32_t id, int64_t consent_ns)
+{
+	struct keeper_message message = {
+		.kind = KEEPER_CONSENT_NS,
+		.id = id,
+		.consent_ns = consent_ns,
+	};
+
+	return send_message(keeper, &message, NULL, 0);
+}
+
 static int send_own(struct keeper *keeper, enum keeper_kind step, uint32_t id,
 		    enum keeper_own kind)
 {

@@ -67,6 +67,8 @@ int keeper_acquire(struct keeper *keeper, const struct keeper_request *request);
 int keeper_adopt(struct keeper *keeper, const struct keeper_request *request);
 int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns);
 int keeper_consent(struct keeper *keeper, uint32_t id);
+/* How long a consent is waited for from the next break on. */
+int keeper_ask(struct keeper *keeper, uint32_t id, int64_t consent_ns);
 
 /*
  * Around a call of the program's own. The answer to begin is KEEPER_OWN_READY

@@ -190,6 +190,17 @@ static void own(const struct keeper_message *message, struct leased *leased)
 	}
 }
 
+static void set_consent(struct leased *leased,
+			const struct keeper_message *message)
+{
+	struct keeper_message reply = *message;
+
+	if (leased)
+		leased->recall.policy.consent_ns = message->consent_ns;
+	reply.error = leased ? 0 : -ESRCH;
+	outbox_answer(&shared.outbox, &reply);
+}
+
 /* Descriptors that nobody has taken (they are -1 then) are closed. */
 static void handle(const struct keeper_message *message, int *fds)
 {
@@ -235,6 +246,9 @@ static void handle(const struct keeper_message *message, int *fds)
 			leased_consent(leased);
 			run(leased);
 		}
+		break;
+	case KEEPER_CONSENT_NS:
+		set_consent(leased, message);
 		break;
 	case KEEPER_OWN_BEGIN:
 	case KEEPER_OWN_END:

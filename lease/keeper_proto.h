@@ -15,6 +15,8 @@
  *      |  <------------------------------ REPORT |  each change, with times
  *      |  <--------------------- ASK, a deadline |  may the file go?
  *      |  CONSENT ---------------------------->  |
+ *      |  CONSENT_NS id, a time ------------->  |  from the next break on
+ *      |  <-------------------- CONSENT_NS error |
  *      |  OWN_BEGIN id, what ---------------->  |  before a call of its own
  *      |  <--------------------- OWN_READY error |  now it may be made
  *      |  OWN_END id, what ------------------>  |  and has been
@@ -69,7 +71,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 8
+#define KEEPER_VERSION 9
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -104,6 +106,7 @@ enum keeper_kind {
 	KEEPER_FETCHED,
 	KEEPER_PERSIST,
 	KEEPER_PERSISTED,
+	KEEPER_CONSENT_NS,
 };
 
 /* What the program is about to do itself. */
@@ -129,6 +132,7 @@ struct keeper_message {
 	union {
 		int32_t pid;	     /* READY */
 		int64_t deadline_ns; /* ASK, RELEASE */
+		int64_t consent_ns;  /* CONSENT_NS; 0: ask no more */
 		int32_t fd;	     /* FETCHED: the keeper's, sent along */
 		struct {
 			int64_t consent_ns;

@@ -70,13 +70,7 @@ struct lease_config {
 	int64_t consent_ns; /* how long a consent is waited for, 0: not asked */
 	int64_t pause_min_ns; /* 0: as recall.h has them */
 	int64_t pause_max_ns;
-	/* What differs in shadows goes to the file so often. 0: on demand only
-	 */
-	uint32_t flush_ms;
-	/* Of one CPU, for the shadows of all files, in percent; 0: FLUSH_CPU */
-	uint32_t flush_cpu;
-	enum on_conflict on_conflict;
-	enum on_shrink on_shrink;
+	struct lease_terms terms; /* of leases that are asked for without any */
 	enum uffd uffd;
 };
 
@@ -93,13 +87,15 @@ void lease_engine_stop(struct lease_engine *engine);
  */
 #define LEASE_TYPE_AUTO (-1)
 
-/* Which file, and what of it. */
+/* Which file, what of it, and on which terms. */
 struct lease_want {
 	int fd;		 /* of the program; -1: the mapping at addr */
 	uintptr_t addr;	 /* in a shared mapping of the file, where fd is -1 */
 	int type;	 /* F_WRLCK, F_RDLCK, LEASE_TYPE_AUTO */
 	uint64_t offset; /* in the file */
 	uint64_t length;
+	/* NULL: whatever the lease has, or the engine's where it is new */
+	const struct lease_terms *terms;
 };
 
 /*
@@ -114,9 +110,9 @@ struct lease_want {
  * may have been made anew:
  *   -EBUSY       others have it open or mapped, or this program has by another
  *                description, each is named as far as /proc shows them; it has
- *                a lease of the other type, or of another program; a lock would
- *                be lost with the descriptor's file that only a mapping keeps
- *                open
+ *                a lease of the other type or on other terms, or of another
+ *                program; a lock would be lost with the descriptor's file that
+ *                only a mapping keeps open
  *   -EBADF       fd is no descriptor of the program; F_WRLCK: it is not open
  *                for reading and writing; F_RDLCK: it is open for writing, or
  *                the mapping's was
@@ -261,6 +257,25 @@ uint64_t lease_reports(const struct lease *lease);
 
 /* Which file it is on. */
 void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino);
+
+/*
+ * From the next break on a consent is waited for so long; 0: not asked for. 0,
+ * or -errno with a sentence: -ESRCH in a forked child, -ETIMEDOUT the keeper
+ * does not answer, and does it later. Not for an observer, which waits for
+ * nobody.
+ */
+int lease_ask(struct lease *lease, int64_t consent_ns);
+
+/* Those that it was taken on. */
+const struct lease_terms *lease_terms(const struct lease *lease);
+
+/* What an observer keeps of a lease, as long as that is; all 0 at first. */
+struct lease_heard {
+	struct recall_report last;
+	int64_t asked_ns; /* the deadline, where there is no answer yet */
+	void *first;	  /* of those that it tells */
+};
+struct lease_heard *lease_heard(struct lease *lease);
 
 /* Agrees that the file goes, in answer to `asked`. Any thread, never waits. */
 void lease_consent(struct lease *lease);

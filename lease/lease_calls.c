@@ -204,6 +204,36 @@ void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino)
 	*ret_ino = lease->ino;
 }
 
+struct ask_call {
+	struct lease *lease;
+	int64_t consent_ns;
+};
+
+static int ask(struct lease_table *table, void *arg)
+{
+	const struct ask_call *call = arg;
+
+	call->lease->consent_ns = call->consent_ns;
+	return talk_set_consent(table, call->lease);
+}
+
+int lease_ask(struct lease *lease, int64_t consent_ns)
+{
+	struct ask_call call = {lease, consent_ns};
+
+	return lease_engine_call(lease->engine, ask, &call);
+}
+
+const struct lease_terms *lease_terms(const struct lease *lease)
+{
+	return &lease->terms;
+}
+
+struct lease_heard *lease_heard(struct lease *lease)
+{
+	return &lease->heard;
+}
+
 void lease_consent(struct lease *lease)
 {
 	talk_consent(lease->table, lease);

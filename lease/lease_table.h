@@ -48,6 +48,9 @@ struct lease {
 	dev_t dev;
 	ino_t ino;
 	int type;
+	struct lease_terms terms;
+	int64_t consent_ns; /* 0: none is asked for */
+	struct lease_heard heard;
 	int fd;		    /* in the engine's descriptor table, or -1 */
 	char *path;	    /* that it had, where fd is -1 (recover.h) */
 	bool is_adrift;	    /* no keeper has it, and no fd */

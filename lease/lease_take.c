@@ -137,6 +137,24 @@ static bool is_served(const struct lease *lease, const struct lease_want *want,
 	       (want->type == LEASE_TYPE_AUTO && lease->type == F_WRLCK);
 }
 
+static bool are_same(const struct lease_terms *a, const struct lease_terms *b)
+{
+	return a->flush_ms == b->flush_ms && a->flush_cpu == b->flush_cpu &&
+	       a->on_conflict == b->on_conflict && a->on_shrink == b->on_shrink;
+}
+
+static int refuse_terms(const struct description *description, int fd)
+{
+	char name[REASON_FILE_MAX];
+
+	return reason_set(-EBUSY,
+			  "%s is registered already, with another flush_ms, "
+			  "flush_cpu, on_conflict or on_shrink: all regions of "
+			  "a file have the same; give this one those, or none",
+			  fd >= 0 ? reason_file(fd, name, sizeof(name))
+				  : description->name);
+}
+
 struct blocks {
 	int fd;
 	uint64_t offset;
@@ -197,6 +215,8 @@ static int take_again(struct lease_table *table, struct lease *lease,
 		r = grant_check(description->fd, description->type);
 	if (!r && !is_served(lease, want, description))
 		r = refuse_type(description, description->fd);
+	if (!r && want->terms && !are_same(want->terms, &lease->terms))
+		r = refuse_terms(description, description->fd);
 	if (r)
 		return r;
 	if (lease->type == F_WRLCK) {
@@ -286,6 +306,8 @@ static int take_first(struct lease_table *table, struct lease_engine *engine,
 	}
 	lease->engine = engine;
 	lease->type = description->type;
+	lease->terms = want->terms ? *want->terms : table->config->terms;
+	lease->consent_ns = table->config->consent_ns;
 	lease->refs = 1;
 	lease->fd = description->fd;
 	description->fd = -1;

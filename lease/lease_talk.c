@@ -34,14 +34,14 @@ static struct keeper_request request_of(const struct lease_table *table,
 		.id = lease->id,
 		.fd = lease->fd,
 		.type = lease->type,
-		.consent_ns = table->config->consent_ns,
+		.consent_ns = lease->consent_ns,
 		.pause_min_ns = table->config->pause_min_ns,
 		.pause_max_ns = table->config->pause_max_ns,
 		.shadows = staged_count(lease),
-		.flush_ms = table->config->flush_ms,
-		.flush_cpu = table->config->flush_cpu,
-		.on_conflict = table->config->on_conflict,
-		.on_shrink = table->config->on_shrink,
+		.flush_ms = lease->terms.flush_ms,
+		.flush_cpu = lease->terms.flush_cpu,
+		.on_conflict = lease->terms.on_conflict,
+		.on_shrink = lease->terms.on_shrink,
 	};
 }
 
@@ -261,6 +261,9 @@ static void handle(struct lease_table *table,
 		else
 			own_desk_ready(lease, message->own);
 		break;
+	case KEEPER_CONSENT_NS:
+		hear_announced(lease);
+		break;
 	case KEEPER_PERSISTED:
 		staged_persisted(lease, message->persist.ticket,
 				 message->error);
@@ -364,6 +367,17 @@ int talk_announce(struct lease_table *table, struct lease *lease)
 		lease->late++;
 		keeper_own_end(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
 	}
+	return r;
+}
+
+int talk_set_consent(struct lease_table *table, struct lease *lease)
+{
+	int r;
+
+	lease->is_waiting = true;
+	keeper_ask(&table->keeper, lease->id, lease->consent_ns);
+	r = talk_wait_for_answer(table, lease);
+	lease->late += r != 0;
 	return r;
 }
 

@@ -37,6 +37,9 @@ int talk_wait_for_answer(struct lease_table *table, struct lease *lease);
  */
 int talk_announce(struct lease_table *table, struct lease *lease);
 
+/* The keeper knows lease->consent_ns; or as talk_wait_for_answer(). */
+int talk_set_consent(struct lease_table *table, struct lease *lease);
+
 /*
  * A descriptor of the lease's description in lease->fd, from the keeper, which
  * has one; recover_prepare() gives it up again. 0, or -errno with a sentence.

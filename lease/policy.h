@@ -7,6 +7,7 @@
 #define DAXMR_LEASE_POLICY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* A block (4 KiB) was changed by others and by us: merge.h. */
 enum on_conflict {
@@ -33,6 +34,17 @@ struct shadow_policy {
 	enum on_shrink on_shrink;
 	/* The program changes the file's size right now: nobody else does. */
 	bool is_size_busy;
+};
+
+/* How a leased file is looked after; one lease has them for all its regions. */
+struct lease_terms {
+	/* What differs in shadows goes to the file so often. 0: on demand only
+	 */
+	uint32_t flush_ms;
+	/* Of one CPU, for the shadows of all files, in percent; 0: FLUSH_CPU */
+	uint32_t flush_cpu;
+	enum on_conflict on_conflict;
+	enum on_shrink on_shrink;
 };
 
 #define FLUSH_CPU 10 /* percent of one CPU, where nobody says otherwise */

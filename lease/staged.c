@@ -294,7 +294,7 @@ int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	uint64_t end = offset + length, from, to;
 	int r = 0;
 
-	if (table->config->on_shrink == ON_SHRINK_ERROR)
+	if (lease->terms.on_shrink == ON_SHRINK_ERROR)
 		return reason_set(
 			-EOPNOTSUPP,
 			"on_shrink=error wants accesses beyond the end of the "

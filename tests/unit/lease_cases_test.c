@@ -34,7 +34,7 @@ static void start(uint32_t flush_ms)
 {
 	struct lease_config config = {
 		.keeper_path = KEEPER_PATH,
-		.flush_ms = flush_ms,
+		.terms.flush_ms = flush_ms,
 	};
 
 	file_make(&file, LENGTH);

@@ -29,8 +29,8 @@ static int set_up(void **state)
 {
 	struct lease_config config = {
 		.keeper_path = KEEPER_PATH,
-		.flush_ms = flush_ms,
-		.flush_cpu = 100,
+		.terms.flush_ms = flush_ms,
+		.terms.flush_cpu = 100,
 	};
 
 	(void)state;

@@ -59,7 +59,7 @@ static int stage_with(struct lease_config config)
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	assert_int_equal(lease_acquire(engine, &want, &lease), 0);
 	r = lease_stage(lease, 0, LENGTH);
-	if (r && config.on_shrink != ON_SHRINK_ERROR)
+	if (r && config.terms.on_shrink != ON_SHRINK_ERROR)
 		fail_msg("%d: %s", r, reason_text());
 	return r;
 }
@@ -174,7 +174,8 @@ static void conflict__ours(void **state)
 static void conflict__theirs(void **state)
 {
 	(void)state;
-	stage_with((struct lease_config){.on_conflict = ON_CONFLICT_THEIRS});
+	stage_with(
+		(struct lease_config){.terms.on_conflict = ON_CONFLICT_THEIRS});
 	others(store_meanwhile_and_write);
 	assert_int_equal(conflicts, 1);
 	assert_memory_equal(map + 5 * PAGE + 98, "\6\6theirs\6", 9);
@@ -188,7 +189,8 @@ static void conflict__theirs(void **state)
 static void conflict__error_is_said_by_the_flush_of_that_block(void **state)
 {
 	(void)state;
-	stage_with((struct lease_config){.on_conflict = ON_CONFLICT_ERROR});
+	stage_with(
+		(struct lease_config){.terms.on_conflict = ON_CONFLICT_ERROR});
 	others(store_meanwhile_and_write);
 	assert_int_equal(conflicts, 1);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), -EIO);
@@ -216,7 +218,8 @@ static void conflict__error_is_said_by_the_flush_of_that_block(void **state)
 static void conflict__error_the_region_goes_the_file_stays(void **state)
 {
 	(void)state;
-	stage_with((struct lease_config){.on_conflict = ON_CONFLICT_ERROR});
+	stage_with(
+		(struct lease_config){.terms.on_conflict = ON_CONFLICT_ERROR});
 	others(store_meanwhile_and_write);
 	unstage_range(lease, 0, LENGTH);
 	assert_memory_equal(map + 5 * PAGE, "\6\6\6\6", 4);
@@ -232,7 +235,7 @@ static void cut_off(int fd)
 static void shrunk__extend(void **state)
 {
 	(void)state;
-	stage_with((struct lease_config){.flush_ms = 10});
+	stage_with((struct lease_config){.terms.flush_ms = 10});
 	others(cut_off);
 	wait_told(RECALL_SHRUNK, 1);
 	assert_int_equal(blocks[RECALL_SHRUNK], PAGES - 10);
@@ -255,7 +258,7 @@ static void shrunk__extend(void **state)
 static void shrunk__discard(void **state)
 {
 	(void)state;
-	stage_with((struct lease_config){.on_shrink = ON_SHRINK_DISCARD});
+	stage_with((struct lease_config){.terms.on_shrink = ON_SHRINK_DISCARD});
 	others(cut_off);
 	memcpy(map + 20 * PAGE, "later", 5);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
@@ -270,9 +273,9 @@ static void shrunk__discard(void **state)
 static void shrunk__error_is_not_to_be_had(void **state)
 {
 	(void)state;
-	assert_int_equal(
-		stage_with((struct lease_config){.on_shrink = ON_SHRINK_ERROR}),
-		-EOPNOTSUPP);
+	assert_int_equal(stage_with((struct lease_config){
+				 .terms.on_shrink = ON_SHRINK_ERROR}),
+			 -EOPNOTSUPP);
 	assert_non_null(strstr(reason_text(), "on_shrink=error"));
 	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
 }
@@ -368,7 +371,7 @@ static void changed__replaced_it_stays_the_same_file(void **state)
 static void changed__deleted_it_goes_on(void **state)
 {
 	(void)state;
-	stage_with((struct lease_config){.flush_ms = 10});
+	stage_with((struct lease_config){.terms.flush_ms = 10});
 	assert_int_equal(unlink(file.path), 0);
 	memcpy(map + PAGE, "still", 5);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
@@ -392,7 +395,7 @@ static bool is_written_back(void *arg)
 static void write_back__comes_by_itself(void **state)
 {
 	(void)state;
-	stage_with((struct lease_config){.flush_ms = 50});
+	stage_with((struct lease_config){.terms.flush_ms = 50});
 	memcpy(map + 3 * PAGE, "acked", 5);
 	wait_for(is_written_back, NULL, "it is in the file");
 	assert_int_equal(told[RECALL_WRITTEN], 0);
