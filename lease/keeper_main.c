@@ -47,6 +47,7 @@ enum source {
 
 static struct leased_shared shared = {
 	.outbox = {.socket = KEEPER_SOCKET_FD},
+	.info = SETLEASE_INFO_NONE,
 	.break_time = -1,
 };
 static struct leased *by_id[BOARD_SLOTS];

@@ -82,7 +82,7 @@ static void give_up(struct lease *lease, int error)
 		return;
 	/* Nobody is left to flush, and nobody is to wait for that. */
 	if (lease->phase == LEASE_RELEASING && lease->fd >= 0)
-		setlease_drop(lease->fd, lease->type);
+		setlease_drop(lease->fd);
 	lease->phase = LEASE_ENDED;
 	lease->error = error;
 }
@@ -95,7 +95,7 @@ static void drop_unserved(const struct lease_table *table, struct lease *lease)
 {
 	if (lease->fd < 0 || clock_now_ns() - table->unserved_ns < RECALL_RETRY)
 		return;
-	setlease_drop(lease->fd, lease->type);
+	setlease_drop(lease->fd);
 	recover_tell_lost(lease);
 }
 

@@ -43,6 +43,7 @@
 #include "keeper_proto.h"
 #include "outbox.h"
 #include "recall.h"
+#include "setlease.h"
 #include "watch.h"
 
 /*
@@ -56,6 +57,7 @@ struct leased_shared {
 	struct outbox outbox;
 	struct watches watches;
 	struct due due;
+	struct setlease_info info;
 	int break_time; /* /proc/sys/fs/lease-break-time, or -1 */
 	struct board_slot *board;
 	/* No write-back before; spent on them since, of the keeper's CPU. */

@@ -2,6 +2,7 @@
 /*
  * What the state table does to a leased file in the keeper: leased.h.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -50,19 +51,20 @@ static int act_take(void *arg)
 static int act_unlock(void *arg)
 {
 	struct leased *leased = arg;
-	int r;
+	int dropped, r = 0;
 
 	/* Who has gone by now is no news of those who come. */
 	watches_read(&leased->shared->watches, leased_watch_told);
 	leased->is_writing_through = false;
 	leased->is_lent_to_readers = setlease_get(leased->fd) == F_RDLCK;
-	if (clock_now_ns() - leased->looked_ns < MS)
-		r = setlease_drop_looked_at(leased->fd);
-	else
-		r = setlease_drop(leased->fd, leased->type);
+	if (leased->type == F_WRLCK && leased->is_lent_to_readers &&
+	    clock_now_ns() - leased->looked_ns >= MS &&
+	    setlease_look(leased->fd, leased->type, &leased->shared->info) < 0)
+		r = -EAGAIN;
+	dropped = setlease_drop(leased->fd);
 	/* Whoever has it now may write; only his leaving is news. */
 	leased_disarm(leased);
-	return r;
+	return dropped ? dropped : r;
 }
 
 /*
@@ -84,11 +86,11 @@ int64_t leased_break_time_ns(const struct leased_shared *shared)
 
 int leased_check(struct leased *leased)
 {
-	int r = setlease_look(leased->fd, leased->type);
+	int r = setlease_look(leased->fd, leased->type, &leased->shared->info);
 
 	/* What the kernel may have left would keep writers waiting. */
 	if (r < 0)
-		setlease_drop(leased->fd, leased->type);
+		setlease_drop(leased->fd);
 	if (r >= 0)
 		leased->looked_ns = clock_now_ns();
 	if (r > 0 && leased->recall.state != RECALL_BREAKING)

@@ -372,7 +372,7 @@ void own_desk_give_up(struct lease *lease)
 		if (own->is_heard)
 			continue;
 		if (own->kind < KEEPER_OWN_WRITE && lease->fd >= 0)
-			setlease_drop(lease->fd, lease->type);
+			setlease_drop(lease->fd);
 		own->is_heard = true;
 		own_desk_finish(own);
 	}

@@ -88,7 +88,7 @@ static void take_descriptor(struct lease_table *table, int dir,
 		return;
 	if (!raw_stat(fd, &st) && st.st_dev == lease->dev &&
 	    st.st_ino == lease->ino &&
-	    (!with_lease || setlease_look(fd, lease->type) >= 0))
+	    (!with_lease || setlease_look(fd, lease->type, NULL) >= 0))
 		found(table, lease, fd);
 	else
 		raw_close(fd);

@@ -25,26 +25,44 @@ int setlease_get(int fd)
 	return fcntl(fd, F_GETLEASE);
 }
 
-/* A line "lock:	1: LEASE  BREAKING ...", or none. As setlease_look(). */
-static int look_at_fdinfo(int fd)
+/* One that shows the descriptor: that of the last time, or a new one. */
+static int open_info(struct setlease_info *info, int fd)
 {
-	char path[64], text[4096] = "";
+	char path[64];
+	int number;
+
+	if (info && info->of == fd)
+		return info->number;
+	snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", fd);
+	number = open(path, O_RDONLY | O_CLOEXEC);
+	if (!info || number < 0)
+		return number;
+	setlease_info_close(info);
+	*info = (struct setlease_info){.of = fd, .number = number};
+	return number;
+}
+
+/* A line "lock:	1: LEASE  BREAKING ...", or none. As setlease_look(). */
+static int look_at_info(int fd, struct setlease_info *info)
+{
+	char text[4096] = "";
 	bool is_ours = false;
 	size_t used = 0;
+	int number;
 	ssize_t n;
-	int info;
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	info = open(path, O_RDONLY | O_CLOEXEC);
-	if (info < 0)
+	number = open_info(info, fd);
+	if (number < 0)
 		return -errno;
 	while (!is_ours && used < sizeof(text) - 1 &&
-	       (n = read(info, text + used, sizeof(text) - 1 - used)) > 0) {
+	       (n = pread(number, text + used, sizeof(text) - 1 - used,
+			  (off_t)used)) > 0) {
 		used += (size_t)n;
 		text[used] = '\0';
 		is_ours = strstr(text, "LEASE  BREAKING");
 	}
-	close(info);
+	if (!info)
+		close(number);
 	return is_ours ? 1 : -EAGAIN;
 }
 
@@ -53,27 +71,19 @@ static int look_at_fdinfo(int fd)
  * break is pending and when the lease is gone. It also makes the kernel take
  * away what is overdue, so it comes first; fdinfo then tells.
  */
-int setlease_look(int fd, int type)
+int setlease_look(int fd, int type, struct setlease_info *info)
 {
-	return setlease_get(fd) == type ? 0 : look_at_fdinfo(fd);
+	return setlease_get(fd) == type ? 0 : look_at_info(fd, info);
 }
 
-/*
- * An opener that only reads makes the kernel wait for a read lease, and that is
- * what it makes of a write lease whose time is over: F_UNLCK then has something
- * to take away, and says 0 as if it had been ours all the time.
- */
-int setlease_drop(int fd, int type)
-{
-	int r = 0;
-
-	if (type == F_WRLCK && setlease_get(fd) == F_RDLCK &&
-	    look_at_fdinfo(fd) < 0)
-		r = -EAGAIN;
-	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : r;
-}
-
-int setlease_drop_looked_at(int fd)
+int setlease_drop(int fd)
 {
 	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : 0;
+}
+
+void setlease_info_close(struct setlease_info *info)
+{
+	if (info->of >= 0)
+		close(info->number);
+	info->of = -1;
 }

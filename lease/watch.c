@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* inotify: watch.h. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "watch.h"
+
+#define ROOM_FOR_ONE (sizeof(struct inotify_event) + NAME_MAX + 1)
 
 static struct watch **bucket_of(struct watches *watches, int wd)
 {
@@ -70,7 +73,9 @@ void watches_read(struct watches *watches, watch_fn *fn)
 
 	if (watches->inotify < 0)
 		return;
-	while ((n = read(watches->inotify, room, sizeof(room))) > 0) {
+	/* What leaves room for one more is all there is. */
+	do {
+		n = read(watches->inotify, room, sizeof(room));
 		for (char *at = room; at < room + n;) {
 			const struct inotify_event *event = (const void *)at;
 			struct watch *watch = find(watches, event->wd);
@@ -81,7 +86,7 @@ void watches_read(struct watches *watches, watch_fn *fn)
 				!!(event->mask & IN_Q_OVERFLOW);
 			at += sizeof(*event) + event->len;
 		}
-	}
+	} while (n > (ssize_t)(sizeof(room) - ROOM_FOR_ONE));
 }
 
 void watches_heard(struct watches *watches, int64_t now_ns)

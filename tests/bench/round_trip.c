@@ -8,6 +8,12 @@
 #include "pairs.h"
 #include "round_trip.h"
 
+static void user_signal(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGUSR1);
+}
+
 static void answer(pid_t parent, const sigset_t *set)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -17,24 +23,41 @@ static void answer(pid_t parent, const sigset_t *set)
 	}
 }
 
-void round_trips(double *us, unsigned int count)
+pid_t round_trip_start(void)
 {
 	pid_t parent = getpid(), child;
 	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
+	user_signal(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	child = fork();
 	if (!child)
 		answer(parent, &set);
-	for (unsigned int i = 0; i < count; i++) {
-		double start = pairs_now_ms();
+	return child;
+}
 
-		kill(child, SIGUSR1);
-		sigwaitinfo(&set, NULL);
-		us[i] = (pairs_now_ms() - start) * 1e3;
-	}
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
+double round_trip_us(pid_t partner)
+{
+	double start = pairs_now_ms();
+	sigset_t set;
+
+	user_signal(&set);
+	kill(partner, SIGUSR1);
+	sigwaitinfo(&set, NULL);
+	return (pairs_now_ms() - start) * 1e3;
+}
+
+void round_trip_end(pid_t partner)
+{
+	kill(partner, SIGKILL);
+	waitpid(partner, NULL, 0);
+}
+
+void round_trips(double *us, unsigned int count)
+{
+	pid_t partner = round_trip_start();
+
+	for (unsigned int i = 0; i < count; i++)
+		us[i] = round_trip_us(partner);
+	round_trip_end(partner);
 }

@@ -6,7 +6,20 @@
 #ifndef DAXMR_TESTS_ROUND_TRIP_H
 #define DAXMR_TESTS_ROUND_TRIP_H
 
-/* In microseconds, each of so many; SIGUSR1 is blocked from here on. */
+#include <sys/types.h>
+
+/*
+ * A process that answers a signal, from the call on; SIGUSR1 is blocked from
+ * here on, and is the caller's thread's alone. -1: it cannot be started.
+ */
+pid_t round_trip_start(void);
+
+/* There and back once, in microseconds. */
+double round_trip_us(pid_t partner);
+
+void round_trip_end(pid_t partner);
+
+/* Each of so many, one after the other: neither has been asleep for long. */
 void round_trips(double *us, unsigned int count);
 
 #endif
