@@ -11,6 +11,7 @@
 #include "file_io.h"
 #include "file_map.h"
 #include "file_sync.h"
+#include "gate/gate.h"
 #include "leases.h"
 #include "region.h"
 
@@ -64,13 +65,19 @@ struct engine {
 	int (*punch_shadow)(struct file_guard *guard, void *addr, size_t length,
 			    size_t *ret_length);
 	bool (*shifting)(const struct file_guard *guard);
+
+	/* Which QPs there are (gate.h). */
+	void (*qp_modified)(struct ibv_qp *qp, enum ibv_qp_state state);
+	struct gate_qp *(*qp_destroying)(struct ibv_qp *qp);
+	void (*qp_destroyed)(struct gate_qp *record, int result);
+	void (*context_closing)(struct ibv_context *context);
 };
 
 /*
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 8
+#define DAXMR_ENGINE_VERSION 9
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

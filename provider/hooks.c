@@ -225,6 +225,49 @@ int hook_ibv_dereg_mr(struct ibv_mr *mr)
 	return r;
 }
 
+EXPORT int hook_ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr,
+			      int mask) __asm__("ibv_modify_qp");
+
+int hook_ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
+{
+	const struct real_verbs *real = real_verbs();
+	int r = real ? real->modify_qp(qp, attr, mask) : ENOSYS;
+
+	if (!r && engine())
+		engine()->qp_modified(qp, mask & IBV_QP_STATE
+						  ? attr->qp_state
+						  : IBV_QPS_UNKNOWN);
+	return r;
+}
+
+EXPORT int hook_ibv_destroy_qp(struct ibv_qp *qp) __asm__("ibv_destroy_qp");
+
+int hook_ibv_destroy_qp(struct ibv_qp *qp)
+{
+	const struct real_verbs *real = real_verbs();
+	struct gate_qp *record;
+	int r;
+
+	if (!real || !engine())
+		return real ? real->destroy_qp(qp) : ENOSYS;
+	record = engine()->qp_destroying(qp);
+	r = real->destroy_qp(qp);
+	engine()->qp_destroyed(record, r);
+	return r;
+}
+
+EXPORT int
+hook_ibv_close_device(struct ibv_context *context) __asm__("ibv_close_device");
+
+int hook_ibv_close_device(struct ibv_context *context)
+{
+	const struct real_verbs *real = real_verbs();
+
+	if (real && engine())
+		engine()->context_closing(context);
+	return real ? real->close_device(context) : ENOSYS;
+}
+
 /* For programs that look verbs up by themselves: dl_hooks.c. */
 const struct dl_hook dl_hooks[] = {
 #define DAXMR_HOOK(name, version, since) {#name, #version, (void *)hook_##name},

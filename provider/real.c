@@ -122,6 +122,17 @@ static bool find(struct real_verbs *real)
 		{"ibv_reg_mr_ex", "IBVERBS_1.15", &real->reg_mr_ex, true},
 		{"ibv_rereg_mr", "IBVERBS_1.1", &real->rereg_mr, false},
 		{"ibv_dereg_mr", "IBVERBS_1.1", &real->dereg_mr, false},
+		{"ibv_modify_qp", "IBVERBS_1.1", &real->modify_qp, false},
+		{"ibv_destroy_qp", "IBVERBS_1.1", &real->destroy_qp, false},
+		{"ibv_close_device", "IBVERBS_1.1", &real->close_device, false},
+	};
+	const struct wanted for_gate[] = {
+		{"ibv_query_qp", "IBVERBS_1.1", &real->gate.query_qp, false},
+		{"ibv_modify_qp", "IBVERBS_1.1", &real->gate.modify_qp, false},
+		{"ibv_query_srq", "IBVERBS_1.1", &real->gate.query_srq, false},
+		{"ibv_resize_cq", "IBVERBS_1.1", &real->gate.resize_cq, false},
+		{"ibv_qp_to_qp_ex", "IBVERBS_1.6", &real->gate.qp_to_qp_ex,
+		 true},
 	};
 	const struct wanted for_odp[] = {
 		{"ibv_open_device", "IBVERBS_1.1", &table->open_device, false},
@@ -158,6 +169,8 @@ static bool find(struct real_verbs *real)
 	table->poll_cq = poll_cq;
 	if (find_all(hooked, sizeof(hooked) / sizeof(hooked[0]), handle,
 		     true) &&
+	    find_all(for_gate, sizeof(for_gate) / sizeof(for_gate[0]), handle,
+		     false) &&
 	    find_all(for_odp, sizeof(for_odp) / sizeof(for_odp[0]), handle,
 		     false))
 		return true;

@@ -14,6 +14,7 @@
 #define DAXMR_REAL_H
 
 #include "dl_library.h"
+#include "gate/gate.h"
 #include "verbs_table.h"
 
 /*
@@ -35,6 +36,9 @@ struct real_verbs {
 	int (*rereg_mr)(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 			void *addr, size_t length, int access);
 	int (*dereg_mr)(struct ibv_mr *mr);
+	int (*modify_qp)(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask);
+	int (*destroy_qp)(struct ibv_qp *qp);
+	int (*close_device)(struct ibv_context *context);
 	/* What inline calls of <infiniband/verbs.h> fall back to. */
 	int (*query_device)(struct ibv_context *context,
 			    struct ibv_device_attr *attr);
@@ -42,6 +46,8 @@ struct real_verbs {
 			  struct _compat_ibv_port_attr *attr);
 	/* For odp/: the library's own, whatever other interposers there are. */
 	struct verbs_table table;
+	/* For gate/: likewise. */
+	struct gate_verbs gate;
 };
 
 /*

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What is known of an attached context, and of a closed gate. With the lock. */
+#ifndef DAXMR_GATE_CONTEXT_H
+#define DAXMR_GATE_CONTEXT_H
+
+#include "gate.h"
+#include "gate_post.h"
+
+struct gate_context {
+	struct ibv_context *context;
+	struct gate_verbs verbs;
+	unsigned int attached;
+	gate_post_send_fn *post_send; /* the provider's */
+	struct gate_context *next;
+};
+
+struct gate {
+	struct ibv_context *context;
+	struct ibv_pd *pd;
+	uint32_t pd_handle;
+	struct gate_verbs verbs;
+	gate_post_send_fn *post_send;
+	uint64_t number;
+	struct gate *next;
+};
+
+/* NULL: not attached. */
+struct gate_context *
+gate_context_find_locked(const struct ibv_context *context);
+
+struct gate_qp;
+bool gate_has_qp_locked(const struct gate *gate, const struct gate_qp *record);
+
+#endif

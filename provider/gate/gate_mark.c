@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "gate_mark.h"
+
+__thread struct gate_mark gate_mark
+	__attribute__((tls_model("initial-exec"))) = {.attention = 1};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct gate_mark *marks;
+static bool is_any_closed;
+/* Threads inside a post whose mark cannot be listed any more. */
+static unsigned int unlisted_inside;
+/* Changes when a gate opens: what waiters sleep on. */
+static _Atomic uint32_t opened;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static int init_error;
+
+void gate_lock(struct gate_locked *ret)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &ret->signals);
+	pthread_mutex_lock(&lock);
+}
+
+void gate_unlock(const struct gate_locked *locked)
+{
+	pthread_mutex_unlock(&lock);
+	pthread_sigmask(SIG_SETMASK, &locked->signals, NULL);
+}
+
+/*
+ * The thread ends: its mark's memory goes. What it still posts, in destructors
+ * that come after this one, goes the slow way.
+ */
+static void thread_ends(void *arg)
+{
+	struct gate_mark *mark = arg, **at;
+	struct gate_locked locked;
+
+	gate_lock(&locked);
+	for (at = &marks; *at; at = &(*at)->next)
+		if (*at == mark) {
+			*at = mark->next;
+			break;
+		}
+	mark->is_linked = false;
+	mark->is_dead = true;
+	mark->attention = 1;
+	/* cancelled, or ended between wr_start and wr_complete */
+	mark->inside = 0;
+	gate_unlock(&locked);
+}
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* The other threads are gone, and nobody would open what was closed. */
+static void in_child(void)
+{
+	marks = NULL;
+	unlisted_inside = 0;
+	gate_mark.is_linked = false;
+	gate_mark.attention = 1;
+	gate_forget_closed_locked();
+	is_any_closed = false;
+	pthread_mutex_unlock(&lock);
+}
+
+static void init(void)
+{
+	int r = pthread_key_create(&key, thread_ends);
+
+	if (!r)
+		r = pthread_atfork(before_fork, after_fork, in_child);
+	if (!r && syscall(SYS_membarrier,
+			  MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
+		r = ENOSYS;
+	init_error = r == EAGAIN ? -ENOMEM : -r;
+}
+
+int gate_mark_init(void)
+{
+	pthread_once(&once, init);
+	return init_error;
+}
+
+void gate_mark_link_locked(void)
+{
+	struct gate_mark *mark = &gate_mark;
+
+	if (mark->is_linked || mark->is_dead)
+		return;
+	if (pthread_setspecific(key, mark)) {
+		mark->is_dead = true; /* its end would not be heard of */
+		return;
+	}
+	mark->is_linked = true;
+	mark->tid = (pid_t)syscall(SYS_gettid);
+	mark->next = marks;
+	marks = mark;
+	mark->attention = is_any_closed;
+}
+
+void gate_mark_set_attention_locked(bool closed)
+{
+	struct gate_mark *mark;
+
+	is_any_closed = closed;
+	for (mark = marks; mark; mark = mark->next)
+		mark->attention = closed;
+	opened++;
+	syscall(SYS_futex, &opened, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL,
+		0);
+}
+
+void gate_mark_enter(struct ibv_qp *qp, uint32_t unit)
+{
+	int saved_errno = errno, cancel_state;
+	struct gate_mark *mark = &gate_mark;
+	struct gate_locked locked;
+	uint32_t seen;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	gate_lock(&locked);
+	gate_mark_link_locked();
+	while (gate_is_closed_locked(qp)) {
+		seen = opened;
+		gate_unlock(&locked);
+		syscall(SYS_futex, &opened, FUTEX_WAIT_PRIVATE, seen, NULL,
+			NULL, 0);
+		gate_lock(&locked);
+	}
+	mark->inside += unit;
+	if (!mark->is_linked)
+		unlisted_inside++;
+	gate_unlock(&locked);
+	pthread_setcancelstate(cancel_state, NULL);
+	errno = saved_errno;
+}
+
+void gate_mark_leave(uint32_t unit)
+{
+	struct gate_locked locked;
+
+	if (!gate_mark.is_dead) {
+		gate_mark.inside -= unit;
+		return;
+	}
+	gate_lock(&locked);
+	if (gate_mark.inside >= unit)
+		gate_mark.inside -= unit;
+	if (unlisted_inside)
+		unlisted_inside--;
+	gate_unlock(&locked);
+}
+
+static bool is_anybody_inside(void)
+{
+	const struct gate_mark *mark;
+	struct gate_locked locked;
+	bool found;
+
+	gate_lock(&locked);
+	found = unlisted_inside;
+	for (mark = marks; mark && !found; mark = mark->next)
+		found = mark != &gate_mark && mark->inside;
+	gate_unlock(&locked);
+	return found;
+}
+
+int gate_mark_wait_outside(int64_t deadline_ns)
+{
+	struct timespec pause = {0, 5000};
+
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	while (is_anybody_inside()) {
+		if (clock_now_ns() >= deadline_ns)
+			return -ETIMEDOUT;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		if (pause.tv_nsec < 1000000)
+			pause.tv_nsec *= 2;
+	}
+	return 0;
+}
+
+uint32_t gate_mark_poll_round_locked(pid_t tid)
+{
+	const struct gate_mark *mark;
+
+	for (mark = marks; mark; mark = mark->next)
+		if (mark->tid == tid)
+			return mark->poll_round;
+	return 0;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "gate.h"
+#include "gate_mark.h"
+#include "gate_post.h"
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+
+/* A slot is filled with the lock, before its functions are handed out. */
+static gate_post_send_fn *post_sends[GATE_SLOTS];
+static struct batch {
+	gate_wr_fn *start;
+	gate_wr_complete_fn *complete;
+	gate_wr_fn *abort;
+} batches[GATE_SLOTS];
+
+static __attribute__((noinline)) int post_asked(gate_post_send_fn *original,
+						struct ibv_qp *qp,
+						struct ibv_send_wr *wr,
+						struct ibv_send_wr **bad_wr)
+{
+	int r;
+
+	atomic_store_explicit(&gate_mark.inside, 0, memory_order_release);
+	gate_mark_enter(qp, GATE_POST);
+	r = original(qp, wr, bad_wr);
+	gate_mark_leave(GATE_POST);
+	return r;
+}
+
+/*
+ * What every post of an attached context pays for: tests/bench/gate_post
+ * counts it. Inside already: the outer one is who the closer waits for.
+ */
+static inline __attribute__((always_inline)) int
+post(gate_post_send_fn *const *original, struct ibv_qp *qp,
+     struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
+{
+	struct gate_mark *mark = &gate_mark;
+	int r;
+
+	if (!LIKELY(!atomic_load_explicit(&mark->inside, memory_order_relaxed)))
+		return (*original)(qp, wr, bad_wr);
+	atomic_store_explicit(&mark->inside, GATE_POST, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	if (!LIKELY(!atomic_load_explicit(&mark->attention,
+					  memory_order_acquire)))
+		return post_asked(*original, qp, wr, bad_wr);
+	r = (*original)(qp, wr, bad_wr);
+	atomic_store_explicit(&mark->inside, 0, memory_order_release);
+	return r;
+}
+
+static void batch_start(const struct batch *batch, struct ibv_qp_ex *qp)
+{
+	struct gate_mark *mark = &gate_mark;
+	uint32_t inside =
+		atomic_load_explicit(&mark->inside, memory_order_relaxed);
+
+	atomic_store_explicit(&mark->inside, inside + GATE_BATCH,
+			      memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	if (!inside &&
+	    atomic_load_explicit(&mark->attention, memory_order_acquire)) {
+		atomic_store_explicit(&mark->inside, 0, memory_order_release);
+		gate_mark_enter(&qp->qp_base, GATE_BATCH);
+	}
+	batch->start(qp);
+}
+
+/* A batch that was begun before the patch was not counted. */
+static void batch_end(void)
+{
+	if (atomic_load_explicit(&gate_mark.inside, memory_order_relaxed) >=
+	    GATE_BATCH)
+		gate_mark_leave(GATE_BATCH);
+}
+
+static int batch_complete(const struct batch *batch, struct ibv_qp_ex *qp)
+{
+	int r = batch->complete(qp);
+
+	batch_end();
+	return r;
+}
+
+static void batch_abort(const struct batch *batch, struct ibv_qp_ex *qp)
+{
+	batch->abort(qp);
+	batch_end();
+}
+
+#define FOR_EACH_SLOT(do)                                                      \
+	do                                                                     \
+	(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7)
+
+#define FUNCTIONS(n)                                                           \
+	static int post_send_##n(struct ibv_qp *qp, struct ibv_send_wr *wr,    \
+				 struct ibv_send_wr **bad_wr)                  \
+	{                                                                      \
+		return post(&post_sends[n], qp, wr, bad_wr);                   \
+	}                                                                      \
+	static void batch_start_##n(struct ibv_qp_ex *qp)                      \
+	{                                                                      \
+		batch_start(&batches[n], qp);                                  \
+	}                                                                      \
+	static int batch_complete_##n(struct ibv_qp_ex *qp)                    \
+	{                                                                      \
+		return batch_complete(&batches[n], qp);                        \
+	}                                                                      \
+	static void batch_abort_##n(struct ibv_qp_ex *qp)                      \
+	{                                                                      \
+		batch_abort(&batches[n], qp);                                  \
+	}
+FOR_EACH_SLOT(FUNCTIONS)
+
+#define POST_SEND(n) post_send_##n,
+#define BATCH(n)     {batch_start_##n, batch_complete_##n, batch_abort_##n},
+#define ONE(n)	     +1
+_Static_assert(FOR_EACH_SLOT(ONE) == GATE_SLOTS, "a function for each slot");
+static gate_post_send_fn *const our_post_sends[] = {FOR_EACH_SLOT(POST_SEND)};
+static const struct batch our_batches[] = {FOR_EACH_SLOT(BATCH)};
+
+gate_post_send_fn *gate_post_send_for_locked(gate_post_send_fn *original)
+{
+	for (size_t i = 0; i < GATE_SLOTS; i++) {
+		if (!post_sends[i])
+			post_sends[i] = original;
+		if (post_sends[i] == original)
+			return our_post_sends[i];
+	}
+	return NULL;
+}
+
+/* By its end, which stays ours: a batch may be open. GATE_SLOTS: none. */
+static size_t patched_slot(const struct ibv_qp_ex *qp)
+{
+	size_t i = 0;
+
+	while (i < GATE_SLOTS && qp->wr_complete != our_batches[i].complete)
+		i++;
+	return i;
+}
+
+/* The slot of a provider's functions, found or made. */
+static size_t batch_slot(const struct ibv_qp_ex *qp)
+{
+	size_t i = 0;
+
+	for (; i < GATE_SLOTS && batches[i].start; i++)
+		if (batches[i].start == qp->wr_start &&
+		    batches[i].complete == qp->wr_complete &&
+		    batches[i].abort == qp->wr_abort)
+			return i;
+	if (i < GATE_SLOTS)
+		batches[i] = (struct batch){qp->wr_start, qp->wr_complete,
+					    qp->wr_abort};
+	return i;
+}
+
+int gate_batch_patch_locked(struct ibv_qp_ex *qp)
+{
+	size_t i = patched_slot(qp);
+
+	if (i == GATE_SLOTS)
+		i = batch_slot(qp);
+	if (i == GATE_SLOTS)
+		return -ENOSPC;
+	/* the end first: who is counted by its start is by its end */
+	__atomic_store_n(&qp->wr_complete, our_batches[i].complete,
+			 __ATOMIC_RELEASE);
+	__atomic_store_n(&qp->wr_abort, our_batches[i].abort, __ATOMIC_RELEASE);
+	__atomic_store_n(&qp->wr_start, our_batches[i].start, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void gate_batch_unpatch_locked(struct ibv_qp_ex *qp)
+{
+	size_t i = patched_slot(qp);
+
+	if (i < GATE_SLOTS)
+		__atomic_store_n(&qp->wr_start, batches[i].start,
+				 __ATOMIC_RELEASE);
+}

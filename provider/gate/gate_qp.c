@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <pthread.h>
+#include <search.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "gate_context.h"
+#include "gate_mark.h"
+#include "gate_post.h"
+#include "gate_qp.h"
+
+static void *tree;
+static struct gate_qp *records;
+static bool are_unknown;
+
+static int by_address(const void *a, const void *b)
+{
+	const struct gate_qp *left = a, *right = b;
+
+	if (left->qp == right->qp)
+		return 0;
+	return (uintptr_t)left->qp < (uintptr_t)right->qp ? -1 : 1;
+}
+
+struct gate_qp *gate_qp_find_locked(const struct ibv_qp *qp)
+{
+	const struct gate_qp key = {.qp = (struct ibv_qp *)qp};
+	struct gate_qp **node = tfind(&key, &tree, by_address);
+
+	return node ? *node : NULL;
+}
+
+struct gate_qp *gate_qp_first_locked(void)
+{
+	return records;
+}
+
+bool gate_qp_are_unknown_locked(void)
+{
+	return are_unknown;
+}
+
+void gate_qp_use_locked(struct gate_qp *record)
+{
+	record->uses++;
+}
+
+void gate_qp_unuse(struct gate_qp *record)
+{
+	struct gate_locked locked;
+
+	gate_lock(&locked);
+	record->uses--;
+	gate_unlock(&locked);
+}
+
+struct gate_qp *gate_qp_get_locked(struct gate_qp *record)
+{
+	record->refs++;
+	return record;
+}
+
+void gate_qp_put_locked(struct gate_qp *record)
+{
+	if (!--record->refs)
+		free(record);
+}
+
+static void unlink_record(struct gate_qp *record)
+{
+	struct gate_qp **at = &records;
+
+	tdelete(record, &tree, by_address);
+	while (*at != record)
+		at = &(*at)->next;
+	*at = record->next;
+}
+
+static bool link_record(struct gate_qp *record)
+{
+	if (!tsearch(record, &tree, by_address)) {
+		are_unknown = true;
+		return false;
+	}
+	record->next = records;
+	records = record;
+	return true;
+}
+
+void gate_qp_forget_locked(const struct ibv_context *context)
+{
+	struct gate_qp *record, *next;
+
+	for (record = records; record; record = next) {
+		next = record->next;
+		if (record->context != context)
+			continue;
+		record->is_going = true;
+		unlink_record(record);
+		gate_qp_put_locked(record);
+	}
+}
+
+static struct gate_qp *remember(struct ibv_qp *qp)
+{
+	struct gate_qp *record = calloc(1, sizeof(*record));
+
+	if (!record) {
+		are_unknown = true;
+		return NULL;
+	}
+	*record = (struct gate_qp){
+		.qp = qp,
+		.context = qp->context,
+		.has_pd = qp->pd,
+		.pd_handle = qp->pd ? qp->pd->handle : 0,
+		.qp_num = qp->qp_num,
+		.type = qp->qp_type,
+		.refs = 1,
+	};
+	if (link_record(record))
+		return record;
+	free(record);
+	return NULL;
+}
+
+static int patch(struct gate_qp *record, const struct gate_verbs *verbs)
+{
+	struct ibv_qp_ex *ex =
+		verbs->qp_to_qp_ex ? verbs->qp_to_qp_ex(record->qp) : NULL;
+
+	/* not made for ibv_wr_start(): the functions are not there */
+	return ex && ex->wr_start ? gate_batch_patch_locked(ex) : 0;
+}
+
+int gate_qp_patch_all_locked(struct ibv_context *context,
+			     const struct gate_verbs *verbs)
+{
+	struct gate_qp *record;
+	int r = 0;
+
+	for (record = records; record && !r; record = record->next)
+		if (record->context == context)
+			r = patch(record, verbs);
+	return r;
+}
+
+void gate_qp_unpatch_all_locked(struct ibv_context *context,
+				const struct gate_verbs *verbs)
+{
+	struct gate_qp *record;
+	struct ibv_qp_ex *ex;
+
+	if (!verbs->qp_to_qp_ex)
+		return;
+	for (record = records; record; record = record->next) {
+		if (record->context != context)
+			continue;
+		ex = verbs->qp_to_qp_ex(record->qp);
+		if (ex)
+			gate_batch_unpatch_locked(ex);
+	}
+}
+
+void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
+{
+	int saved_errno = errno;
+	struct gate_context *context;
+	struct gate_locked locked;
+	struct gate_qp *record;
+
+	if (gate_mark_init() == -ENOMEM)
+		return;
+	gate_lock(&locked);
+	record = gate_qp_find_locked(qp);
+	if (!record)
+		record = remember(qp);
+	if (record && state == IBV_QPS_RTS)
+		record->was_ready = true;
+	if (record && state == IBV_QPS_RESET) {
+		record->was_ready = false;
+		record->resets++;
+	}
+	context = gate_context_find_locked(qp->context);
+	if (record && context && patch(record, &context->verbs))
+		are_unknown = true;
+	gate_unlock(&locked);
+	errno = saved_errno;
+}
+
+/* A drain leaves it alone from now on; what it does just now ends soon. */
+struct gate_qp *gate_qp_destroying(struct ibv_qp *qp)
+{
+	const struct timespec pause = {0, 50000};
+	int saved_errno = errno;
+	struct gate_locked locked;
+	struct gate_qp *record;
+
+	gate_lock(&locked);
+	record = gate_qp_find_locked(qp);
+	if (record) {
+		record->is_going = true;
+		unlink_record(record);
+	}
+	while (record && record->uses) {
+		gate_unlock(&locked);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		gate_lock(&locked);
+	}
+	gate_unlock(&locked);
+	errno = saved_errno;
+	return record;
+}
+
+void gate_qp_destroyed(struct gate_qp *record, int result)
+{
+	int saved_errno = errno;
+	struct gate_locked locked;
+
+	if (!record)
+		return;
+	gate_lock(&locked);
+	record->is_going = false;
+	if (result && link_record(record))
+		record = NULL;
+	if (record) {
+		record->is_going = true;
+		gate_qp_put_locked(record);
+	}
+	gate_unlock(&locked);
+	errno = saved_errno;
+}

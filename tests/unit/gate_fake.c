@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gate_fake.h"
+
+static struct ibv_device device = {.name = "fake0"};
+struct verbs_context fake_context;
+struct ibv_pd fake_pds[2];
+_Atomic bool fake_closed;
+_Atomic int fake_windows;
+
+struct ibv_qp *fake_ibv(struct fake_qp *qp)
+{
+	return &qp->ex.qp_base;
+}
+
+static struct fake_qp *of_qp(struct ibv_qp *qp)
+{
+	return (struct fake_qp *)qp;
+}
+
+static int post_one(struct fake_qp *qp, const struct ibv_send_wr *wr)
+{
+	unsigned int at = qp->tail % FAKE_DEPTH;
+
+	if (qp->tail - qp->head == qp->depth)
+		return ENOMEM;
+	qp->queue[at] = *wr;
+	if (wr->num_sge)
+		qp->sges[at] = wr->sg_list[0];
+	qp->tail++;
+	qp->posted++;
+	if (fake_closed && qp->ex.qp_base.pd == &fake_pds[0])
+		qp->posted_late++;
+	return 0;
+}
+
+static int post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
+		     struct ibv_send_wr **bad_wr)
+{
+	struct fake_qp *qp = of_qp(ibqp);
+	int r = 0;
+
+	pthread_mutex_lock(&qp->lock);
+	for (; wr && !r; wr = wr->next) {
+		r = post_one(qp, wr);
+		if (r)
+			*bad_wr = wr;
+	}
+	pthread_mutex_unlock(&qp->lock);
+	return r;
+}
+
+static struct ibv_mw *alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type)
+{
+	struct ibv_mw *mw = calloc(1, sizeof(*mw));
+
+	if (!mw)
+		return NULL;
+	mw->context = pd->context;
+	mw->pd = pd;
+	mw->type = type;
+	fake_windows++;
+	return mw;
+}
+
+static int dealloc_mw(struct ibv_mw *mw)
+{
+	fake_windows--;
+	free(mw);
+	return 0;
+}
+
+static int bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
+		   struct ibv_mw_bind *bind)
+{
+	struct ibv_send_wr wr = {.wr_id = bind->wr_id,
+				 .opcode = IBV_WR_BIND_MW,
+				 .send_flags = bind->send_flags};
+	struct fake_qp *qp = of_qp(ibqp);
+	int r;
+
+	mw->rkey++;
+	pthread_mutex_lock(&qp->lock);
+	r = post_one(qp, &wr);
+	if (!r) {
+		qp->posted--;
+		qp->done--;
+		if (fake_closed && ibqp->pd == &fake_pds[0])
+			qp->posted_late--;
+	}
+	pthread_mutex_unlock(&qp->lock);
+	return r;
+}
+
+static void complete(struct fake_cq *cq, const struct ibv_wc *wc)
+{
+	pthread_mutex_lock(&cq->lock);
+	if (cq->tail - cq->head == (unsigned int)cq->cq.cqe)
+		cq->has_overrun = true;
+	else
+		cq->ring[cq->tail++ % FAKE_DEPTH] = *wc;
+	pthread_mutex_unlock(&cq->lock);
+}
+
+static enum ibv_wc_opcode opcode_of(const struct ibv_send_wr *wr)
+{
+	return wr->opcode == IBV_WR_BIND_MW ? IBV_WC_BIND_MW
+					    : IBV_WC_RDMA_WRITE;
+}
+
+static void finish_one(struct fake_qp *qp, enum ibv_wc_status status)
+{
+	const struct ibv_send_wr *wr = &qp->queue[qp->head++ % FAKE_DEPTH];
+	const struct ibv_wc wc = {.wr_id = wr->wr_id,
+				  .status = status,
+				  .opcode = opcode_of(wr),
+				  .qp_num = qp->ex.qp_base.qp_num};
+
+	qp->done++;
+	if (wr->send_flags & IBV_SEND_SIGNALED || status)
+		complete((struct fake_cq *)qp->ex.qp_base.send_cq, &wc);
+}
+
+unsigned int fake_run(struct fake_qp *qp, unsigned int count)
+{
+	unsigned int n = 0;
+
+	pthread_mutex_lock(&qp->lock);
+	for (; n < count && qp->head != qp->tail; n++)
+		finish_one(qp, qp->ex.qp_base.state == IBV_QPS_ERR
+				       ? IBV_WC_WR_FLUSH_ERR
+				       : IBV_WC_SUCCESS);
+	pthread_mutex_unlock(&qp->lock);
+	return n;
+}
+
+void fake_receive(struct fake_qp *qp, uint64_t wr_id)
+{
+	const struct ibv_wc wc = {.wr_id = wr_id,
+				  .opcode = IBV_WC_RECV,
+				  .qp_num = qp->ex.qp_base.qp_num};
+
+	complete((struct fake_cq *)qp->ex.qp_base.recv_cq, &wc);
+}
+
+static int poll_cq(struct ibv_cq *ibcq, int count, struct ibv_wc *wc)
+{
+	struct fake_cq *cq = (struct fake_cq *)ibcq;
+	int n = 0;
+
+	pthread_mutex_lock(&cq->lock);
+	for (; n < count && cq->head != cq->tail; n++)
+		wc[n] = cq->ring[cq->head++ % FAKE_DEPTH];
+	pthread_mutex_unlock(&cq->lock);
+	return n;
+}
+
+static void batch_start(struct ibv_qp_ex *ex)
+{
+	pthread_mutex_lock(&((struct fake_qp *)ex)->lock);
+}
+
+static void batch_write(struct ibv_qp_ex *ex, uint32_t rkey, uint64_t addr)
+{
+	const struct ibv_send_wr wr = {.wr_id = ex->wr_id,
+				       .send_flags = ex->wr_flags,
+				       .opcode = IBV_WR_RDMA_WRITE,
+				       .wr.rdma = {addr, rkey}};
+
+	post_one((struct fake_qp *)ex, &wr);
+}
+
+static int batch_complete(struct ibv_qp_ex *ex)
+{
+	pthread_mutex_unlock(&((struct fake_qp *)ex)->lock);
+	return 0;
+}
+
+static void batch_abort(struct ibv_qp_ex *ex)
+{
+	pthread_mutex_unlock(&((struct fake_qp *)ex)->lock);
+}
+
+static struct ibv_qp_ex *qp_to_qp_ex(struct ibv_qp *qp)
+{
+	return of_qp(qp)->has_batches ? &of_qp(qp)->ex : NULL;
+}
+
+static int query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
+		    struct ibv_qp_init_attr *init)
+{
+	struct fake_qp *qp = of_qp(ibqp);
+
+	(void)mask;
+	memset(attr, 0, sizeof(*attr));
+	memset(init, 0, sizeof(*init));
+	pthread_mutex_lock(&qp->lock);
+	attr->qp_state = ibqp->state;
+	pthread_mutex_unlock(&qp->lock);
+	init->cap.max_send_wr = attr->cap.max_send_wr = qp->depth;
+	return 0;
+}
+
+static int modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
+{
+	struct fake_qp *qp = of_qp(ibqp);
+
+	if (!(mask & IBV_QP_STATE))
+		return 0;
+	pthread_mutex_lock(&qp->lock);
+	ibqp->state = attr->qp_state;
+	if (ibqp->state == IBV_QPS_RESET)
+		qp->head = qp->tail;
+	pthread_mutex_unlock(&qp->lock);
+	return 0;
+}
+
+static int query_srq(struct ibv_srq *srq, struct ibv_srq_attr *attr)
+{
+	(void)srq;
+	memset(attr, 0, sizeof(*attr));
+	return 0;
+}
+
+static int resize_cq(struct ibv_cq *cq, int cqe)
+{
+	if (cqe > FAKE_DEPTH)
+		return EINVAL;
+	pthread_mutex_lock(&((struct fake_cq *)cq)->lock);
+	cq->cqe = cqe;
+	pthread_mutex_unlock(&((struct fake_cq *)cq)->lock);
+	return 0;
+}
+
+const struct gate_verbs fake_verbs = {
+	.query_qp = query_qp,
+	.modify_qp = modify_qp,
+	.query_srq = query_srq,
+	.resize_cq = resize_cq,
+	.qp_to_qp_ex = qp_to_qp_ex,
+};
+
+void fake_init(void)
+{
+	struct ibv_context *context = &fake_context.context;
+
+	gate_context_closing(context);
+	memset(&fake_context, 0, sizeof(fake_context));
+	context->device = &device;
+	context->abi_compat = __VERBS_ABI_IS_EXTENDED;
+	context->ops.post_send = post_send;
+	context->ops.poll_cq = poll_cq;
+	context->ops.alloc_mw = alloc_mw;
+	context->ops.dealloc_mw = dealloc_mw;
+	context->ops.bind_mw = bind_mw;
+	for (unsigned int i = 0; i < 2; i++)
+		fake_pds[i] = (struct ibv_pd){.context = context, .handle = i};
+	fake_closed = false;
+	fake_windows = 0;
+}
+
+void fake_cq_init(struct fake_cq *cq, int cqe)
+{
+	memset(cq, 0, sizeof(*cq));
+	cq->cq.context = &fake_context.context;
+	cq->cq.cqe = cqe;
+	pthread_mutex_init(&cq->lock, NULL);
+}
+
+void fake_qp_init(struct fake_qp *qp, struct ibv_pd *pd, struct fake_cq *cq,
+		  enum ibv_qp_type type)
+{
+	static uint32_t numbers = 100;
+	struct ibv_qp *ibqp = fake_ibv(qp);
+
+	memset(qp, 0, sizeof(*qp));
+	ibqp->context = &fake_context.context;
+	ibqp->pd = pd;
+	ibqp->send_cq = ibqp->recv_cq = &cq->cq;
+	ibqp->qp_num = ++numbers;
+	ibqp->qp_type = type;
+	ibqp->state = IBV_QPS_RTS;
+	pthread_mutex_init(&qp->lock, NULL);
+	qp->has_batches = true;
+	qp->depth = FAKE_DEPTH;
+	qp->ex.wr_start = batch_start;
+	qp->ex.wr_rdma_write = batch_write;
+	qp->ex.wr_complete = batch_complete;
+	qp->ex.wr_abort = batch_abort;
+	gate_qp_modified(ibqp, IBV_QPS_RTS);
+}
+
+int fake_post(struct fake_qp *qp, uint64_t wr_id, unsigned int flags)
+{
+	struct ibv_send_wr wr = {.wr_id = wr_id,
+				 .opcode = IBV_WR_RDMA_WRITE,
+				 .send_flags = flags},
+			   *bad_wr;
+
+	return ibv_post_send(fake_ibv(qp), &wr, &bad_wr);
+}

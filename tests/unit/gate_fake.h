@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A device that does nothing but verbs: send queues and completion queues of
+ * fixed size, in order, without data. Work is done by fake_run() alone, so that
+ * a test decides when.
+ */
+#ifndef DAXMR_TESTS_GATE_FAKE_H
+#define DAXMR_TESTS_GATE_FAKE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "gate/gate.h"
+
+#define FAKE_DEPTH 64
+
+struct fake_cq {
+	struct ibv_cq cq;
+	pthread_mutex_t lock;
+	struct ibv_wc ring[FAKE_DEPTH];
+	unsigned int head, tail;
+	bool has_overrun;
+};
+
+struct fake_qp {
+	struct ibv_qp_ex ex;
+	pthread_mutex_t lock;
+	bool has_batches;
+	unsigned int depth; /* of the send queue */
+	struct ibv_send_wr queue[FAKE_DEPTH];
+	struct ibv_sge sges[FAKE_DEPTH];
+	unsigned int head, tail;
+	unsigned long posted, done;
+	unsigned long posted_late; /* while fake_closed */
+};
+
+/* What the device has; made by fake_init(), in RTS. */
+extern struct verbs_context fake_context;
+extern struct ibv_pd fake_pds[2];
+extern const struct gate_verbs fake_verbs;
+/* Set by a test while nothing may be posted to the first PD. */
+extern _Atomic bool fake_closed;
+extern _Atomic int fake_windows; /* that are allocated */
+
+void fake_init(void);
+void fake_cq_init(struct fake_cq *cq, int cqe);
+void fake_qp_init(struct fake_qp *qp, struct ibv_pd *pd, struct fake_cq *cq,
+		  enum ibv_qp_type type);
+struct ibv_qp *fake_ibv(struct fake_qp *qp);
+
+/* Posts one WR. */
+int fake_post(struct fake_qp *qp, uint64_t wr_id, unsigned int flags);
+
+/* Does at most count WRs; how many it did. */
+unsigned int fake_run(struct fake_qp *qp, unsigned int count);
+
+/* Completes a receive. */
+void fake_receive(struct fake_qp *qp, uint64_t wr_id);
+
+#endif
