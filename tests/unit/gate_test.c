@@ -82,27 +82,35 @@ static void start(pthread_t threads[THREADS])
 			pthread_create(&threads[i], NULL, post_on, &qps[i]), 0);
 }
 
+static unsigned long posted_to(struct fake_qp *qp)
+{
+	unsigned long posted;
+
+	pthread_mutex_lock(&qp->lock);
+	posted = qp->posted;
+	pthread_mutex_unlock(&qp->lock);
+	return posted;
+}
+
 static unsigned long posted(void)
 {
 	unsigned long sum = 0;
 
-	for (int i = 0; i < THREADS; i++) {
-		pthread_mutex_lock(&qps[i].lock);
-		sum += qps[i].posted;
-		pthread_mutex_unlock(&qps[i].lock);
-	}
+	for (int i = 0; i < THREADS; i++)
+		sum += posted_to(&qps[i]);
 	return sum;
 }
 
 static void finish(pthread_t threads[THREADS])
 {
-	void *failed;
+	void *failed[THREADS];
 
 	is_over = true;
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], &failed[i]);
 	for (int i = 0; i < THREADS; i++) {
-		pthread_join(threads[i], &failed);
-		if (failed)
-			fail_msg("%s", (char *)failed);
+		if (failed[i])
+			fail_msg("%s", (char *)failed[i]);
 		assert_int_equal(qps[i].posted_late, 0);
 	}
 }
@@ -111,6 +119,17 @@ static void posted_more_than(unsigned long before)
 {
 	while (posted() <= before)
 		sched_yield();
+}
+
+/* What was begun before the tables were patched is over. */
+static void all_posted_twice(void)
+{
+	for (int i = 0; i < THREADS; i++) {
+		unsigned long before = posted_to(&qps[i]);
+
+		while (posted_to(&qps[i]) < before + 3)
+			sched_yield();
+	}
 }
 
 static void closed__nothing_is_posted_and_nothing_lost(void **state)
@@ -125,6 +144,7 @@ static void closed__nothing_is_posted_and_nothing_lost(void **state)
 	posted_more_than(0);
 	if (!SEES_TABLES_CHANGE)
 		attach();
+	all_posted_twice();
 	for (int i = 0; i < ROUNDS; i++) {
 		unsigned long before;
 
