@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * The page of an extent: extent_page.h.
- *
- * xxHash is compiled in: a library more in somebody else's process, whose names
- * others may have taken, is not worth a function.
- */
+/* The page of an extent: extent_page.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,12 +11,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include "block.h"
 #include "extent_page.h"
 #include "raw.h"
 #include "reason.h"
+
+_Static_assert(EXTENT_BLOCK == BLOCK_SIZE &&
+		       EXTENT_SECRET_SIZE == BLOCK_SECRET_SIZE,
+	       "as block.h has them");
 
 static uint64_t page_size(uint64_t length)
 {
@@ -151,8 +148,7 @@ void extent_unmap(struct extent *extent)
 
 uint64_t extent_digest(const struct extent *extent, const void *block)
 {
-	uint64_t digest = XXH3_64bits_withSecret(
-		block, EXTENT_BLOCK, extent->secret, sizeof(extent->secret));
+	uint64_t digest = block_code()->digest(block, extent->secret);
 
 	return digest > EXTENT_IN_CONFLICT ? digest : EXTENT_IN_CONFLICT + 1;
 }

@@ -10,11 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "clock.h"
 #include "fault.h"
 #include "flush_parts.h"
-
-#define AHEAD 32 /* lanes of is_same() */
 
 /* What is known of where we are has to be in memory before the next access. */
 static void set_place(void)
@@ -29,32 +28,6 @@ uint64_t flush_blocks_to_look_at(const struct flush *flush)
 		flush->part.is_begun ? flush->part.end : flush->extent.blocks;
 
 	return blocks < end ? blocks : end;
-}
-
-/*
- * Not memcmp(): what it says of memory that changes while it reads is nobody's
- * promise (glibc's for SSE2 crashed on it once).
- */
-static bool is_same(const uint8_t *a, const uint8_t *b)
-{
-	typedef uint64_t lane
-		__attribute__((vector_size(16), aligned(16), may_alias));
-	const lane *x = (const lane *)a, *y = (const lane *)b;
-
-	for (size_t i = 0; i < BLOCK / sizeof(lane); i += 8) {
-		lane differ = x[i] ^ y[i];
-
-		/* Two streams of whole pages: hardware stops at each end. */
-		for (size_t j = AHEAD; j < AHEAD + 8; j += 4) {
-			__builtin_prefetch(&x[i + j]);
-			__builtin_prefetch(&y[i + j]);
-		}
-		for (size_t j = 1; j < 8; j++)
-			differ |= x[i + j] ^ y[i + j];
-		if (differ[0] | differ[1])
-			return false;
-	}
-	return true;
 }
 
 static bool has_digest(const struct flush *flush, uint64_t block)
@@ -79,7 +52,7 @@ static bool is_to_be_stored(struct flush *flush, uint64_t block)
 	if (flush->must_store_again && is_unsynced(flush, block))
 		return true;
 	if (length == BLOCK) {
-		if (!is_same(flush->shadow + at, file))
+		if (!block_code()->is_same(flush->shadow + at, file))
 			return true;
 	} else if (flush_take_beyond(flush, block) ||
 		   memcmp(flush->copy, file, length) != 0) {
@@ -151,6 +124,7 @@ static void prepare(void *arg)
 			flush_file_prepare(&flush->file, block * BLOCK);
 		if (!flush->part.is_lent &&
 		    flush->policy->on_shrink == ON_SHRINK_EXTEND &&
+		    flush_in_file(flush, block) < flush_had(flush, block) &&
 		    flush_take_beyond(flush, block))
 			flush_file_reserve(&flush->file,
 					   block * BLOCK +

@@ -48,6 +48,11 @@ foreach(name flush flush_part flush_trouble)
 endforeach()
 target_link_options(unit-lease-flush-trouble PRIVATE -Wl,--wrap=fstat,--wrap=pwrite,--wrap=sync_file_range)
 
+add_executable(unit-lease-block ${CMAKE_CURRENT_LIST_DIR}/lease_block_test.c)
+target_link_libraries(unit-lease-block PRIVATE daxmr-lease PkgConfig::CMOCKA)
+add_test(NAME unit-lease-block COMMAND unit-lease-block)
+set_tests_properties(unit-lease-block PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 400)
+
 add_executable(unit-lease-merge ${CMAKE_CURRENT_LIST_DIR}/lease_merge_test.c)
 target_link_libraries(unit-lease-merge PRIVATE unit-lease-file daxmr-flush)
 add_test(NAME unit-lease-merge COMMAND unit-lease-merge)
