@@ -11,6 +11,8 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.qp_modified = gate_qp_modified,
 		.qp_destroying = gate_qp_destroying,
 		.qp_destroyed = gate_qp_destroyed,
+		.cq_destroying = gate_cq_destroying,
+		.cq_destroyed = gate_cq_destroyed,
 		.context_closing = gate_context_closing,
 		.leased_files = &own_files,
 		.opening = guard_opening,

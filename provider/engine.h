@@ -70,6 +70,8 @@ struct engine {
 	void (*qp_modified)(struct ibv_qp *qp, enum ibv_qp_state state);
 	struct gate_qp *(*qp_destroying)(struct ibv_qp *qp);
 	void (*qp_destroyed)(struct gate_qp *record, int result);
+	struct gate_cq *(*cq_destroying)(struct ibv_cq *cq);
+	void (*cq_destroyed)(struct gate_cq *record, int result);
 	void (*context_closing)(struct ibv_context *context);
 };
 

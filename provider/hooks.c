@@ -256,6 +256,22 @@ int hook_ibv_destroy_qp(struct ibv_qp *qp)
 	return r;
 }
 
+EXPORT int hook_ibv_destroy_cq(struct ibv_cq *cq) __asm__("ibv_destroy_cq");
+
+int hook_ibv_destroy_cq(struct ibv_cq *cq)
+{
+	const struct real_verbs *real = real_verbs();
+	struct gate_cq *record;
+	int r;
+
+	if (!real || !engine())
+		return real ? real->destroy_cq(cq) : ENOSYS;
+	record = engine()->cq_destroying(cq);
+	r = real->destroy_cq(cq);
+	engine()->cq_destroyed(record, r);
+	return r;
+}
+
 EXPORT int
 hook_ibv_close_device(struct ibv_context *context) __asm__("ibv_close_device");
 

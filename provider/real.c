@@ -124,6 +124,7 @@ static bool find(struct real_verbs *real)
 		{"ibv_dereg_mr", "IBVERBS_1.1", &real->dereg_mr, false},
 		{"ibv_modify_qp", "IBVERBS_1.1", &real->modify_qp, false},
 		{"ibv_destroy_qp", "IBVERBS_1.1", &real->destroy_qp, false},
+		{"ibv_destroy_cq", "IBVERBS_1.1", &real->destroy_cq, false},
 		{"ibv_close_device", "IBVERBS_1.1", &real->close_device, false},
 	};
 	const struct wanted for_gate[] = {

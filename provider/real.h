@@ -38,6 +38,7 @@ struct real_verbs {
 	int (*dereg_mr)(struct ibv_mr *mr);
 	int (*modify_qp)(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask);
 	int (*destroy_qp)(struct ibv_qp *qp);
+	int (*destroy_cq)(struct ibv_cq *cq);
 	int (*close_device)(struct ibv_context *context);
 	/* What inline calls of <infiniband/verbs.h> fall back to. */
 	int (*query_device)(struct ibv_context *context,

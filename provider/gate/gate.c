@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "gate_context.h"
+#include "gate_cq.h"
 #include "gate_mark.h"
 #include "gate_qp.h"
 
@@ -47,6 +48,21 @@ bool gate_has_qp_locked(const struct gate *gate, const struct gate_qp *record)
 void gate_forget_closed_locked(void)
 {
 	closed = NULL;
+}
+
+static void update_poll_attention_locked(void)
+{
+	gate_mark_set_poll_attention_locked(closed ||
+					    gate_cq_are_busy_locked());
+}
+
+void gate_update_poll_attention(void)
+{
+	struct gate_locked locked;
+
+	gate_lock(&locked);
+	update_poll_attention_locked();
+	gate_unlock(&locked);
 }
 
 static struct gate_context *attach(struct ibv_context *context,
@@ -136,6 +152,7 @@ void gate_context_closing(struct ibv_context *context)
 
 	gate_lock(&locked);
 	gate_qp_forget_locked(context);
+	gate_cq_forget_locked(context);
 	found = gate_context_find_locked(context);
 	if (found)
 		forget(found);
@@ -186,6 +203,7 @@ void gate_open(struct gate *gate)
 			break;
 		}
 	gate_mark_set_attention_locked(closed);
+	update_poll_attention_locked();
 	gate_unlock(&locked);
 	free(gate);
 }

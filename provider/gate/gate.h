@@ -18,7 +18,7 @@
  * context, after it ops.poll_cq stays ours.
  *
  * What is known and not there yet:
- *  - gate_drain() and the functions on keys are declared, not defined.
+ *  - The functions on keys are declared, not defined.
  *  - UD, XRC and other QPs that are not RC or UC cannot be drained: they count
  *    as left. QPs driven past post_send (mlx5dv_init_obj) are not recognised.
  *  - Completions of an extended CQ that the program reads by ibv_start_poll()
@@ -158,7 +158,9 @@ struct gate_qp;
 void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state);
 struct gate_qp *gate_qp_destroying(struct ibv_qp *qp);
 void gate_qp_destroyed(struct gate_qp *record, int result);
-void gate_cq_destroyed(struct ibv_cq *cq);
+struct gate_cq;
+struct gate_cq *gate_cq_destroying(struct ibv_cq *cq);
+void gate_cq_destroyed(struct gate_cq *record, int result);
 void gate_context_closing(struct ibv_context *context);
 
 #endif

@@ -12,13 +12,17 @@
 #include "gate_mark.h"
 
 __thread struct gate_mark gate_mark
-	__attribute__((tls_model("initial-exec"))) = {.attention = 1};
+	__attribute__((tls_model("initial-exec"))) = {.attention = 1,
+						      .poll_attention = 1};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct gate_mark *marks;
 static bool is_any_closed;
 /* Threads inside a post whose mark cannot be listed any more. */
 static unsigned int unlisted_inside;
+static unsigned int unlisted_polling;
+static bool is_any_busy;
+static uint32_t poll_round;
 /* Changes when a gate opens: what waiters sleep on. */
 static _Atomic uint32_t opened;
 
@@ -59,6 +63,8 @@ static void thread_ends(void *arg)
 	mark->is_linked = false;
 	mark->is_dead = true;
 	mark->attention = 1;
+	mark->poll_attention = 1;
+	mark->polling = 0;
 	/* cancelled, or ended between wr_start and wr_complete */
 	mark->inside = 0;
 	gate_unlock(&locked);
@@ -81,6 +87,8 @@ static void in_child(void)
 	unlisted_inside = 0;
 	gate_mark.is_linked = false;
 	gate_mark.attention = 1;
+	gate_mark.poll_attention = 1;
+	unlisted_polling = 0;
 	gate_forget_closed_locked();
 	is_any_closed = false;
 	pthread_mutex_unlock(&lock);
@@ -119,6 +127,7 @@ void gate_mark_link_locked(void)
 	mark->next = marks;
 	marks = mark;
 	mark->attention = is_any_closed;
+	mark->poll_attention = is_any_busy;
 }
 
 void gate_mark_set_attention_locked(bool closed)
@@ -174,6 +183,35 @@ void gate_mark_leave(uint32_t unit)
 	gate_unlock(&locked);
 }
 
+void gate_mark_set_poll_attention_locked(bool busy)
+{
+	struct gate_mark *mark;
+
+	is_any_busy = busy;
+	for (mark = marks; mark; mark = mark->next)
+		mark->poll_attention = busy;
+}
+
+void gate_mark_poll_enter_locked(void)
+{
+	gate_mark.polling = 1;
+	if (!gate_mark.is_linked)
+		unlisted_polling++;
+}
+
+void gate_mark_poll_leave(void)
+{
+	struct gate_locked locked;
+
+	gate_mark.polling = 0;
+	if (!gate_mark.is_dead)
+		return;
+	gate_lock(&locked);
+	if (unlisted_polling)
+		unlisted_polling--;
+	gate_unlock(&locked);
+}
+
 static bool is_anybody_inside(void)
 {
 	const struct gate_mark *mark;
@@ -188,12 +226,25 @@ static bool is_anybody_inside(void)
 	return found;
 }
 
-int gate_mark_wait_outside(int64_t deadline_ns)
+static bool is_anybody_polling(void)
+{
+	const struct gate_mark *mark;
+	struct gate_locked locked;
+	bool found;
+
+	gate_lock(&locked);
+	found = unlisted_polling;
+	for (mark = marks; mark && !found; mark = mark->next)
+		found = mark->polling;
+	gate_unlock(&locked);
+	return found;
+}
+
+int gate_wait(bool (*is_it_so)(void), int64_t deadline_ns)
 {
 	struct timespec pause = {0, 5000};
 
-	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-	while (is_anybody_inside()) {
+	while (is_it_so()) {
 		if (clock_now_ns() >= deadline_ns)
 			return -ETIMEDOUT;
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
@@ -203,12 +254,50 @@ int gate_mark_wait_outside(int64_t deadline_ns)
 	return 0;
 }
 
-uint32_t gate_mark_poll_round_locked(pid_t tid)
+static void barrier_everywhere(void)
+{
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+int gate_mark_wait_outside(int64_t deadline_ns)
+{
+	barrier_everywhere();
+	return gate_wait(is_anybody_inside, deadline_ns);
+}
+
+int gate_mark_wait_not_polling(int64_t deadline_ns)
+{
+	barrier_everywhere();
+	return gate_wait(is_anybody_polling, deadline_ns);
+}
+
+uint32_t gate_mark_next_poll_round(void)
+{
+	struct gate_locked locked;
+	uint32_t round;
+
+	gate_lock(&locked);
+	round = ++poll_round;
+	gate_unlock(&locked);
+	barrier_everywhere();
+	return round;
+}
+
+void gate_mark_polled_locked(void)
+{
+	gate_mark.poll_round = poll_round;
+}
+
+bool gate_mark_has_polled(pid_t tid, uint32_t round)
 {
 	const struct gate_mark *mark;
+	struct gate_locked locked;
+	bool has_polled;
 
-	for (mark = marks; mark; mark = mark->next)
-		if (mark->tid == tid)
-			return mark->poll_round;
-	return 0;
+	gate_lock(&locked);
+	for (mark = marks; mark && mark->tid != tid; mark = mark->next)
+		;
+	has_polled = mark && mark->poll_round >= round;
+	gate_unlock(&locked);
+	return has_polled;
 }

@@ -27,8 +27,10 @@
 struct gate_mark {
 	_Atomic uint32_t inside;
 	_Atomic uint32_t attention;
-	_Atomic uint32_t
-		poll_round; /* of the last patched poll, gate_grace.h */
+	/* The same for polls, which are only looked after while one drains. */
+	_Atomic uint32_t polling;
+	_Atomic uint32_t poll_attention;
+	uint32_t poll_round; /* in which it was last seen to poll */
 	bool is_linked;
 	bool is_dead; /* the thread is ending: not linked again */
 	pid_t tid;
@@ -59,18 +61,31 @@ void gate_mark_link_locked(void);
 
 /* All marks learn whether any gate is closed; waiters look again. */
 void gate_mark_set_attention_locked(bool is_any_closed);
+void gate_mark_set_poll_attention_locked(bool is_any_busy);
 
 /* Once per process: 0, -ENOSYS, -ENOMEM. */
 int gate_mark_init(void);
 
+/* Sleeps in growing steps until it is not so any more. 0, -ETIMEDOUT. */
+int gate_wait(bool (*is_it_so)(void), int64_t deadline_ns);
+
 /* After attention was set. 0, -ETIMEDOUT. */
 int gate_mark_wait_outside(int64_t deadline_ns);
+int gate_mark_wait_not_polling(int64_t deadline_ns);
 
-/* Which poll round the thread tid was seen in last; 0: none. */
-uint32_t gate_mark_poll_round_locked(pid_t tid);
+/* A poll that looked at its attention, of a CQ that nobody drains. */
+void gate_mark_poll_enter_locked(void);
+void gate_mark_poll_leave(void);
+
+/* Has the thread polled through our function since the round was begun? */
+uint32_t gate_mark_next_poll_round(void);
+bool gate_mark_has_polled(pid_t tid, uint32_t round);
+void gate_mark_polled_locked(void);
 
 /* Answered by gate.c. With the lock. */
 bool gate_is_closed_locked(const struct ibv_qp *qp);
+/* Whether polls have to ask: gate.c */
+void gate_update_poll_attention(void);
 /* In a child after fork: forget all closed gates. */
 void gate_forget_closed_locked(void);
 

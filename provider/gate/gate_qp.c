@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "gate_context.h"
+#include "gate_cq.h"
 #include "gate_mark.h"
 #include "gate_post.h"
 #include "gate_qp.h"
@@ -187,6 +188,8 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 	if (record && context && patch(record, &context->verbs))
 		are_unknown = true;
 	gate_unlock(&locked);
+	if (state == IBV_QPS_RESET)
+		gate_cq_drop(qp->context, qp->qp_num);
 	errno = saved_errno;
 }
 
@@ -221,6 +224,8 @@ void gate_qp_destroyed(struct gate_qp *record, int result)
 
 	if (!record)
 		return;
+	if (!result)
+		gate_cq_drop(record->context, record->qp_num);
 	gate_lock(&locked);
 	record->is_going = false;
 	if (result && link_record(record))

@@ -12,7 +12,7 @@
 #include "unit.h"
 
 #define THREADS 3
-#define ROUNDS	1000
+#define ROUNDS	500
 /* A program reads its tables plainly: ThreadSanitizer wants more. */
 #ifdef __SANITIZE_THREAD__
 #define SEES_TABLES_CHANGE true

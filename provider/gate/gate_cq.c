@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gate_cq.h"
+#include "gate_mark.h"
+
+#define BATCH 16
+
+static struct gate_cq *records;
+
+static struct gate_cq *find_locked(const struct ibv_cq *cq)
+{
+	struct gate_cq *record = records;
+
+	while (record && record->cq != cq)
+		record = record->next;
+	return record;
+}
+
+struct gate_cq *gate_cq_find_locked(const struct ibv_cq *cq)
+{
+	struct gate_cq *record = find_locked(cq);
+
+	if (record)
+		record->refs++;
+	return record;
+}
+
+struct gate_cq *gate_cq_get(struct ibv_cq *cq)
+{
+	struct gate_cq *record, *fresh = calloc(1, sizeof(*fresh));
+	struct gate_locked locked;
+
+	gate_lock(&locked);
+	record = find_locked(cq);
+	if (!record && fresh) {
+		record = fresh;
+		fresh = NULL;
+		record->cq = cq;
+		record->context = cq->context;
+		record->refs = 1;
+		pthread_mutex_init(&record->lock, NULL);
+		record->next = records;
+		records = record;
+	}
+	if (record)
+		record->refs++;
+	gate_unlock(&locked);
+	free(fresh);
+	return record;
+}
+
+static void put_locked(struct gate_cq *record)
+{
+	struct gate_marker *marker;
+
+	if (--record->refs)
+		return;
+	while ((marker = record->markers)) {
+		record->markers = marker->next;
+		if (marker->is_left)
+			free(marker);
+	}
+	pthread_mutex_destroy(&record->lock);
+	free(record->kept);
+	free(record);
+}
+
+void gate_cq_put(struct gate_cq *record)
+{
+	struct gate_locked locked;
+
+	gate_lock(&locked);
+	put_locked(record);
+	gate_unlock(&locked);
+}
+
+static void unlink_locked(struct gate_cq *record)
+{
+	struct gate_cq **at = &records;
+
+	while (*at != record)
+		at = &(*at)->next;
+	*at = record->next;
+}
+
+struct gate_cq *gate_cq_destroying(struct ibv_cq *cq)
+{
+	struct gate_locked locked;
+	struct gate_cq *record;
+
+	gate_lock(&locked);
+	record = find_locked(cq);
+	if (record) {
+		unlink_locked(record);
+		pthread_mutex_lock(&record->lock);
+		record->is_going = true;
+		pthread_mutex_unlock(&record->lock);
+	}
+	gate_unlock(&locked);
+	return record;
+}
+
+void gate_cq_destroyed(struct gate_cq *record, int result)
+{
+	struct gate_locked locked;
+
+	if (!record)
+		return;
+	gate_lock(&locked);
+	if (result) {
+		pthread_mutex_lock(&record->lock);
+		record->is_going = false;
+		pthread_mutex_unlock(&record->lock);
+		record->next = records;
+		records = record;
+	} else {
+		put_locked(record);
+	}
+	gate_unlock(&locked);
+}
+
+void gate_cq_forget_locked(const struct ibv_context *context)
+{
+	struct gate_cq *record, *next;
+
+	for (record = records; record; record = next) {
+		next = record->next;
+		if (record->context != context)
+			continue;
+		unlink_locked(record);
+		pthread_mutex_lock(&record->lock);
+		record->is_going = true;
+		pthread_mutex_unlock(&record->lock);
+		put_locked(record);
+	}
+}
+
+void gate_cq_expect(struct gate_cq *record, struct gate_marker *marker)
+{
+	pthread_mutex_lock(&record->lock);
+	marker->next = record->markers;
+	record->markers = marker;
+	pthread_mutex_unlock(&record->lock);
+}
+
+static bool strike(struct gate_cq *record, const struct gate_marker *marker)
+{
+	struct gate_marker **at = &record->markers;
+
+	while (*at && *at != marker)
+		at = &(*at)->next;
+	if (!*at)
+		return false;
+	*at = marker->next;
+	return true;
+}
+
+void gate_cq_unexpect(struct gate_cq *record, struct gate_marker *marker,
+		      bool was_posted)
+{
+	bool is_ours;
+
+	pthread_mutex_lock(&record->lock);
+	marker->is_left = was_posted && !marker->is_done && !record->is_going;
+	is_ours = !marker->is_left;
+	if (is_ours)
+		strike(record, marker);
+	pthread_mutex_unlock(&record->lock);
+	if (is_ours)
+		free(marker);
+}
+
+bool gate_cq_has_seen(struct gate_cq *record, const struct gate_marker *marker)
+{
+	bool is_done;
+
+	pthread_mutex_lock(&record->lock);
+	is_done = marker->is_done || record->is_going;
+	pthread_mutex_unlock(&record->lock);
+	return is_done;
+}
+
+/* Whether it is a marker's completion, which then is seen. */
+static bool is_marker(struct gate_cq *record, const struct ibv_wc *wc)
+{
+	struct gate_marker *marker = record->markers;
+
+	while (marker &&
+	       (wc->wr_id != (uintptr_t)marker || wc->qp_num != marker->qp_num))
+		marker = marker->next;
+	if (!marker)
+		return false;
+	strike(record, marker);
+	marker->is_done = true;
+	if (marker->is_left)
+		free(marker);
+	return true;
+}
+
+/*
+ * The program's: markers taken out. Fewer than wanted only where the CQ is
+ * empty, since who sees that goes to sleep. How many, or the error.
+ */
+static int poll_filtered(struct gate_cq *record, gate_poll_cq_fn *original,
+			 int count, struct ibv_wc *wc)
+{
+	int n, kept = 0;
+
+	do {
+		int wanted = count - kept, from = kept;
+
+		n = original(record->cq, wanted, wc + from);
+		for (int i = from; i < from + n; i++)
+			if (!is_marker(record, &wc[i]))
+				wc[kept++] = wc[i];
+		if (n < wanted)
+			break;
+	} while (kept < count);
+	return n < 0 && !kept ? n : kept;
+}
+
+static int make_room(struct gate_cq *record)
+{
+	size_t room = record->room ? record->room * 2 : 64;
+	struct ibv_wc *kept;
+
+	if (record->first) {
+		memmove(record->kept, record->kept + record->first,
+			record->count * sizeof(*record->kept));
+		record->first = 0;
+	}
+	if (record->count + BATCH <= record->room)
+		return 0;
+	kept = realloc(record->kept, room * sizeof(*kept));
+	if (!kept)
+		return -ENOMEM;
+	record->kept = kept;
+	record->room = room;
+	return 0;
+}
+
+static int reap(struct gate_cq *record)
+{
+	gate_poll_cq_fn *original =
+		gate_poll_cq_original(record->context->ops.poll_cq);
+	int r = 0, n = 1;
+
+	while (n > 0 && !record->is_going) {
+		r = make_room(record);
+		if (r)
+			break;
+		n = poll_filtered(record, original, BATCH,
+				  record->kept + record->count);
+		if (n > 0)
+			record->count += (size_t)n;
+	}
+	return r;
+}
+
+int gate_cq_reap(struct gate_cq *record)
+{
+	int r;
+
+	pthread_mutex_lock(&record->lock);
+	r = reap(record);
+	pthread_mutex_unlock(&record->lock);
+	return r;
+}
+
+/* What the program's ibv_poll_cq() gets of a CQ that has a record. */
+int gate_cq_poll(struct gate_cq *record, gate_poll_cq_fn *original, int count,
+		 struct ibv_wc *wc, bool *ret_is_idle)
+{
+	int n = 0, more = 0;
+
+	pthread_mutex_lock(&record->lock);
+	for (; n < count && record->count; n++, record->count--)
+		wc[n] = record->kept[record->first++];
+	if (n < count)
+		more = poll_filtered(record, original, count - n, wc + n);
+	*ret_is_idle = !record->count && !record->markers;
+	pthread_mutex_unlock(&record->lock);
+	if (more > 0)
+		n += more;
+	return n || more >= 0 ? n : more;
+}
+
+/* What is in the CQ of the QP, and what is kept of it; its markers too. */
+static void drop(struct gate_cq *record, uint32_t qp_num)
+{
+	struct gate_marker **at = &record->markers, *marker;
+	struct ibv_wc *wc;
+	size_t kept = 0;
+
+	if (record->markers)
+		reap(record);
+	wc = record->kept + record->first;
+	for (size_t i = 0; i < record->count; i++)
+		if (wc[i].qp_num != qp_num)
+			wc[kept++] = wc[i];
+	record->count = kept;
+	while ((marker = *at)) {
+		if (marker->qp_num != qp_num) {
+			at = &marker->next;
+			continue;
+		}
+		*at = marker->next;
+		marker->is_done = true;
+		if (marker->is_left)
+			free(marker);
+	}
+}
+
+void gate_cq_drop(const struct ibv_context *context, uint32_t qp_num)
+{
+	struct gate_cq *record, **all;
+	struct gate_locked locked;
+	size_t count = 0;
+
+	gate_lock(&locked);
+	for (record = records; record; record = record->next)
+		count++;
+	all = count ? calloc(count, sizeof(struct gate_cq *)) : NULL;
+	count = 0;
+	for (record = all ? records : NULL; record; record = record->next)
+		if (record->context == context) {
+			record->refs++;
+			all[count++] = record;
+		}
+	gate_unlock(&locked);
+	for (size_t i = 0; i < count; i++) {
+		pthread_mutex_lock(&all[i]->lock);
+		drop(all[i], qp_num);
+		pthread_mutex_unlock(&all[i]->lock);
+		gate_cq_put(all[i]);
+	}
+	free(all);
+}
+
+bool gate_cq_are_busy_locked(void)
+{
+	struct gate_cq *record;
+	bool is_busy = false;
+
+	for (record = records; record && !is_busy; record = record->next) {
+		pthread_mutex_lock(&record->lock);
+		is_busy = record->count || record->markers;
+		pthread_mutex_unlock(&record->lock);
+	}
+	return is_busy;
+}
+
+/*
+ * What ibv_create_cq() makes is larger than struct ibv_cq in all providers, and
+ * what lies behind it is not told apart by anything but itself: functions of
+ * the provider's library where ibv_start_poll() would look for them.
+ */
+bool gate_cq_is_extended(const struct ibv_cq *cq)
+{
+	const struct ibv_cq_ex *ex = (const struct ibv_cq_ex *)cq;
+	void *poll_cq = (void *)gate_poll_cq_original(cq->context->ops.poll_cq);
+	Dl_info provider, start, end;
+
+	return ex->start_poll && ex->end_poll && dladdr(poll_cq, &provider) &&
+	       dladdr((void *)ex->start_poll, &start) &&
+	       dladdr((void *)ex->end_poll, &end) &&
+	       start.dli_fbase == provider.dli_fbase &&
+	       end.dli_fbase == provider.dli_fbase;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * CQs that a drain takes completions from. What it took waits in the record,
+ * and the program's ibv_poll_cq() gets it first. Markers are for nobody but us:
+ * whoever reaps one, program or drain, strikes it off here.
+ *
+ * Lock order: the one of gate_mark.h, then a record's. A record's is held while
+ * the CQ is polled, so that no completion is on its way between two threads and
+ * their order stays.
+ */
+#ifndef DAXMR_GATE_CQ_H
+#define DAXMR_GATE_CQ_H
+
+#include <pthread.h>
+
+#include "gate.h"
+
+struct gate_marker {
+	bool is_done; /* reaped */
+	bool is_left; /* nobody waits for it: the record frees it */
+	uint32_t qp_num;
+	struct gate_marker *next;
+};
+
+struct gate_cq {
+	struct ibv_cq *cq;
+	struct ibv_context *context;
+	unsigned int refs; /* with the lock of gate_mark.h */
+	pthread_mutex_t lock;
+	bool is_going; /* ibv_destroy_cq() has begun */
+	/* posted, and not seen yet; their addresses are their wr_ids */
+	struct gate_marker *markers;
+	struct ibv_wc *kept; /* first at first, count of them, room for more */
+	size_t first, count, room;
+	struct gate_cq *next;
+};
+
+typedef int gate_poll_cq_fn(struct ibv_cq *cq, int count, struct ibv_wc *wc);
+
+/* The function that stands for the provider's, and the other way. */
+gate_poll_cq_fn *gate_poll_cq_for_locked(gate_poll_cq_fn *original);
+gate_poll_cq_fn *gate_poll_cq_original(gate_poll_cq_fn *ours);
+
+/* The CQ's record with a reference; NULL: it has none. */
+struct gate_cq *gate_cq_find_locked(const struct ibv_cq *cq);
+
+/* The CQ's record, made if need be, with a reference. NULL: no memory. */
+struct gate_cq *gate_cq_get(struct ibv_cq *cq);
+void gate_cq_put(struct gate_cq *record);
+
+/*
+ * Before the marker is posted; and when nobody waits for it any more. It is
+ * freed, or, if it was posted and may come yet, kept out of the program's sight
+ * until it comes.
+ */
+void gate_cq_expect(struct gate_cq *record, struct gate_marker *marker);
+void gate_cq_unexpect(struct gate_cq *record, struct gate_marker *marker,
+		      bool was_posted);
+
+/* Takes what is in the CQ. 0; -ENOMEM: some is left in it. */
+int gate_cq_reap(struct gate_cq *record);
+
+/* For ibv_poll_cq(). is_idle: nothing is kept, nothing expected. */
+int gate_cq_poll(struct gate_cq *record, gate_poll_cq_fn *original, int count,
+		 struct ibv_wc *wc, bool *ret_is_idle);
+
+/* Whether the marker was seen, or never will be: the CQ is gone. */
+bool gate_cq_has_seen(struct gate_cq *record, const struct gate_marker *marker);
+
+/* After a QP was reset or destroyed: what was taken of it goes. */
+void gate_cq_drop(const struct ibv_context *context, uint32_t qp_num);
+
+/* Whether some record has something to give, or to hold back. */
+bool gate_cq_are_busy_locked(void);
+
+/* Whether the program can read it by ibv_start_poll(). */
+bool gate_cq_is_extended(const struct ibv_cq *cq);
+
+/* The context is closed. */
+void gate_cq_forget_locked(const struct ibv_context *context);
+
+#endif

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The drain: a marker behind all that was posted, on every QP that can have
+ * something outstanding. What it does is told in gate.h.
+ *
+ *     collect the gate's QPs -> which need one -> room in their CQs
+ *         -> poll_cq is ours, nobody is inside the provider's
+ *         -> markers posted -> CQs reaped until all are seen
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "clock.h"
+#include "gate_context.h"
+#include "gate_cq.h"
+#include "gate_grace.h"
+#include "gate_mark.h"
+#include "gate_qp.h"
+
+struct drained {
+	struct gate_qp *record; /* a reference */
+	uint32_t resets;	/* when it was collected */
+	enum gate_left left;
+	bool is_used;
+	bool is_over; /* nothing more to wait for */
+	struct ibv_cq *send_cq;
+	struct gate_cq *cq; /* a reference */
+	struct ibv_mw *window;
+	struct gate_marker *marker;
+};
+
+struct drain {
+	struct gate *gate;
+	int64_t deadline_ns;
+	struct drained *qps;
+	size_t count;
+};
+
+const char *gate_left_name(enum gate_left left)
+{
+	static const char *const names[] = {
+		[GATE_DRAINED] = "drained",
+		[GATE_LEFT_LATE] = "its work was not done in time",
+		[GATE_LEFT_KIND] = "its kind cannot be drained",
+		[GATE_LEFT_STATE] = "its state does not let it drain",
+		[GATE_LEFT_CQ] = "its completion queue cannot take a marker",
+		[GATE_LEFT_POLL] = "a thread was polling all the time",
+		[GATE_LEFT_POST] = "the device refused the marker",
+	};
+
+	return names[left];
+}
+
+static int collect(struct drain *drain)
+{
+	struct gate_locked locked;
+	struct gate_qp *record;
+	size_t count = 0;
+
+	gate_lock(&locked);
+	for (record = gate_qp_first_locked(); record; record = record->next)
+		count += gate_has_qp_locked(drain->gate, record);
+	drain->qps = calloc(count + 1, sizeof(*drain->qps));
+	record = drain->qps ? gate_qp_first_locked() : NULL;
+	for (; record; record = record->next)
+		if (gate_has_qp_locked(drain->gate, record))
+			drain->qps[drain->count++] = (struct drained){
+				.record = gate_qp_get_locked(record),
+				.resets = record->resets,
+				.is_over = !record->was_ready,
+			};
+	gate_unlock(&locked);
+	return drain->qps ? 0 : -ENOMEM;
+}
+
+static void leave(struct drained *qp, enum gate_left why)
+{
+	qp->left = why;
+	qp->is_over = true;
+}
+
+/* False: it is destroyed or reset by now, and its work gone with that. */
+static bool use(struct drained *qp)
+{
+	struct gate_locked locked;
+	bool is_there;
+
+	gate_lock(&locked);
+	is_there = !qp->record->is_going && qp->record->resets == qp->resets;
+	if (is_there)
+		gate_qp_use_locked(qp->record);
+	gate_unlock(&locked);
+	if (!is_there)
+		qp->is_over = true;
+	return is_there;
+}
+
+static void look_at(struct drain *drain, struct drained *qp)
+{
+	struct ibv_qp *ibqp = qp->record->qp;
+	struct ibv_qp_init_attr init;
+	struct ibv_qp_attr attr;
+
+	if (drain->gate->verbs.query_qp(ibqp, &attr, IBV_QP_STATE, &init))
+		return leave(qp, GATE_LEFT_STATE);
+	switch (attr.qp_state) {
+	case IBV_QPS_RESET:
+	case IBV_QPS_INIT:
+	case IBV_QPS_RTR:
+	case IBV_QPS_ERR: /* what is outstanding is flushed */
+	case IBV_QPS_SQE:
+		qp->is_over = true;
+		return;
+	case IBV_QPS_RTS:
+		break;
+	default:
+		return leave(qp, GATE_LEFT_STATE);
+	}
+	if (qp->record->type != IBV_QPT_RC && qp->record->type != IBV_QPT_UC)
+		return leave(qp, GATE_LEFT_KIND);
+	qp->send_cq = ibqp->send_cq;
+	qp->cq = gate_cq_get(qp->send_cq);
+	if (!qp->cq || gate_cq_is_extended(qp->send_cq))
+		leave(qp, GATE_LEFT_CQ);
+}
+
+/* How many completions the QP can have in the CQ at one time; -1: unknown. */
+static long completions(const struct gate *gate, struct ibv_qp *qp,
+			const struct ibv_cq *cq, const struct ibv_srq **srqs)
+{
+	struct ibv_qp_init_attr init;
+	struct ibv_srq_attr shared;
+	struct ibv_qp_attr attr;
+	long count = 0;
+
+	if (gate->verbs.query_qp(qp, &attr, IBV_QP_CAP, &init))
+		return -1;
+	if (qp->send_cq == cq)
+		count += init.cap.max_send_wr;
+	if (qp->recv_cq != cq)
+		return count;
+	if (!qp->srq)
+		return count + init.cap.max_recv_wr;
+	while (*srqs && *srqs != qp->srq)
+		srqs++;
+	if (*srqs) /* counted with another QP */
+		return count;
+	*srqs = qp->srq;
+	return gate->verbs.query_srq(qp->srq, &shared)
+		       ? -1
+		       : count + (long)shared.max_wr;
+}
+
+/* All QPs of the context that could complete there, whatever their PD. */
+static struct gate_qp **users_of(const struct drain *drain,
+				 const struct ibv_cq *cq, size_t *ret_count)
+{
+	struct gate_qp *record, **users;
+	struct gate_locked locked;
+	size_t count = 0;
+
+	gate_lock(&locked);
+	for (record = gate_qp_first_locked(); record; record = record->next)
+		count++;
+	users = calloc(count + 1, sizeof(struct gate_qp *));
+	count = 0;
+	record = users ? gate_qp_first_locked() : NULL;
+	for (; record; record = record->next) {
+		if (record->context != drain->gate->context ||
+		    record->is_going ||
+		    (record->qp->send_cq != cq && record->qp->recv_cq != cq))
+			continue;
+		gate_qp_use_locked(record);
+		users[count++] = gate_qp_get_locked(record);
+	}
+	gate_unlock(&locked);
+	*ret_count = count;
+	return users;
+}
+
+static bool has_room(struct drain *drain, struct ibv_cq *cq, long markers)
+{
+	const struct ibv_srq **srqs;
+	struct gate_qp **users;
+	bool is_known = true;
+	long need = markers;
+	size_t count;
+
+	users = users_of(drain, cq, &count);
+	srqs = calloc(count + 1, sizeof(struct ibv_srq *));
+	for (size_t i = 0; i < count; i++) {
+		long more = srqs && is_known
+				    ? completions(drain->gate, users[i]->qp, cq,
+						  srqs)
+				    : -1;
+		struct gate_locked locked;
+
+		is_known = more >= 0;
+		need += more;
+		gate_qp_unuse(users[i]);
+		gate_lock(&locked);
+		gate_qp_put_locked(users[i]);
+		gate_unlock(&locked);
+	}
+	is_known = is_known && users && srqs;
+	free(users);
+	free(srqs);
+	return is_known && (need <= cq->cqe ||
+			    !drain->gate->verbs.resize_cq(cq, (int)need));
+}
+
+static bool is_first_of_its_cq(const struct drain *drain, size_t at)
+{
+	for (size_t i = 0; i < at; i++)
+		if (drain->qps[i].send_cq == drain->qps[at].send_cq)
+			return false;
+	return drain->qps[at].send_cq && !drain->qps[at].is_over;
+}
+
+static void find_room(struct drain *drain)
+{
+	for (size_t i = 0; i < drain->count; i++) {
+		struct ibv_cq *cq = drain->qps[i].send_cq;
+		long markers = 0;
+
+		if (!is_first_of_its_cq(drain, i))
+			continue;
+		for (size_t j = i; j < drain->count; j++)
+			markers += !drain->qps[j].is_over &&
+				   drain->qps[j].send_cq == cq;
+		if (has_room(drain, cq, markers))
+			continue;
+		for (size_t j = i; j < drain->count; j++)
+			if (!drain->qps[j].is_over &&
+			    drain->qps[j].send_cq == cq)
+				leave(&drain->qps[j], GATE_LEFT_CQ);
+	}
+}
+
+/* Polls go through ours from now on, and wait for what is being reaped. */
+static int take_polls(struct drain *drain)
+{
+	struct ibv_context *context = drain->gate->context;
+	gate_poll_cq_fn *original, *ours;
+	struct gate_locked locked;
+	bool is_new;
+
+	gate_lock(&locked);
+	original = gate_poll_cq_original(context->ops.poll_cq);
+	ours = gate_poll_cq_for_locked(original);
+	is_new = ours && context->ops.poll_cq != ours;
+	gate_mark_set_poll_attention_locked(true);
+	if (is_new)
+		__atomic_store_n(&context->ops.poll_cq, ours, __ATOMIC_RELEASE);
+	gate_unlock(&locked);
+	if (!ours)
+		return -ENOSPC;
+	if (is_new && gate_grace(drain->deadline_ns)) {
+		__atomic_store_n(&context->ops.poll_cq, original,
+				 __ATOMIC_RELEASE);
+		return -ETIMEDOUT;
+	}
+	return gate_mark_wait_not_polling(drain->deadline_ns);
+}
+
+/* 0: posted. ENOMEM: the send queue is full. Positive errno. */
+static int post_marker(struct drain *drain, struct drained *qp)
+{
+	const struct ibv_context_ops *ops = &drain->gate->context->ops;
+	struct ibv_mw_bind bind = {.wr_id = (uintptr_t)qp->marker,
+				   .send_flags = IBV_SEND_SIGNALED};
+	int r;
+
+	if (!use(qp)) {
+		free(qp->marker);
+		qp->marker = NULL;
+		return 0;
+	}
+	gate_cq_expect(qp->cq, qp->marker);
+	r = ops->bind_mw(qp->record->qp, qp->window, &bind);
+	gate_qp_unuse(qp->record);
+	if (r) {
+		gate_cq_unexpect(qp->cq, qp->marker, false);
+		qp->marker = NULL;
+	}
+	return r < 0 ? -r : r;
+}
+
+static void try_marker(struct drain *drain, struct drained *qp)
+{
+	const struct ibv_context_ops *ops = &drain->gate->context->ops;
+	int r;
+
+	if (!qp->window && ops->alloc_mw && ops->bind_mw)
+		qp->window = ops->alloc_mw(drain->gate->pd, IBV_MW_TYPE_1);
+	if (!qp->window)
+		return leave(qp, GATE_LEFT_KIND);
+	qp->marker = calloc(1, sizeof(*qp->marker));
+	if (!qp->marker)
+		return leave(qp, GATE_LEFT_POST);
+	qp->window->type = IBV_MW_TYPE_1;
+	qp->marker->qp_num = qp->record->qp_num;
+	r = post_marker(drain, qp);
+	if (r && r != ENOMEM)
+		leave(qp, GATE_LEFT_POST);
+}
+
+/* One round: markers that found no room before, and what has completed. */
+static bool is_all_over(struct drain *drain)
+{
+	bool is_all = true;
+
+	for (size_t i = 0; i < drain->count; i++) {
+		struct drained *qp = &drain->qps[i];
+
+		if (qp->is_over)
+			continue;
+		if (!qp->marker)
+			try_marker(drain, qp);
+		if (!qp->is_over && gate_cq_reap(qp->cq))
+			leave(qp, GATE_LEFT_CQ);
+		if (!qp->is_over && qp->marker &&
+		    gate_cq_has_seen(qp->cq, qp->marker))
+			qp->is_over = true;
+		if (!qp->is_over && use(qp))
+			gate_qp_unuse(qp->record);
+		is_all = is_all && qp->is_over;
+	}
+	return is_all;
+}
+
+static void wait_for_markers(struct drain *drain)
+{
+	struct timespec pause = {0, 10000};
+
+	while (!is_all_over(drain)) {
+		if (clock_now_ns() >= drain->deadline_ns) {
+			for (size_t i = 0; i < drain->count; i++)
+				if (!drain->qps[i].is_over)
+					leave(&drain->qps[i], GATE_LEFT_LATE);
+			return;
+		}
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		if (pause.tv_nsec < 500000)
+			pause.tv_nsec *= 2;
+	}
+}
+
+static void leave_all(struct drain *drain, enum gate_left why)
+{
+	for (size_t i = 0; i < drain->count; i++)
+		if (!drain->qps[i].is_over)
+			leave(&drain->qps[i], why);
+}
+
+static bool is_any_waiting(const struct drain *drain)
+{
+	for (size_t i = 0; i < drain->count; i++)
+		if (!drain->qps[i].is_over)
+			return true;
+	return false;
+}
+
+static void give_up(struct drain *drain, struct drained *qp)
+{
+	struct gate_locked locked;
+
+	if (qp->marker)
+		gate_cq_unexpect(qp->cq, qp->marker, true);
+	if (qp->window)
+		drain->gate->context->ops.dealloc_mw(qp->window);
+	if (qp->cq)
+		gate_cq_put(qp->cq);
+	gate_lock(&locked);
+	qp->record->left = qp->left;
+	gate_qp_put_locked(qp->record);
+	gate_unlock(&locked);
+}
+
+/* QPs and CQs stay while their sizes are looked at. */
+static void prepare(struct drain *drain)
+{
+	for (size_t i = 0; i < drain->count; i++) {
+		struct drained *qp = &drain->qps[i];
+
+		qp->is_used = !qp->is_over && use(qp);
+		if (qp->is_used)
+			look_at(drain, qp);
+	}
+	find_room(drain);
+	for (size_t i = 0; i < drain->count; i++)
+		if (drain->qps[i].is_used)
+			gate_qp_unuse(drain->qps[i].record);
+}
+
+int gate_drain(struct gate *gate, int64_t deadline_ns,
+	       void (*each)(void *arg, uint32_t qp_num, enum gate_left why),
+	       void *arg)
+{
+	struct drain drain = {.gate = gate, .deadline_ns = deadline_ns};
+	int r = collect(&drain), left = 0;
+
+	if (r)
+		return r;
+	prepare(&drain);
+	if (is_any_waiting(&drain)) {
+		if (take_polls(&drain))
+			leave_all(&drain, GATE_LEFT_POLL);
+		wait_for_markers(&drain);
+	}
+	for (size_t i = 0; i < drain.count; i++) {
+		const struct drained *qp = &drain.qps[i];
+
+		left += qp->left != GATE_DRAINED;
+		if (qp->left != GATE_DRAINED && each)
+			each(arg, qp->record->qp_num, qp->left);
+		give_up(&drain, &drain.qps[i]);
+	}
+	free(drain.qps);
+	return left;
+}

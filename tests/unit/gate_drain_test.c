@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The drain against a device that is not there: what is waited for, and what
+ * the program sees of it, which is nothing. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "gate_fake.h"
+#include "unit.h"
+
+#define QPS	4
+#define ROUNDS	200
+#define LONG_NS (60 * 1000000000LL)
+
+#ifdef __SANITIZE_THREAD__
+#define SEES_TABLES_CHANGE true
+#else
+#define SEES_TABLES_CHANGE false
+#endif
+
+static struct fake_cq cq;
+static struct fake_qp qps[QPS];
+static struct gate *gate;
+static pthread_t device;
+static bool has_device;
+static _Atomic bool is_over;
+
+static int64_t later(void)
+{
+	return clock_now_ns() + LONG_NS;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	fake_init();
+	fake_cq_init(&cq, FAKE_DEPTH / 2);
+	for (int i = 0; i < QPS; i++) {
+		fake_qp_init(&qps[i], &fake_pds[0], &cq, IBV_QPT_RC);
+		qps[i].depth = 8;
+	}
+	is_over = false;
+	has_device = false;
+	gate = NULL;
+	assert_int_equal(gate_attach(&fake_context.context, &fake_verbs), 0);
+	return 0;
+}
+
+static void *work(void *arg)
+{
+	(void)arg;
+	while (!is_over) {
+		for (int i = 0; i < QPS; i++)
+			fake_run(&qps[i], 3);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void start_device(void)
+{
+	assert_int_equal(pthread_create(&device, NULL, work, NULL), 0);
+	has_device = true;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	is_over = true;
+	if (has_device)
+		pthread_join(device, NULL);
+	if (gate)
+		gate_open(gate);
+	gate_context_closing(&fake_context.context);
+	return 0;
+}
+
+static void close_gate(void)
+{
+	assert_int_equal(gate_close(&fake_pds[0], later(), &gate), 0);
+}
+
+static void open_gate(void)
+{
+	gate_open(gate);
+	gate = NULL;
+}
+
+static enum gate_left why[QPS];
+
+static void note(void *arg, uint32_t qp_num, enum gate_left left)
+{
+	(void)arg;
+	for (int i = 0; i < QPS; i++)
+		if (fake_ibv(&qps[i])->qp_num == qp_num)
+			why[i] = left;
+}
+
+static int drain_until(int64_t deadline_ns)
+{
+	memset(why, 0, sizeof(why));
+	return gate_drain(gate, deadline_ns, note, NULL);
+}
+
+static int drain(void)
+{
+	return drain_until(later());
+}
+
+static void post(struct fake_qp *qp, uint64_t wr_id, unsigned int flags)
+{
+	assert_int_equal(fake_post(qp, wr_id, flags), 0);
+}
+
+static void expect(uint64_t wr_id)
+{
+	struct ibv_wc wc;
+
+	assert_int_equal(ibv_poll_cq(&cq.cq, 1, &wc), 1);
+	assert_int_equal(wc.wr_id, wr_id);
+	assert_int_not_equal(wc.opcode, IBV_WC_BIND_MW);
+}
+
+static void expect_nothing(void)
+{
+	struct ibv_wc wc[4];
+
+	assert_int_equal(ibv_poll_cq(&cq.cq, 4, wc), 0);
+}
+
+static bool is_done(const struct fake_qp *qp)
+{
+	return qp->head == qp->tail;
+}
+
+static void drained__all_is_done_and_completions_come_in_order(void **state)
+{
+	(void)state;
+	fake_receive(&qps[0], 100);
+	for (uint64_t i = 0; i < 7; i++)
+		post(&qps[i % 2], i, i > 3 ? IBV_SEND_SIGNALED : 0);
+	close_gate();
+	start_device();
+	assert_int_equal(drain(), 0);
+	assert_true(is_done(&qps[0]) && is_done(&qps[1]));
+	fake_receive(&qps[0], 101);
+	open_gate();
+	expect(100);
+	for (int n = 0, seen[2] = {4, 5}; n < 3; n++) {
+		struct ibv_wc wc;
+		int from;
+
+		assert_int_equal(ibv_poll_cq(&cq.cq, 1, &wc), 1);
+		from = wc.qp_num == fake_ibv(&qps[1])->qp_num;
+		assert_int_equal(wc.wr_id, seen[from]);
+		seen[from] += 2;
+	}
+	expect(101);
+	expect_nothing();
+	assert_int_equal(fake_windows, 0);
+	assert_false(cq.has_overrun);
+}
+
+static void nothing_posted__nothing_left(void **state)
+{
+	(void)state;
+	start_device();
+	for (int i = 0; i < 3; i++) {
+		close_gate();
+		assert_int_equal(drain(), 0);
+		open_gate();
+		expect_nothing();
+	}
+}
+
+/* Room for exactly what the QPs may have outstanding. */
+static void exact_cq__is_enlarged_and_not_overrun(void **state)
+{
+	(void)state;
+	cq.cq.cqe = QPS * 8;
+	for (int i = 0; i < QPS; i++)
+		for (uint64_t n = 0; n < 8; n++)
+			post(&qps[i], n, IBV_SEND_SIGNALED);
+	close_gate();
+	start_device();
+	assert_int_equal(drain(), 0);
+	open_gate();
+	assert_int_equal(cq.cq.cqe, QPS * 8 + QPS);
+	assert_false(cq.has_overrun);
+	for (int n = 0; n < QPS * 8; n++) {
+		struct ibv_wc wc;
+
+		assert_int_equal(ibv_poll_cq(&cq.cq, 1, &wc), 1);
+		assert_int_equal(wc.opcode, IBV_WC_RDMA_WRITE);
+	}
+	expect_nothing();
+}
+
+static void small_cq__is_left_and_severed(void **state)
+{
+	(void)state;
+	qps[0].depth = FAKE_DEPTH; /* more than it can be enlarged for */
+	post(&qps[0], 1, IBV_SEND_SIGNALED);
+	close_gate();
+	assert_int_equal(drain(), QPS);
+	for (int i = 0; i < QPS; i++)
+		assert_int_equal(why[i], GATE_LEFT_CQ);
+	assert_int_equal(qps[0].tail, 1); /* no marker */
+	assert_int_equal(gate_sever(gate, false), QPS);
+	open_gate();
+}
+
+static void full_queue__marker_waits_for_room(void **state)
+{
+	(void)state;
+	for (uint64_t n = 0; n < 8; n++)
+		post(&qps[0], n, 0);
+	assert_int_equal(fake_post(&qps[0], 9, 0), ENOMEM);
+	close_gate();
+	start_device();
+	assert_int_equal(drain(), 0);
+	assert_true(is_done(&qps[0]));
+	open_gate();
+	expect_nothing();
+}
+
+/* A peer that does not answer. */
+static void late__severed_and_its_marker_stays_unseen(void **state)
+{
+	(void)state;
+	post(&qps[0], 1, IBV_SEND_SIGNALED);
+	close_gate();
+	for (int i = 1; i < QPS; i++)
+		fake_ibv(&qps[i])->state = IBV_QPS_INIT;
+	assert_int_equal(drain_until(clock_now_ns() + 1000000), 1);
+	assert_int_equal(why[0], GATE_LEFT_LATE);
+	assert_int_equal(gate_sever(gate, false), 1);
+	assert_int_equal(fake_ibv(&qps[0])->state, IBV_QPS_ERR);
+	open_gate();
+	expect_nothing();
+	fake_run(&qps[0], FAKE_DEPTH);
+	post(&qps[0], 2, IBV_SEND_SIGNALED);
+	fake_run(&qps[0], FAKE_DEPTH);
+	expect(1);
+	expect(2);
+	expect_nothing();
+}
+
+static void states_and_kinds__told_apart(void **state)
+{
+	(void)state;
+	fake_ibv(&qps[0])->state = IBV_QPS_INIT;
+	fake_ibv(&qps[1])->state = IBV_QPS_ERR;
+	fake_ibv(&qps[2])->state = IBV_QPS_SQD;
+	gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[3])), 0);
+	fake_qp_init(&qps[3], &fake_pds[0], &cq, IBV_QPT_UD);
+	close_gate();
+	assert_int_equal(drain(), 2);
+	assert_int_equal(why[0], GATE_DRAINED);
+	assert_int_equal(why[1], GATE_DRAINED);
+	assert_int_equal(why[2], GATE_LEFT_STATE);
+	assert_int_equal(why[3], GATE_LEFT_KIND);
+	for (int i = 0; i < QPS; i++)
+		assert_int_equal(qps[i].tail, 0);
+	open_gate();
+}
+
+static void *drain_in_thread(void *arg)
+{
+	*(int *)arg = drain();
+	return NULL;
+}
+
+/* Until the marker is behind what was posted. */
+static void wait_for_marker(struct fake_qp *qp, unsigned int tail)
+{
+	bool is_there = false;
+
+	while (!is_there) {
+		pthread_mutex_lock(&qp->lock);
+		is_there = qp->tail >= tail;
+		pthread_mutex_unlock(&qp->lock);
+		sched_yield();
+	}
+}
+
+static void set_others_idle(void)
+{
+	for (int i = 1; i < QPS; i++)
+		fake_ibv(&qps[i])->state = IBV_QPS_INIT;
+}
+
+static void destroyed_meanwhile__its_completions_go_with_it(void **state)
+{
+	pthread_t thread;
+	int left = -1;
+
+	(void)state;
+	set_others_idle();
+	post(&qps[0], 1, IBV_SEND_SIGNALED);
+	post(&qps[0], 2, IBV_SEND_SIGNALED);
+	fake_receive(&qps[1], 50);
+	close_gate();
+	pthread_create(&thread, NULL, drain_in_thread, &left);
+	wait_for_marker(&qps[0], 3);
+	fake_run(&qps[0], 1);
+	gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[0])), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(left, 0);
+	open_gate();
+	expect(50);
+	expect_nothing();
+	assert_int_equal(fake_windows, 0);
+}
+
+static void reset_meanwhile__its_completions_go_with_it(void **state)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+	pthread_t thread;
+	int left = -1;
+
+	(void)state;
+	set_others_idle();
+	post(&qps[0], 1, IBV_SEND_SIGNALED);
+	close_gate();
+	pthread_create(&thread, NULL, drain_in_thread, &left);
+	wait_for_marker(&qps[0], 2);
+	fake_verbs.modify_qp(fake_ibv(&qps[0]), &attr, IBV_QP_STATE);
+	gate_qp_modified(fake_ibv(&qps[0]), IBV_QPS_RESET);
+	pthread_join(thread, NULL);
+	assert_int_equal(left, 0);
+	open_gate();
+	expect_nothing();
+	attr.qp_state = IBV_QPS_RTS;
+	fake_verbs.modify_qp(fake_ibv(&qps[0]), &attr, IBV_QP_STATE);
+	gate_qp_modified(fake_ibv(&qps[0]), IBV_QPS_RTS);
+	post(&qps[0], 7, IBV_SEND_SIGNALED);
+	fake_run(&qps[0], 1);
+	expect(7);
+}
+
+static void destroyed_cq__its_record_goes(void **state)
+{
+	struct fake_cq other;
+
+	(void)state;
+	fake_cq_init(&other, 16);
+	for (int i = 0; i < QPS; i++)
+		fake_ibv(&qps[i])->send_cq = &other.cq;
+	cq.cq.cqe = 1; /* nobody completes there but receives */
+	other.cq.cqe = FAKE_DEPTH;
+	start_device();
+	close_gate();
+	assert_int_equal(drain(), 0);
+	open_gate();
+	gate_cq_destroyed(gate_cq_destroying(&other.cq), EBUSY);
+	close_gate();
+	assert_int_equal(drain(), 0);
+	open_gate();
+	gate_cq_destroyed(gate_cq_destroying(&other.cq), 0);
+	assert_null(gate_cq_destroying(&other.cq));
+}
+
+/* A program: one QP and CQ for each thread. */
+struct user {
+	struct fake_qp *qp;
+	struct fake_cq cq;
+	unsigned long completed;
+	const char *failed;
+};
+
+static void *use(void *arg)
+{
+	struct user *user = arg;
+	uint64_t next = 0, seen = 0;
+	struct ibv_wc wc[4];
+
+	while ((!is_over || seen < next) && !user->failed) {
+		int n;
+
+		if (!is_over && next - seen < 8 &&
+		    !fake_post(user->qp, next, IBV_SEND_SIGNALED))
+			next++;
+		n = ibv_poll_cq(&user->cq.cq, 4, wc);
+		for (int i = 0; i < n; i++)
+			if (wc[i].wr_id != seen++ || wc[i].status ||
+			    wc[i].opcode != IBV_WC_RDMA_WRITE)
+				user->failed = "not the completion that is due";
+		if (!n)
+			sched_yield();
+	}
+	user->completed = seen;
+	return NULL;
+}
+
+static _Atomic bool is_device_over;
+
+static void *work_to_the_end(void *arg)
+{
+	(void)arg;
+	while (!is_device_over) {
+		for (int i = 0; i < QPS; i++)
+			fake_run(&qps[i], 3);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void storm__every_completion_once_and_in_order(void **state)
+{
+	static struct user users[QPS];
+	pthread_t threads[QPS], worker;
+
+	(void)state;
+	for (int i = 0; i < QPS; i++) {
+		users[i] = (struct user){.qp = &qps[i]};
+		fake_cq_init(&users[i].cq, 8);
+		fake_ibv(&qps[i])->send_cq = fake_ibv(&qps[i])->recv_cq =
+			&users[i].cq.cq;
+	}
+	is_device_over = false;
+	assert_int_equal(pthread_create(&worker, NULL, work_to_the_end, NULL),
+			 0);
+	if (SEES_TABLES_CHANGE) {
+		close_gate();
+		assert_int_equal(drain(), 0);
+		open_gate();
+	}
+	for (int i = 0; i < QPS; i++)
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, use, &users[i]), 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		close_gate();
+		assert_int_equal(drain(), 0);
+		for (int i = 0; i < QPS; i++)
+			if (!is_done(&qps[i]))
+				fail_msg("not drained");
+		open_gate();
+	}
+	is_over = true;
+	for (int i = 0; i < QPS; i++)
+		pthread_join(threads[i], NULL);
+	is_device_over = true;
+	pthread_join(worker, NULL);
+	for (int i = 0; i < QPS; i++) {
+		if (users[i].failed)
+			fail_msg("%s", users[i].failed);
+		assert_int_equal(users[i].completed, qps[i].posted);
+		assert_false(users[i].cq.has_overrun);
+	}
+	assert_int_equal(fake_windows, 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(drained__all_is_done_and_completions_come_in_order),
+		TEST(nothing_posted__nothing_left),
+		TEST(exact_cq__is_enlarged_and_not_overrun),
+		TEST(small_cq__is_left_and_severed),
+		TEST(full_queue__marker_waits_for_room),
+		TEST(late__severed_and_its_marker_stays_unseen),
+		TEST(states_and_kinds__told_apart),
+		TEST(destroyed_meanwhile__its_completions_go_with_it),
+		TEST(reset_meanwhile__its_completions_go_with_it),
+		TEST(destroyed_cq__its_record_goes),
+		TEST(storm__every_completion_once_and_in_order),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
