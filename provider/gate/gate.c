@@ -6,6 +6,7 @@
 
 #include "gate_context.h"
 #include "gate_cq.h"
+#include "gate_keys.h"
 #include "gate_mark.h"
 #include "gate_qp.h"
 
@@ -140,6 +141,7 @@ void gate_detach(struct ibv_context *context)
 			__atomic_store_n(&context->ops.post_send,
 					 found->post_send, __ATOMIC_RELEASE);
 		gate_qp_unpatch_all_locked(context, &found->verbs);
+		gate_keys_forget_locked(context);
 		forget(found);
 	}
 	gate_unlock(&locked);
@@ -153,6 +155,7 @@ void gate_context_closing(struct ibv_context *context)
 	gate_lock(&locked);
 	gate_qp_forget_locked(context);
 	gate_cq_forget_locked(context);
+	gate_keys_forget_locked(context);
 	found = gate_context_find_locked(context);
 	if (found)
 		forget(found);

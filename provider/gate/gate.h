@@ -18,7 +18,6 @@
  * context, after it ops.poll_cq stays ours.
  *
  * What is known and not there yet:
- *  - The functions on keys are declared, not defined.
  *  - UD, XRC and other QPs that are not RC or UC cannot be drained: they count
  *    as left. QPs driven past post_send (mlx5dv_init_obj) are not recognised.
  *  - Completions of an extended CQ that the program reads by ibv_start_poll()
@@ -131,7 +130,8 @@ void gate_open(struct gate *gate);
  * first; from now on its posts of promised (sends, not inline data; receives,
  * shared ones too) in the context go with actual. To be called again for each
  * re-registration, with the gate of the region's PD closed for sends; receives
- * see one or the other. 0; -ENOMEM; -EINVAL (not attached).
+ * see one or the other. actual 0: none for now, from before the MR goes until
+ * there is another. 0; -ENOMEM; -EINVAL (not attached).
  */
 int gate_key_promise(struct ibv_context *context, uint32_t promised,
 		     uint32_t actual);

@@ -11,6 +11,8 @@ struct gate_context {
 	struct gate_verbs verbs;
 	unsigned int attached;
 	gate_post_send_fn *post_send; /* the provider's */
+	bool is_translated;	      /* gate_keys.h */
+	size_t receivers;
 	struct gate_context *next;
 };
 

@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "gate.h"
+#include "gate_keys.h"
 #include "gate_mark.h"
 #include "gate_post.h"
 
@@ -11,14 +13,17 @@
 
 /* A slot is filled with the lock, before its functions are handed out. */
 static gate_post_send_fn *post_sends[GATE_SLOTS];
+/* What ours call: the provider's, or what translates lkeys before it. */
+static gate_post_send_fn *_Atomic targets[GATE_SLOTS];
 static struct batch {
 	gate_wr_fn *start;
 	gate_wr_complete_fn *complete;
 	gate_wr_fn *abort;
+	gate_set_sge_fn *set_sge;
+	gate_set_sge_list_fn *set_sge_list;
 } batches[GATE_SLOTS];
 
-static __attribute__((noinline)) int post_asked(gate_post_send_fn *original,
-						struct ibv_qp *qp,
+static __attribute__((noinline)) int post_asked(size_t slot, struct ibv_qp *qp,
 						struct ibv_send_wr *wr,
 						struct ibv_send_wr **bad_wr)
 {
@@ -26,30 +31,32 @@ static __attribute__((noinline)) int post_asked(gate_post_send_fn *original,
 
 	atomic_store_explicit(&gate_mark.inside, 0, memory_order_release);
 	gate_mark_enter(qp, GATE_POST);
-	r = original(qp, wr, bad_wr);
+	r = targets[slot](qp, wr, bad_wr);
 	gate_mark_leave(GATE_POST);
 	return r;
 }
 
 /*
  * What every post of an attached context pays for: tests/bench/gate_post
- * counts it. Inside already: the outer one is who the closer waits for.
+ * counts it. Inside already: the outer one is who the closer waits for. The
+ * target is read inside, so that one who closes the gate can change it.
  */
 static inline __attribute__((always_inline)) int
-post(gate_post_send_fn *const *original, struct ibv_qp *qp,
-     struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
+post(size_t slot, struct ibv_qp *qp, struct ibv_send_wr *wr,
+     struct ibv_send_wr **bad_wr)
 {
 	struct gate_mark *mark = &gate_mark;
 	int r;
 
 	if (!LIKELY(!atomic_load_explicit(&mark->inside, memory_order_relaxed)))
-		return (*original)(qp, wr, bad_wr);
+		return targets[slot](qp, wr, bad_wr);
 	atomic_store_explicit(&mark->inside, GATE_POST, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	if (!LIKELY(!atomic_load_explicit(&mark->attention,
 					  memory_order_acquire)))
-		return post_asked(*original, qp, wr, bad_wr);
-	r = (*original)(qp, wr, bad_wr);
+		return post_asked(slot, qp, wr, bad_wr);
+	r = atomic_load_explicit(&targets[slot], memory_order_relaxed)(qp, wr,
+								       bad_wr);
 	atomic_store_explicit(&mark->inside, 0, memory_order_release);
 	return r;
 }
@@ -101,7 +108,25 @@ static void batch_abort(const struct batch *batch, struct ibv_qp_ex *qp)
 	static int post_send_##n(struct ibv_qp *qp, struct ibv_send_wr *wr,    \
 				 struct ibv_send_wr **bad_wr)                  \
 	{                                                                      \
-		return post(&post_sends[n], qp, wr, bad_wr);                   \
+		return post(n, qp, wr, bad_wr);                                \
+	}                                                                      \
+	static int translated_##n(struct ibv_qp *qp, struct ibv_send_wr *wr,   \
+				  struct ibv_send_wr **bad_wr)                 \
+	{                                                                      \
+		return gate_send_translated(post_sends[n], qp, wr, bad_wr);    \
+	}                                                                      \
+	static void batch_set_sge_##n(struct ibv_qp_ex *qp, uint32_t lkey,     \
+				      uint64_t addr, uint32_t length)          \
+	{                                                                      \
+		batches[n].set_sge(qp,                                         \
+				   gate_key_actual(qp->qp_base.context, lkey), \
+				   addr, length);                              \
+	}                                                                      \
+	static void batch_set_sge_list_##n(struct ibv_qp_ex *qp, size_t count, \
+					   const struct ibv_sge *sges)         \
+	{                                                                      \
+		gate_set_sge_list_translated(batches[n].set_sge_list, qp,      \
+					     count, sges);                     \
 	}                                                                      \
 	static void batch_start_##n(struct ibv_qp_ex *qp)                      \
 	{                                                                      \
@@ -117,22 +142,36 @@ static void batch_abort(const struct batch *batch, struct ibv_qp_ex *qp)
 	}
 FOR_EACH_SLOT(FUNCTIONS)
 
-#define POST_SEND(n) post_send_##n,
-#define BATCH(n)     {batch_start_##n, batch_complete_##n, batch_abort_##n},
-#define ONE(n)	     +1
+#define POST_SEND(n)  post_send_##n,
+#define TRANSLATED(n) translated_##n,
+#define BATCH(n)                                                               \
+	{batch_start_##n, batch_complete_##n, batch_abort_##n,                 \
+	 batch_set_sge_##n, batch_set_sge_list_##n},
+#define ONE(n) +1
 _Static_assert(FOR_EACH_SLOT(ONE) == GATE_SLOTS, "a function for each slot");
 static gate_post_send_fn *const our_post_sends[] = {FOR_EACH_SLOT(POST_SEND)};
+static gate_post_send_fn *const translated[] = {FOR_EACH_SLOT(TRANSLATED)};
 static const struct batch our_batches[] = {FOR_EACH_SLOT(BATCH)};
 
 gate_post_send_fn *gate_post_send_for_locked(gate_post_send_fn *original)
 {
 	for (size_t i = 0; i < GATE_SLOTS; i++) {
-		if (!post_sends[i])
+		if (!post_sends[i]) {
+			targets[i] = original;
 			post_sends[i] = original;
+		}
 		if (post_sends[i] == original)
 			return our_post_sends[i];
 	}
 	return NULL;
+}
+
+void gate_post_send_translate_locked(gate_post_send_fn *original,
+				     bool is_translated)
+{
+	for (size_t i = 0; i < GATE_SLOTS; i++)
+		if (post_sends[i] == original)
+			targets[i] = is_translated ? translated[i] : original;
 }
 
 /* By its end, which stays ours: a batch may be open. GATE_SLOTS: none. */
@@ -148,18 +187,19 @@ static size_t patched_slot(const struct ibv_qp_ex *qp)
 /* The slot of a provider's functions, found or made. */
 static size_t batch_slot(const struct ibv_qp_ex *qp)
 {
+	const struct batch batch = {qp->wr_start, qp->wr_complete, qp->wr_abort,
+				    qp->wr_set_sge, qp->wr_set_sge_list};
 	size_t i = 0;
 
 	for (; i < GATE_SLOTS && batches[i].start; i++)
-		if (batches[i].start == qp->wr_start &&
-		    batches[i].complete == qp->wr_complete &&
-		    batches[i].abort == qp->wr_abort)
+		if (!memcmp(&batches[i], &batch, sizeof(batch)))
 			return i;
 	if (i < GATE_SLOTS)
-		batches[i] = (struct batch){qp->wr_start, qp->wr_complete,
-					    qp->wr_abort};
+		batches[i] = batch;
 	return i;
 }
+
+#define SET(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELEASE)
 
 int gate_batch_patch_locked(struct ibv_qp_ex *qp)
 {
@@ -170,10 +210,13 @@ int gate_batch_patch_locked(struct ibv_qp_ex *qp)
 	if (i == GATE_SLOTS)
 		return -ENOSPC;
 	/* the end first: who is counted by its start is by its end */
-	__atomic_store_n(&qp->wr_complete, our_batches[i].complete,
-			 __ATOMIC_RELEASE);
-	__atomic_store_n(&qp->wr_abort, our_batches[i].abort, __ATOMIC_RELEASE);
-	__atomic_store_n(&qp->wr_start, our_batches[i].start, __ATOMIC_RELEASE);
+	SET(qp->wr_complete, our_batches[i].complete);
+	SET(qp->wr_abort, our_batches[i].abort);
+	SET(qp->wr_start, our_batches[i].start);
+	if (batches[i].set_sge)
+		SET(qp->wr_set_sge, our_batches[i].set_sge);
+	if (batches[i].set_sge_list)
+		SET(qp->wr_set_sge_list, our_batches[i].set_sge_list);
 	return 0;
 }
 
@@ -181,7 +224,9 @@ void gate_batch_unpatch_locked(struct ibv_qp_ex *qp)
 {
 	size_t i = patched_slot(qp);
 
-	if (i < GATE_SLOTS)
-		__atomic_store_n(&qp->wr_start, batches[i].start,
-				 __ATOMIC_RELEASE);
+	if (i == GATE_SLOTS)
+		return;
+	SET(qp->wr_start, batches[i].start);
+	SET(qp->wr_set_sge, batches[i].set_sge);
+	SET(qp->wr_set_sge_list, batches[i].set_sge_list);
 }

@@ -10,6 +10,8 @@ struct verbs_context fake_context;
 struct ibv_pd fake_pds[2];
 _Atomic bool fake_closed;
 _Atomic int fake_windows;
+uint32_t fake_batch_lkeys[4], fake_receive_lkeys[16];
+unsigned int fake_received;
 
 struct ibv_qp *fake_ibv(struct fake_qp *qp)
 {
@@ -51,6 +53,30 @@ static int post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
 	}
 	pthread_mutex_unlock(&qp->lock);
 	return r;
+}
+
+static void receive(const struct ibv_recv_wr *wr)
+{
+	for (; wr; wr = wr->next)
+		fake_receive_lkeys[fake_received++ % 16] = wr->sg_list[0].lkey;
+}
+
+static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr,
+		     struct ibv_recv_wr **bad_wr)
+{
+	(void)qp;
+	(void)bad_wr;
+	receive(wr);
+	return 0;
+}
+
+static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr,
+			 struct ibv_recv_wr **bad_wr)
+{
+	(void)srq;
+	(void)bad_wr;
+	receive(wr);
+	return 0;
 }
 
 static struct ibv_mw *alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type)
@@ -173,6 +199,23 @@ static void batch_write(struct ibv_qp_ex *ex, uint32_t rkey, uint64_t addr)
 	post_one((struct fake_qp *)ex, &wr);
 }
 
+static void batch_set_sge(struct ibv_qp_ex *ex, uint32_t lkey, uint64_t addr,
+			  uint32_t length)
+{
+	(void)ex;
+	(void)addr;
+	(void)length;
+	fake_batch_lkeys[0] = lkey;
+}
+
+static void batch_set_sge_list(struct ibv_qp_ex *ex, size_t count,
+			       const struct ibv_sge *sges)
+{
+	(void)ex;
+	for (size_t i = 0; i < count && i < 4; i++)
+		fake_batch_lkeys[i] = sges[i].lkey;
+}
+
 static int batch_complete(struct ibv_qp_ex *ex)
 {
 	pthread_mutex_unlock(&((struct fake_qp *)ex)->lock);
@@ -252,6 +295,8 @@ void fake_init(void)
 	context->device = &device;
 	context->abi_compat = __VERBS_ABI_IS_EXTENDED;
 	context->ops.post_send = post_send;
+	context->ops.post_recv = post_recv;
+	context->ops.post_srq_recv = post_srq_recv;
 	context->ops.poll_cq = poll_cq;
 	context->ops.alloc_mw = alloc_mw;
 	context->ops.dealloc_mw = dealloc_mw;
@@ -288,6 +333,8 @@ void fake_qp_init(struct fake_qp *qp, struct ibv_pd *pd, struct fake_cq *cq,
 	qp->depth = FAKE_DEPTH;
 	qp->ex.wr_start = batch_start;
 	qp->ex.wr_rdma_write = batch_write;
+	qp->ex.wr_set_sge = batch_set_sge;
+	qp->ex.wr_set_sge_list = batch_set_sge_list;
 	qp->ex.wr_complete = batch_complete;
 	qp->ex.wr_abort = batch_abort;
 	gate_qp_modified(ibqp, IBV_QPS_RTS);
