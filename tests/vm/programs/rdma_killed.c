@@ -260,10 +260,18 @@ static void kill_once(unsigned int round)
 
 static void kill_at_moments(unsigned int rounds)
 {
+	double start_sec = now();
+
 	for (unsigned int round = 0; round < rounds; round++) {
 		/* Where only the last flush brings it to the file, and not. */
 		set_flush_ms(round / 8 % 2 ? "20" : "0");
 		kill_once(round);
+		/* For who sees it not come to its end. */
+		if (round % 20 == 19) {
+			printf("%u rounds, %.0f s\n", round + 1,
+			       now() - start_sec);
+			fflush(stdout);
+		}
 	}
 	printf("killed while registering %u, running %u (%u of it while others "
 	       "opened), deregistering %u, after that %u\n",
