@@ -408,6 +408,7 @@ static int64_t run_table(struct leased *leased)
 	due_ns = recall_run(&leased->recall);
 	if (leased->has_written_back)
 		leased_pay(leased, cpu_now_ns() - before_ns);
+	leased_hurry(leased);
 	return due_ns;
 }
 

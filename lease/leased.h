@@ -23,6 +23,10 @@
  * one leaves the CPU alone for as long as makes it that part. So a pass that
  * costs more than its part takes longer, and the next one comes later.
  *
+ * Haste. Who opens the file waits for its flush: when that takes longer than
+ * HURRY_NS the keeper goes before others (haste.h) until the file is given
+ * back. Nobody waits for a write-back or a merge, for which it does not.
+ *
  * A change of the program's own is two steps where the file has shadows: the
  * file is changed, and the shadow follows (own_change.h). Between the two
  * nothing is flushed or merged, or the shadow's old bytes would go over what
@@ -63,6 +67,7 @@ struct leased_shared {
 	/* No write-back before; spent on them since, of the keeper's CPU. */
 	int64_t write_back_ns;
 	int64_t write_back_spent_ns;
+	struct leased *hurried; /* for which the keeper is in haste */
 	bool is_unwatched_told;
 	bool is_broken; /* the conversation cannot go on */
 };

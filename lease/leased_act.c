@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "haste.h"
 #include "leased_parts.h"
 #include "setlease.h"
 
@@ -15,6 +16,8 @@
 #define MS  1000000LL
 /* Of CPU, before a write-back makes a pause: a few pieces. */
 #define SPENT (1 * MS)
+/* So long a break is waited for by others as they are. */
+#define HURRY_NS (1 * MS)
 
 void leased_send_report(struct leased *leased)
 {
@@ -129,6 +132,25 @@ void leased_pay(struct leased *leased, int64_t spent_ns)
 		return;
 	shared->write_back_spent_ns = 0;
 	shared->write_back_ns = clock_now_ns() + spent_ns * (100 - cpu) / cpu;
+}
+
+void leased_hurry(struct leased *leased)
+{
+	struct leased_shared *shared = leased->shared;
+	const struct recall *recall = &leased->recall;
+
+	if (recall->state != RECALL_BREAKING ||
+	    recall->break_deadline_ns == RECALL_NEVER) {
+		if (shared->hurried != leased)
+			return;
+		shared->hurried = NULL;
+		haste_end();
+	} else if (!shared->hurried &&
+		   clock_now_ns() - recall->since_ns[RECALL_BREAKING] >=
+			   HURRY_NS) {
+		shared->hurried = leased;
+		haste_begin();
+	}
 }
 
 static int64_t act_pace(void *arg)

@@ -15,6 +15,8 @@ int leased_take(struct leased *leased);
 int leased_check(struct leased *leased);
 /* So much CPU was spent on a write-back. */
 void leased_pay(struct leased *leased, int64_t spent_ns);
+/* After each step: does somebody wait, who has waited for long? */
+void leased_hurry(struct leased *leased);
 /* Hands on what act_tell() held back. */
 void leased_send_report(struct leased *leased);
 int64_t leased_break_time_ns(const struct leased_shared *shared);

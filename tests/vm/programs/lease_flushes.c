@@ -16,11 +16,13 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "extent_page.h"
+#include "haste.h"
 #include "keeper.h"
 #include "reason.h"
 
@@ -169,7 +171,8 @@ static bool is_unchanged(void)
 
 /*
  * The keeper, a slow one, is stopped half way for longer than the kernel gives
- * it. What is in the file then stays so until the keeper has it again.
+ * it. What is in the file then stays so until the keeper has it again. It goes
+ * before other processes for as long as somebody waits for it, and no longer.
  */
 static void revoked(void)
 {
@@ -183,6 +186,7 @@ static void revoked(void)
 	while (atomic_load(&extent.page->copied) < 64)
 		check(now_sec() < deadline);
 	kill(keeper.pid, SIGSTOP);
+	check(getpriority(PRIO_PROCESS, (id_t)keeper.pid) == HASTE_NICE);
 	outsider_wait(is_in);
 	copied = atomic_load(&extent.page->copied);
 	check(copied < SIZE / EXTENT_BLOCK);
@@ -197,6 +201,7 @@ static void revoked(void)
 	check(keeper_state(&keeper, 0) == RECALL_LOST);
 	outsider_end(pid);
 	until(RECALL_HELD, RECALL_MERGED);
+	check(getpriority(PRIO_PROCESS, (id_t)keeper.pid) == 0);
 	write_text("/proc/sys/fs/lease-break-time", "45");
 	check_written();
 }
