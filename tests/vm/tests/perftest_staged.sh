@@ -12,7 +12,7 @@ server_options=(--mmap="$DAX/f")
 if perftest ib_write_bw env : -s 65536 -n 200; then
 	fail "ib_write_bw works on $DAX/f without daxmr: this test proves nothing"
 fi
-for program in ib_{write,read,send,atomic}_bw ib_{write,read,send}_lat; do
+for program in ib_{write,read,send,atomic}_bw ib_{write,read,send,atomic}_lat; do
 	options=(-s 65536 -n 100)
 	case $program in
 	*atomic*) options=(-n 50) ;;
