@@ -152,7 +152,7 @@ struct keeper_message {
 			uint32_t from;
 			uint32_t to;
 			uint32_t cause;
-			uint32_t theirs; /* RECALL_MERGED */
+			uint32_t theirs; /* RECALL_MERGED, _RELEASED */
 			uint32_t conflicts;
 			uint32_t beyond; /* RECALL_SHRUNK, _GROWN, _DROPPED */
 		} report;

@@ -67,6 +67,8 @@ static int act_unlock(void *arg)
 	dropped = setlease_drop(leased->fd);
 	/* Whoever has it now may write; only his leaving is news. */
 	leased_disarm(leased);
+	/* Of a file that is free nobody hears any more. */
+	leased_tell_news(leased);
 	return dropped ? dropped : r;
 }
 
@@ -235,6 +237,13 @@ static void add_beyond(struct leased *leased, struct keeper_message *message,
 	*blocks = 0;
 }
 
+static void add_merged(struct leased *leased, struct keeper_message *message)
+{
+	message->report.theirs = (uint32_t)leased->extents.theirs;
+	message->report.conflicts = (uint32_t)leased->extents.conflicts;
+	leased->extents.theirs = leased->extents.conflicts = 0;
+}
+
 static void act_tell(void *arg, const struct recall_report *report)
 {
 	struct leased *leased = arg;
@@ -262,12 +271,10 @@ static void act_tell(void *arg, const struct recall_report *report)
 	if (report->from == RECALL_BREAKING && report->to != RECALL_BREAKING)
 		leased->own_error = report->error;
 	add_beyond(leased, &message, report->cause);
-	if (report->cause == RECALL_MERGED) {
-		message.report.theirs = (uint32_t)leased->extents.theirs;
-		message.report.conflicts = (uint32_t)leased->extents.conflicts;
-		leased->extents.theirs = leased->extents.conflicts = 0;
+	if (report->cause == RECALL_MERGED || report->cause == RECALL_RELEASED)
+		add_merged(leased, &message);
+	if (report->cause == RECALL_MERGED)
 		leased_rest(leased, report->at_ns, report->spent_ns);
-	}
 	/* Sent when the step is done: the program must not run before who waits
 	 * for the file. */
 	leased_send_report(leased);

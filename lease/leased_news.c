@@ -68,7 +68,7 @@ void leased_rest(struct leased *leased, int64_t at_ns, int64_t spent_ns)
 }
 
 /* act_tell() adds the number. */
-static void tell_news(struct leased *leased)
+void leased_tell_news(struct leased *leased)
 {
 	if (leased->unwatched_error)
 		recall_news(&leased->recall, RECALL_UNWATCHED,
@@ -102,7 +102,7 @@ static int64_t end_rests(struct leased *leased)
 
 int64_t leased_run_news(struct leased *leased)
 {
-	tell_news(leased);
+	leased_tell_news(leased);
 	if (leased->recall.state != RECALL_HELD)
 		return RECALL_NEVER;
 	if (leased->has_met_others && !leased->recall.must_flush &&

@@ -32,6 +32,8 @@ void leased_arm(struct leased *leased);
 void leased_disarm(struct leased *leased);
 /* Back in HELD after a change that took so long to merge. */
 void leased_rest(struct leased *leased, int64_t at_ns, int64_t spent_ns);
+/* What has been seen of the file and is still to be told. */
+void leased_tell_news(struct leased *leased);
 /* Ends a rest that is over. When there is more to do. */
 int64_t leased_run_news(struct leased *leased);
 /* The engine is through with it: OWN_END. */

@@ -123,8 +123,8 @@ struct recall_report {
 	int64_t at_ns;	  /* when, on the caller's clock */
 	int64_t spent_ns; /* how long it had been in `from` */
 	/*
-	 * RECALL_MERGED: blocks since the last such report that only others
-	 * changed, and that both did. The caller's to fill in.
+	 * RECALL_MERGED, _RELEASED: blocks since the last such report that only
+	 * others changed, and that both did. The caller's to fill in.
 	 */
 	uint32_t theirs;
 	uint32_t conflicts;

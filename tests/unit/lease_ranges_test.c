@@ -338,6 +338,45 @@ static void merged__theirs_comes_ours_stays(void **state)
 	assert_int_equal(byte_of_file(6), 'o');
 }
 
+/* Nothing is heard of it afterwards: what is found last is told before. */
+static void released_while_lent__all_is_told_till_the_end(void **state)
+{
+	unsigned int told[RECALL_CAUSES] = {0};
+	uint32_t theirs = 0, conflicts = 0, beyond = 0;
+	struct keeper_message message;
+	int other;
+
+	(void)state;
+	assert_int_equal(attach(1, 0, SIZE, true), 0);
+	/* from now on they have digests */
+	file_check_let_in(&file, O_RDONLY);
+	kept_until(0, RECALL_HELD);
+	other = open(file.path, O_RDWR | O_CLOEXEC);
+	assert_true(other >= 0);
+	kept_until(0, RECALL_YIELDED);
+	assert_int_equal(pwrite(other, "t", 1, 2 * PAGE), 1);
+	assert_int_equal(pwrite(other, "c", 1, 6 * PAGE), 1);
+	assert_int_equal(ftruncate(other, SIZE - 3 * PAGE), 0);
+	shadow[6 * PAGE] = 'o';
+	shadow[SIZE - 1] = 'o';
+	assert_int_equal(keeper_release(&keeper, 0, INT64_MAX), 0);
+	kept_fence();
+	close(other);
+	do {
+		message = kept_receive(KEEPER_REPORT);
+		told[message.report.cause]++;
+		theirs += message.report.theirs;
+		conflicts += message.report.conflicts;
+		beyond += message.report.beyond;
+	} while (message.report.to != RECALL_FREE);
+	assert_int_equal(message.report.cause, RECALL_RELEASED);
+	assert_int_equal(theirs, 1 + 2); /* of those cut off */
+	assert_int_equal(conflicts, 1 + 1);
+	assert_int_equal(told[RECALL_SHRUNK], 1);
+	assert_int_equal(told[RECALL_GROWN], 1);
+	assert_int_equal(beyond, 3 + 1);
+}
+
 static void keeper_killed__the_next_one_has_the_ranges(void **state)
 {
 	struct keeper_request wanted = kept_request(0);
@@ -422,6 +461,7 @@ int main(void)
 		range_test(changed_past_us__is_found_and_told),
 		range_test(changed_by_a_raw_write__then_broken_at_once),
 		range_test(merged__theirs_comes_ours_stays),
+		range_test(released_while_lent__all_is_told_till_the_end),
 		range_test(keeper_killed__the_next_one_has_the_ranges),
 		range_test(cut_off__by_whom_says_whether_it_grows_again),
 	};
