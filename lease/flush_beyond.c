@@ -56,6 +56,17 @@ bool flush_leave_beyond(struct flush *flush, uint64_t block, uint64_t *digest)
 	return !length;
 }
 
+bool flush_hold_beyond(struct flush *flush, uint64_t block)
+{
+	size_t length = flush_in_file(flush, block);
+	bool is_wanted = flush->policy->on_shrink == ON_SHRINK_EXTEND &&
+			 !flush->policy->is_size_busy &&
+			 !is_zero(flush->copy + length, BLOCK - length);
+
+	memset(flush->copy + length, 0, BLOCK - length);
+	return is_wanted;
+}
+
 /* To the end of the last block that needs it. */
 void flush_grow(struct flush *flush)
 {

@@ -40,11 +40,12 @@ static void store_block(struct flush *flush, uint64_t block)
 	if (base == EXTENT_IN_CONFLICT)
 		return;
 	flush_take(flush, flush->shadow + at, flush_had(flush, block));
+	flush->part.has_been_touched |= flush_hold_beyond(flush, block);
 	if (extent_digest(&flush->extent, flush->copy) == base)
 		return; /* it is the others who have changed it */
 	memcpy(flush->theirs, flush->file.bytes + at, length);
 	memset(flush->theirs + length, 0, BLOCK - length);
-	if (length < flush_had(flush, block) || !is_untouched(flush, base)) {
+	if (!is_untouched(flush, base)) {
 		flush->part.has_been_touched = true;
 		return;
 	}

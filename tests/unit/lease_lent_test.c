@@ -153,6 +153,32 @@ static void lent__to_who_writes_the_same_block_it_is_refused(void **state)
 	assert_true(is_in_file("ours", 5 * PAGE));
 }
 
+/* Others had cut the file off before, in the middle of a block. */
+static void
+lent__what_is_in_the_file_is_flushed_what_is_beyond_waits(void **state)
+{
+	(void)state;
+	assert_int_equal(truncate(file.path, 10 * PAGE + 8), 0);
+	wait_for(stage_is_held, lease, "the file is ours again");
+	lend(O_RDONLY, NULL, 0);
+	memcpy(map + 10 * PAGE, "inside", 6);
+	assert_int_equal(lease_flush(lease, 10 * PAGE, 6), 0);
+	assert_true(is_in_file("inside", 10 * PAGE));
+	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
+	/* For that the file has to grow. */
+	memcpy(map + 10 * PAGE, "beside", 6);
+	memcpy(map + 10 * PAGE + 100, "beyond", 6);
+	memcpy(map + 12 * PAGE, "beyond", 6);
+	assert_int_equal(lease_flush(lease, 12 * PAGE, 6), -EIO);
+	assert_int_equal(lease_flush(lease, 10 * PAGE, 6), -EIO);
+	assert_true(is_in_file("beside", 10 * PAGE));
+	assert_int_equal(lseek(file.fd, 0, SEEK_END), 10 * PAGE + 8);
+	take_back();
+	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
+	assert_true(is_in_file("beyond", 10 * PAGE + 100));
+	assert_true(is_in_file("beyond", 12 * PAGE));
+}
+
 /* What they do after it has been flushed is theirs alone. */
 static void lent__they_write_what_was_flushed_it_is_in_the_shadow(void **state)
 {
@@ -243,6 +269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(lent__to_who_leaves_it_alone_it_is_flushed),
 		TEST(lent__to_who_writes_the_same_block_it_is_refused),
+		TEST(lent__what_is_in_the_file_is_flushed_what_is_beyond_waits),
 		TEST(lent__they_write_what_was_flushed_it_is_in_the_shadow),
 		cmocka_unit_test_setup_teardown(
 			lent__to_a_reader_it_is_written_back_unasked,
