@@ -2,6 +2,7 @@
 /* What a program hears that was stopped, or is slow: outbox.h. */
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -49,6 +50,7 @@ static int teardown(void **state)
 	(void)state;
 	for (int id = 0; id < 2; id++)
 		outbox_forget(&outbox, &slots[id]);
+	free(outbox.answers);
 	close(outbox.socket);
 	close(program);
 	return 0;
