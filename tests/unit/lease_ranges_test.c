@@ -308,12 +308,11 @@ static void changed_by_a_raw_write__then_broken_at_once(void **state)
 	kept_until(0, RECALL_HELD);
 }
 
-static void merged__theirs_comes_ours_stays(void **state)
+/* Others write to two blocks; who has it, for close(). */
+static int lend_and_change(void)
 {
-	struct keeper_message merged;
 	int other;
 
-	(void)state;
 	assert_int_equal(attach(1, 0, SIZE, true), 0);
 	/* from now on they have digests */
 	file_check_let_in(&file, O_RDONLY);
@@ -323,6 +322,15 @@ static void merged__theirs_comes_ours_stays(void **state)
 	kept_until(0, RECALL_YIELDED);
 	assert_int_equal(pwrite(other, "t", 1, 2 * PAGE), 1);
 	assert_int_equal(pwrite(other, "c", 1, 6 * PAGE), 1);
+	return other;
+}
+
+static void merged__theirs_comes_ours_stays(void **state)
+{
+	struct keeper_message merged;
+	int other = lend_and_change();
+
+	(void)state;
 	shadow[3 * PAGE] = shadow[6 * PAGE] = 'o';
 	close(other);
 	merged = kept_until(0, RECALL_HELD);
@@ -344,18 +352,9 @@ static void released_while_lent__all_is_told_till_the_end(void **state)
 	unsigned int told[RECALL_CAUSES] = {0};
 	uint32_t theirs = 0, conflicts = 0, beyond = 0;
 	struct keeper_message message;
-	int other;
+	int other = lend_and_change();
 
 	(void)state;
-	assert_int_equal(attach(1, 0, SIZE, true), 0);
-	/* from now on they have digests */
-	file_check_let_in(&file, O_RDONLY);
-	kept_until(0, RECALL_HELD);
-	other = open(file.path, O_RDWR | O_CLOEXEC);
-	assert_true(other >= 0);
-	kept_until(0, RECALL_YIELDED);
-	assert_int_equal(pwrite(other, "t", 1, 2 * PAGE), 1);
-	assert_int_equal(pwrite(other, "c", 1, 6 * PAGE), 1);
 	assert_int_equal(ftruncate(other, SIZE - 3 * PAGE), 0);
 	shadow[6 * PAGE] = 'o';
 	shadow[SIZE - 1] = 'o';
