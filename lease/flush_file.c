@@ -2,16 +2,14 @@
 /* A range of a file as the keeper writes it: flush_file.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <libpmem2.h>
 
+#include "blocks.h"
 #include "flush_file.h"
 #include "reason.h"
 
@@ -131,25 +129,13 @@ void flush_file_prepare(struct flush_file *file, uint64_t at)
 
 bool flush_file_needs_room(const struct flush_file *file, uint64_t at)
 {
-	union {
-		struct fiemap map;
-		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
-	} question = {
-		.map =
-			{
-				.fm_start = file->offset + at,
-				.fm_length = 1,
-				.fm_extent_count = 1,
-			},
-	};
+	uint64_t offset = file->offset + at;
+	struct blocks blocks;
 
-	if (ioctl(file->fd, FS_IOC_FIEMAP, &question.map))
+	if (blocks_look(file->fd, offset, offset + 1, &blocks))
 		return false;
-	if (!question.map.fm_mapped_extents)
-		return true;
 	/* In the page cache a copy of it may have its room already. */
-	return file->is_durable_by_drain &&
-	       question.map.fm_extents[0].fe_flags & FIEMAP_EXTENT_SHARED;
+	return blocks.holes || (file->is_durable_by_drain && blocks.has_shared);
 }
 
 static int allocate_to(const struct flush_file *file, int mode, uint64_t end)

@@ -18,6 +18,7 @@
 
 #include "grant.h"
 #include "mapping.h"
+#include "privilege.h"
 #include "raw.h"
 #include "reason.h"
 
@@ -26,16 +27,6 @@
 #endif
 
 #define LEASES_ENABLE "/proc/sys/fs/leases-enable"
-
-static bool has_cap_lease(void)
-{
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3,
-						  0};
-	struct __user_cap_data_struct data[2] = {{0}};
-
-	return !syscall(SYS_capget, &header, data) &&
-	       data[CAP_TO_INDEX(CAP_LEASE)].effective & CAP_TO_MASK(CAP_LEASE);
-}
 
 static bool leases_are_off(void)
 {
@@ -91,7 +82,7 @@ static int check_file(int fd, const char *name)
 				  "lease guards nothing; ext4 and xfs will do, "
 				  "not below overlayfs, FUSE or NFS",
 				  name, (unsigned long)fs.f_type);
-	if (st.st_uid != geteuid() && !has_cap_lease())
+	if (st.st_uid != geteuid() && !privilege_has(CAP_LEASE))
 		return reason_set(
 			-EACCES,
 			"%s belongs to user %u, and the kernel gives a lease "

@@ -32,6 +32,12 @@ set_tests_properties(unit-lease-self-maps PROPERTIES LABELS unit ENVIRONMENT "${
 # A kernel without the query is brought about in the system call.
 target_link_options(unit-lease-self-maps PRIVATE -Wl,--wrap=syscall)
 
+add_executable(unit-lease-room ${CMAKE_CURRENT_LIST_DIR}/lease_room_test.c)
+target_link_libraries(unit-lease-room PRIVATE unit-lease-file)
+target_link_options(unit-lease-room PRIVATE -Wl,--wrap=syscall,--wrap=fstatfs,--wrap=ioctl)
+add_test(NAME unit-lease-room COMMAND unit-lease-room)
+set_tests_properties(unit-lease-room PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 400)
+
 # A file that cannot be read is brought about in the system call.
 target_link_options(unit-lease-swap PRIVATE -Wl,--wrap=syscall)
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * flush_full FOLDER
+ * flush_full FOLDER full|quota
  *
  * A shadow is flushed into a file of which half has blocks, on a file system
- * that is full: the blocks that there is no room for are an error, the others
- * are flushed, and once there is room the next pass writes what was left. That
- * there is no room is found out a few times in a pass, not for each block:
- * somebody may be waiting for the file, and each time takes milliseconds.
+ * that is full, or of which the user's quota leaves nothing: the blocks that
+ * there is no room for are an error, the others are flushed, and once there is
+ * room the next pass writes what was left. That there is no room is found out a
+ * few times in a pass, not for each block: somebody may be waiting for the
+ * file, and each time takes milliseconds. To allocate the file is refused
+ * meanwhile; where it is for a quota nothing is allocated, though it leaves a
+ * little.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "allocate.h"
 #include "extent_page.h"
 #include "flush.h"
 #include "reason.h"
@@ -35,6 +40,7 @@
 		}                                                              \
 	} while (0)
 
+static int no_room;
 static char *shadow, *seen;
 static struct extent extent;
 static struct sigaction real_handler;
@@ -60,7 +66,7 @@ static void fill_up(const char *path)
 		if (!fallocate(fd, 0, at, piece)) {
 			at += piece;
 		} else {
-			check(errno == ENOSPC);
+			check(errno == no_room);
 			piece /= 2;
 		}
 	}
@@ -111,6 +117,35 @@ static unsigned long count_unwritten(int fd)
 	return unwritten;
 }
 
+static long blocks_of(int fd)
+{
+	struct stat st;
+
+	check(!fsync(fd) && !fstat(fd, &st));
+	return st.st_blocks;
+}
+
+static void check_refused(int fd)
+{
+	long before = blocks_of(fd);
+
+	check(allocate_range(fd, 0, SIZE) == -no_room);
+	printf("%s\n", reason_text());
+	/* Of what ext4 keeps for itself a program knows nothing. */
+	if (no_room == ENOSPC)
+		return;
+	check(strstr(reason_text(), "KiB are needed, the quota of user"));
+	check(blocks_of(fd) == before);
+}
+
+static void make_some_room(const char *filler)
+{
+	struct stat st;
+
+	check(!stat(filler, &st));
+	check(!truncate(filler, st.st_size - (off_t)SIZE / 4));
+}
+
 int main(int argc, char **argv)
 {
 	char path[4096], filler[4096];
@@ -118,8 +153,9 @@ int main(int argc, char **argv)
 	unsigned long unwritten;
 	struct flush *flush;
 
-	if (argc != 2)
+	if (argc != 3)
 		return 2;
+	no_room = strcmp(argv[2], "full") != 0 ? EDQUOT : ENOSPC;
 	snprintf(path, sizeof(path), "%s/flushed", argv[1]);
 	snprintf(filler, sizeof(filler), "%s/filler", argv[1]);
 	seen = calloc(1, SIZE);
@@ -137,7 +173,7 @@ int main(int argc, char **argv)
 	check(!flush_open(fd, shadow_fd, page_fd, &flush));
 	count_faults();
 	fill_up(filler);
-	check(pass(flush) == -ENOSPC);
+	check(pass(flush) == -no_room);
 	unwritten = count_unwritten(fd);
 	printf("%lu of %lu blocks have no room\n", unwritten, BLOCKS);
 	check(unwritten > 0);
@@ -145,9 +181,14 @@ int main(int argc, char **argv)
 	check(atomic_load(&extent.page->state) == EXTENT_FAILED);
 	check(faults > 0);
 	faults = 0;
-	check(pass(flush) == -ENOSPC);
+	check(pass(flush) == -no_room);
 	printf("%d faults in a pass over them\n", (int)faults);
 	check(faults > 0 && (unsigned long)faults < unwritten / 8);
+	check_refused(fd);
+	if (no_room == EDQUOT) {
+		make_some_room(filler);
+		check_refused(fd);
+	}
 	check(!unlink(filler));
 	check(!pass(flush));
 	check(!count_unwritten(fd));

@@ -5,7 +5,8 @@
  * A peer writes numbered messages all over FILE without a pause, while another
  * process
  *   full    has half of the file's blocks shared with a copy (reflink), and
- *           takes all the room that there is, then gives it back;
+ *           takes all the room that there is, or that a quota leaves its
+ *           owner, then gives it back;
  *   frozen  freezes the file system, has a third one open the file, thaws it.
  * No completion is an error, and no signal comes. As long as the disk is full
  * the other half of the file is written all the same, msync() fails, and when
@@ -53,6 +54,7 @@ struct board {
 static struct board *board;
 static const char *path;
 static ino_t inode;
+static uid_t owner;
 static unsigned char bytes[MESSAGES_SIZE];
 
 static void wrong(const char *what)
@@ -76,18 +78,21 @@ static void wait_for_phase(enum phase phase)
 		pause_ms(5);
 }
 
-/* All the room of the file system, to the last block. */
+/*
+ * All the room of the file system, or that a quota leaves the file's owner, to
+ * the last block.
+ */
 static void fill_up(const char *name)
 {
 	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	off_t at = 0;
 
-	if (fd < 0)
+	if (fd < 0 || fchown(fd, owner, (gid_t)-1))
 		wrong("a filler");
 	for (off_t piece = 1 << 28; piece >= 4096;) {
 		if (!fallocate(fd, 0, at, piece))
 			at += piece;
-		else if (errno == ENOSPC)
+		else if (errno == ENOSPC || errno == EDQUOT)
 			piece /= 2;
 		else
 			wrong("fallocate");
@@ -206,7 +211,8 @@ static bool is_seen_full(int fd, const void *file, uint64_t done)
 	if (messages_are_in(bytes, 0, REST_SLOT - 1, done, MESSAGES_MAX, what))
 		die("full: there is room for all of it: nothing is proved");
 	printf("full: %s\n", what);
-	if (!msync((void *)file, 4096, MS_SYNC))
+	/* Some of the blocks were written before there was no room. */
+	if (!msync((void *)file, MESSAGES_SIZE / 2, MS_SYNC))
 		die("full: msync() says that the file has it");
 	printf("full: msync: %s\n", strerror(errno));
 	return true;
@@ -267,6 +273,7 @@ int main(int argc, char **argv)
 	if (stat(path, &st))
 		die("%s: %s", path, strerror(errno));
 	inode = st.st_ino;
+	owner = st.st_uid;
 	pid = fork();
 	if (!pid)
 		make_trouble(argv[1]);
