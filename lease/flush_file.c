@@ -152,13 +152,6 @@ void flush_file_reserve(struct flush_file *file, uint64_t end)
 		allocate_to(file, FALLOC_FL_KEEP_SIZE, end);
 }
 
-int flush_file_grow(struct flush_file *file, uint64_t end)
-{
-	int r = end > file->in_file ? allocate_to(file, 0, end) : 0;
-
-	return r ? r : flush_file_look(file);
-}
-
 static void mark_unsynced(struct flush_file *file, uint64_t at, size_t length)
 {
 	if (file->unsynced == file->unsynced_end) {
@@ -170,6 +163,20 @@ static void mark_unsynced(struct flush_file *file, uint64_t at, size_t length)
 		file->unsynced = at;
 	if (at + length > file->unsynced_end)
 		file->unsynced_end = at + length;
+}
+
+/* The size is no news to a page that can be stored to already. */
+int flush_file_grow(struct flush_file *file, uint64_t end)
+{
+	int r;
+
+	if (end > file->in_file) {
+		r = allocate_to(file, 0, end);
+		if (r)
+			return r;
+		mark_unsynced(file, file->in_file, end - file->in_file);
+	}
+	return flush_file_look(file);
 }
 
 void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,

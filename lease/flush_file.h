@@ -10,6 +10,14 @@
  *   MAP_SYNC to be had (fs-dax)   copied past the caches, then one drain: that
  *                                 is durable, the kernel sees to the metadata
  *   else (page cache)             copied, then written back by range
+ *
+ * Of MAP_SYNC: the fault that lets a page be stored to does not return before
+ * the metadata that leads to its block is durable, whoever allocated it (the
+ * populating at registration, a merge, others), and a page whose block goes is
+ * taken out of the mapping. So a pass that finds nothing to sync needs no
+ * fsync(); a keeper that never called it lost nothing in power cuts. It is for
+ * what goes past the mapping, which counts as unsynced: what pwrite() wrote, a
+ * file that grew, and once all that was there before us.
  */
 #ifndef DAXMR_LEASE_FLUSH_FILE_H
 #define DAXMR_LEASE_FLUSH_FILE_H

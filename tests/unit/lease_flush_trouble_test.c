@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "flush_file.h"
 #include "lease_flush.h"
 #include "unit.h"
 
@@ -253,6 +254,30 @@ static void flush__not_durable_what_is_in_conflict_stays_so(void **state)
 	check_same(6, BLOCKS);
 }
 
+/* Its size, where a store through the mapping is durable by itself. */
+static void grown__the_size_is_made_durable(void **state)
+{
+	struct flush_file grown;
+
+	(void)state;
+	atomic_store(&extent.page->generation, 1);
+	assert_int_equal(ftruncate(file.fd, OFFSET + 8), 0);
+	assert_int_equal(flush_file_open(&grown, file.fd, OFFSET, SIZE), 0);
+	while (flush_file_sync(&grown) > 0)
+		;
+	syncs = 0;
+	assert_int_equal(flush_file_grow(&grown, 8), 0);
+	assert_int_equal(flush_file_sync(&grown), 0);
+	assert_int_equal(syncs, 0);
+	assert_int_equal(flush_file_grow(&grown, 100), 0);
+	assert_int_equal(grown.in_file, 100);
+	assert_int_equal(flush_file_sync(&grown), 0);
+	assert_int_equal(syncs, 1);
+	assert_int_equal(flush_file_sync(&grown), 0);
+	assert_int_equal(syncs, 1);
+	flush_file_close(&grown);
+}
+
 #define TEST(name)                                                             \
 	cmocka_unit_test_setup_teardown(name, flush_set_up, tear_down)
 
@@ -269,6 +294,7 @@ int main(void)
 		TEST(flush__block_not_to_be_read_is_written),
 		TEST(flush__nothing_differs_nothing_is_synced_twice),
 		TEST(flush__not_durable_what_is_in_conflict_stays_so),
+		TEST(grown__the_size_is_made_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
