@@ -132,6 +132,9 @@ static bool find(struct real_verbs *real)
 		{"ibv_modify_qp", "IBVERBS_1.1", &real->gate.modify_qp, false},
 		{"ibv_query_srq", "IBVERBS_1.1", &real->gate.query_srq, false},
 		{"ibv_resize_cq", "IBVERBS_1.1", &real->gate.resize_cq, false},
+		{"ibv_dereg_mr", "IBVERBS_1.1", &real->gate.dereg_mr, false},
+		{"ibv_reg_mr_iova2", "IBVERBS_1.8", &real->gate.reg_mr_iova2,
+		 true},
 		{"ibv_qp_to_qp_ex", "IBVERBS_1.6", &real->gate.qp_to_qp_ex,
 		 true},
 	};

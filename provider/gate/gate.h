@@ -48,6 +48,11 @@ struct gate_verbs {
 	int (*modify_qp)(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask);
 	int (*query_srq)(struct ibv_srq *srq, struct ibv_srq_attr *attr);
 	int (*resize_cq)(struct ibv_cq *cq, int cqe);
+	int (*dereg_mr)(struct ibv_mr *mr);
+	/* NULL: a library before rdma-core 28; nothing can be drained */
+	struct ibv_mr *(*reg_mr_iova2)(struct ibv_pd *pd, void *addr,
+				       size_t length, uint64_t iova,
+				       unsigned int access);
 	/* NULL: a library without ibv_qp_ex, rdma-core before 24 */
 	struct ibv_qp_ex *(*qp_to_qp_ex)(struct ibv_qp *qp);
 };

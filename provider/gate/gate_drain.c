@@ -9,7 +9,9 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "gate_context.h"
@@ -17,6 +19,7 @@
 #include "gate_grace.h"
 #include "gate_mark.h"
 #include "gate_qp.h"
+#include "raw.h"
 
 struct drained {
 	struct gate_qp *record; /* a reference */
@@ -33,6 +36,8 @@ struct drained {
 struct drain {
 	struct gate *gate;
 	int64_t deadline_ns;
+	struct ibv_mr *mr; /* what windows are bound to nothing of */
+	void *page;
 	struct drained *qps;
 	size_t count;
 };
@@ -269,7 +274,8 @@ static int post_marker(struct drain *drain, struct drained *qp)
 {
 	const struct ibv_context_ops *ops = &drain->gate->context->ops;
 	struct ibv_mw_bind bind = {.wr_id = (uintptr_t)qp->marker,
-				   .send_flags = IBV_SEND_SIGNALED};
+				   .send_flags = IBV_SEND_SIGNALED,
+				   .bind_info.mr = drain->mr};
 	int r;
 
 	if (!use(qp)) {
@@ -378,6 +384,36 @@ static void give_up(struct drain *drain, struct drained *qp)
 	gate_unlock(&locked);
 }
 
+/*
+ * A bind of nothing needs an MR all the same: rxe's provider looks into it. On
+ * a page of its own: registering may take it out of what a child inherits.
+ */
+static bool make_mr(struct drain *drain)
+{
+	const struct gate_verbs *verbs = &drain->gate->verbs;
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (!verbs->reg_mr_iova2)
+		return false;
+	drain->page = raw_map_memory(size, 0);
+	if (drain->page == MAP_FAILED) {
+		drain->page = NULL;
+		return false;
+	}
+	drain->mr = verbs->reg_mr_iova2(
+		drain->gate->pd, drain->page, size, (uintptr_t)drain->page,
+		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
+	return drain->mr;
+}
+
+static void unmake_mr(struct drain *drain)
+{
+	if (drain->mr)
+		drain->gate->verbs.dereg_mr(drain->mr);
+	if (drain->page)
+		raw_unmap(drain->page, (size_t)sysconf(_SC_PAGESIZE));
+}
+
 /* QPs and CQs stay while their sizes are looked at. */
 static void prepare(struct drain *drain)
 {
@@ -405,7 +441,9 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 		return r;
 	prepare(&drain);
 	if (is_any_waiting(&drain)) {
-		if (take_polls(&drain))
+		if (!make_mr(&drain))
+			leave_all(&drain, GATE_LEFT_KIND);
+		else if (take_polls(&drain))
 			leave_all(&drain, GATE_LEFT_POLL);
 		wait_for_markers(&drain);
 	}
@@ -417,6 +455,7 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 			each(arg, qp->record->qp_num, qp->left);
 		give_up(&drain, &drain.qps[i]);
 	}
+	unmake_mr(&drain);
 	free(drain.qps);
 	return left;
 }

@@ -20,9 +20,9 @@
 
 #include <infiniband/verbs.h>
 
-/* inside: posts never nest in it, batches (wr_start to wr_complete) do. */
+/* What inside counts: posts, and batches (wr_start to wr_complete). */
 #define GATE_POST  1u
-#define GATE_BATCH 2u
+#define GATE_BATCH 0x10000u
 
 struct gate_mark {
 	_Atomic uint32_t inside;

@@ -108,6 +108,9 @@ static int bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
 	struct fake_qp *qp = of_qp(ibqp);
 	int r;
 
+	/* as rxe's provider, which would look into it */
+	if (!bind->bind_info.mr || bind->bind_info.mr->pd != mw->pd)
+		return EINVAL;
 	mw->rkey++;
 	pthread_mutex_lock(&qp->lock);
 	r = post_one(qp, &wr);
@@ -119,6 +122,27 @@ static int bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
 	}
 	pthread_mutex_unlock(&qp->lock);
 	return r;
+}
+
+static struct ibv_mr *reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t length,
+				   uint64_t iova, unsigned int access)
+{
+	struct ibv_mr *mr = calloc(1, sizeof(*mr));
+
+	(void)iova;
+	(void)access;
+	if (!mr)
+		return NULL;
+	*mr = (struct ibv_mr){pd->context, pd, addr, length, 0, 0, 0};
+	fake_windows++;
+	return mr;
+}
+
+static int dereg_mr(struct ibv_mr *mr)
+{
+	fake_windows--;
+	free(mr);
+	return 0;
 }
 
 static void complete(struct fake_cq *cq, const struct ibv_wc *wc)
@@ -283,6 +307,8 @@ const struct gate_verbs fake_verbs = {
 	.modify_qp = modify_qp,
 	.query_srq = query_srq,
 	.resize_cq = resize_cq,
+	.dereg_mr = dereg_mr,
+	.reg_mr_iova2 = reg_mr_iova2,
 	.qp_to_qp_ex = qp_to_qp_ex,
 };
 

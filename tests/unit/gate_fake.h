@@ -40,7 +40,7 @@ extern struct ibv_pd fake_pds[2];
 extern const struct gate_verbs fake_verbs;
 /* Set by a test while nothing may be posted to the first PD. */
 extern _Atomic bool fake_closed;
-extern _Atomic int fake_windows; /* that are allocated */
+extern _Atomic int fake_windows; /* and MRs that are there */
 /* What came with the last wr_set_sge or list, and with all receives. */
 extern uint32_t fake_batch_lkeys[4], fake_receive_lkeys[16];
 extern unsigned int fake_received;
