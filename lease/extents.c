@@ -110,20 +110,20 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 	return 0;
 }
 
-static void stop_merge(struct extents *extents)
+/* What has failed in this pass stays known. */
+static void stop_piece(struct extents *extents)
 {
 	if (extents->merge)
 		merge_close(extents->merge);
 	extents->merge = NULL;
 	extents->allocated = 0;
-	extents->merge_error = 0;
 }
 
 /* Those that are at other ranges go on. */
 static void leave_passes(struct extents *extents, const struct range *range)
 {
 	if (extents->merging == range) {
-		stop_merge(extents);
+		stop_piece(extents);
 		extents->merging = range->next;
 	}
 	if (extents->allocating == range) {
@@ -160,7 +160,8 @@ bool extents_have_shadow(const struct extents *extents)
 
 void extents_restart_merge(struct extents *extents)
 {
-	stop_merge(extents);
+	stop_piece(extents);
+	extents->merge_error = 0;
 	for (struct range *at = extents->first; at; at = at->next)
 		at->allocated = at->merged = TO_DO;
 	extents->allocating = extents->merging = extents->first;
@@ -170,7 +171,8 @@ static int end_merge(struct extents *extents)
 {
 	int r = extents->merge_error;
 
-	stop_merge(extents);
+	stop_piece(extents);
+	extents->merge_error = 0;
 	if (!r)
 		return 0;
 	extents->allocating = extents->merging = extents->first;
@@ -284,7 +286,7 @@ int extents_seal(struct extents *extents)
 	int r = 0, error = 0;
 
 	/* One that was interrupted has a writable mapping itself. */
-	stop_merge(extents);
+	stop_piece(extents);
 	for (const struct range *at = extents->first; at; at = at->next) {
 		if (!at->flush ||
 		    fcntl(at->shadow_fd, F_GET_SEALS) & F_SEAL_WRITE)
@@ -323,12 +325,10 @@ void extents_look_again(struct extents *extents)
 			flush_look_again(at->flush);
 }
 
-static void add_news(struct extents *extents, const struct flush *flush,
-		     struct flush_beyond beyond)
+static void add_beyond(struct extents *extents, struct flush_beyond beyond)
 {
 	extents->held += beyond.held;
 	extents->dropped += beyond.dropped;
-	extents->has_met_others |= flush_has_met_others(flush);
 }
 
 int extents_flush(struct extents *extents)
@@ -349,8 +349,9 @@ int extents_flush(struct extents *extents)
 		if (r < 0 && !extents->flush_error)
 			extents->flush_error = r;
 		if (r <= 0) {
-			add_news(extents, range->flush,
-				 flush_beyond(range->flush));
+			add_beyond(extents, flush_beyond(range->flush));
+			extents->has_met_others |=
+				flush_has_met_others(range->flush);
 			range = next_shadow(range->next);
 		}
 	}
@@ -399,6 +400,7 @@ int extents_persist(struct extents *extents, bool is_lent)
 
 	if (!extents->persisting) {
 		extents->persist_error = 0;
+		extents->part_has_met_others = false;
 		begin_part(extents, extents->first, is_lent);
 	}
 	range = extents->persisting;
@@ -409,7 +411,8 @@ int extents_persist(struct extents *extents, bool is_lent)
 		return r;
 	if (r && !extents->persist_error)
 		extents->persist_error = r;
-	add_news(extents, range->flush, flush_part_beyond(range->flush));
+	add_beyond(extents, flush_part_beyond(range->flush));
+	extents->part_has_met_others |= flush_part_has_met_others(range->flush);
 	begin_part(extents, range->next, is_lent);
 	return extents->persisting ? 1 : extents->persist_error;
 }

@@ -40,6 +40,7 @@ struct extents {
 	uint64_t persist_end;
 	int persist_error;   /* the first of this pass */
 	bool has_met_others; /* flush.h; of the pass that ended last */
+	bool part_has_met_others;
 };
 
 /*

@@ -117,9 +117,9 @@ struct flush_beyond {
 struct flush_beyond flush_beyond(const struct flush *flush);
 struct flush_beyond flush_part_beyond(const struct flush *flush);
 
-/* The last pass, or part, left blocks alone that others have changed: merge
- * them. */
+/* The last one left blocks alone that others have changed: merge them. */
 bool flush_has_met_others(const struct flush *flush);
+bool flush_part_has_met_others(const struct flush *flush);
 
 /* The next piece begins a pass, wherever this one was. */
 void flush_restart(struct flush *flush);

@@ -49,10 +49,11 @@ void flush_end_part(struct flush *flush)
 	if (!part->is_begun)
 		return;
 	part->ended_beyond = flush->beyond;
+	part->ended_has_met_others = flush->has_met_others;
 	flush->beyond = part->beyond;
 	flush->phase = part->phase;
 	flush->error = part->error;
-	flush->has_met_others |= part->has_met_others;
+	flush->has_met_others = part->has_met_others;
 	flush->is_full = part->is_full;
 	flush->next = part->next;
 	flush->founds = flush->stored = 0;
@@ -62,6 +63,11 @@ void flush_end_part(struct flush *flush)
 struct flush_beyond flush_part_beyond(const struct flush *flush)
 {
 	return flush->part.ended_beyond;
+}
+
+bool flush_part_has_met_others(const struct flush *flush)
+{
+	return flush->part.ended_has_met_others;
 }
 
 static int end(struct flush *flush)

@@ -41,6 +41,7 @@ struct flush_part {
 	struct flush_beyond beyond;
 	/* Of the part that ended last. */
 	struct flush_beyond ended_beyond;
+	bool ended_has_met_others;
 };
 
 struct flush {

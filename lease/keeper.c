@@ -228,9 +228,13 @@ int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns)
 	return send_message(keeper, &message, NULL, 0);
 }
 
-int keeper_consent(struct keeper *keeper, uint32_t id)
+int keeper_consent(struct keeper *keeper, uint32_t id, int64_t asked_ns)
 {
-	struct keeper_message message = {.kind = KEEPER_CONSENT, .id = id};
+	struct keeper_message message = {
+		.kind = KEEPER_CONSENT,
+		.id = id,
+		.deadline_ns = asked_ns,
+	};
 
 	return send_message(keeper, &message, NULL, 0);
 }

@@ -66,7 +66,8 @@ struct keeper_request {
 int keeper_acquire(struct keeper *keeper, const struct keeper_request *request);
 int keeper_adopt(struct keeper *keeper, const struct keeper_request *request);
 int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns);
-int keeper_consent(struct keeper *keeper, uint32_t id);
+/* To the ASK with this deadline; to another that has come since it is none. */
+int keeper_consent(struct keeper *keeper, uint32_t id, int64_t asked_ns);
 /* How long a consent is waited for from the next break on. */
 int keeper_ask(struct keeper *keeper, uint32_t id, int64_t consent_ns);
 

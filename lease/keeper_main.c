@@ -244,7 +244,7 @@ static void handle(const struct keeper_message *message, int *fds)
 		break;
 	case KEEPER_CONSENT:
 		if (leased) {
-			leased_consent(leased);
+			leased_consent(leased, message->deadline_ns);
 			run(leased);
 		}
 		break;
@@ -347,9 +347,15 @@ static void read_news(void)
 {
 	watches_heard(&shared.watches, clock_now_ns());
 	watches_read(&shared.watches, leased_watch_told);
-	if (shared.watches.is_news_lost)
-		each(leased_news_lost);
+}
+
+/* Whoever read the queue may have found that it had run over. */
+static void make_good_lost_news(void)
+{
+	if (!shared.watches.is_news_lost)
+		return;
 	shared.watches.is_news_lost = false;
+	each(leased_news_lost);
 }
 
 /* Each file once, so that a long flush of one holds up no other. */
@@ -376,8 +382,10 @@ static int loop(int signals)
 	};
 
 	while (!is_orphan || files) {
-		int timeout_ms = run_due();
+		int timeout_ms;
 
+		make_good_lost_news();
+		timeout_ms = run_due();
 		if (is_orphan && !files)
 			break;
 		sources[INOTIFY].fd = watches_wait(&shared.watches,

@@ -14,7 +14,7 @@
  *      |  <---------------------- ACQUIRED error |
  *      |  <------------------------------ REPORT |  each change, with times
  *      |  <--------------------- ASK, a deadline |  may the file go?
- *      |  CONSENT ---------------------------->  |
+ *      |  CONSENT, that deadline ------------->  |
  *      |  CONSENT_NS id, a time ------------->  |  from the next break on
  *      |  <-------------------- CONSENT_NS error |
  *      |  OWN_BEGIN id, what ---------------->  |  before a call of its own
@@ -71,7 +71,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 9
+#define KEEPER_VERSION 10
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -131,7 +131,7 @@ struct keeper_message {
 	int32_t error;
 	union {
 		int32_t pid;	     /* READY */
-		int64_t deadline_ns; /* ASK, RELEASE */
+		int64_t deadline_ns; /* ASK, CONSENT to it, RELEASE */
 		int64_t consent_ns;  /* CONSENT_NS; 0: ask no more */
 		int32_t fd;	     /* FETCHED: the keeper's, sent along */
 		struct {

@@ -78,7 +78,9 @@ struct lease {
 	unsigned int late;	 /* KEEPER_OWN_READY that nobody waits for */
 	bool is_fetching;	 /* lease->fd */
 	atomic_bool has_consent;
-	int fetch_error; /* of is_fetching: the answer */
+	_Atomic int64_t asked_ns;  /* the last ASK's deadline */
+	_Atomic int64_t agreed_ns; /* that of the ASK that is agreed to */
+	int fetch_error;	   /* of is_fetching: the answer */
 	struct lease *next_consent;
 };
 

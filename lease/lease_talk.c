@@ -247,6 +247,7 @@ static void handle(struct lease_table *table,
 		hear_answer(table, lease, message->error);
 		break;
 	case KEEPER_ASK:
+		atomic_store(&lease->asked_ns, message->deadline_ns);
 		if (observer->asked)
 			observer->asked(observer->arg, lease,
 					message->deadline_ns);
@@ -424,7 +425,8 @@ void talk_send_consents(struct lease_table *table)
 	for (; lease; lease = next) {
 		next = lease->next_consent;
 		atomic_store(&lease->has_consent, false);
-		keeper_consent(&table->keeper, lease->id);
+		keeper_consent(&table->keeper, lease->id,
+			       atomic_load(&lease->agreed_ns));
 	}
 }
 
@@ -432,6 +434,8 @@ void talk_consent(struct lease_table *table, struct lease *lease)
 {
 	struct lease *first = atomic_load(&table->consents);
 
+	/* It must not count for a break that comes before it is sent. */
+	atomic_store(&lease->agreed_ns, atomic_load(&lease->asked_ns));
 	if (atomic_exchange(&lease->has_consent, true))
 		return;
 	do

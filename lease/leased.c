@@ -187,8 +187,10 @@ void leased_look(struct leased *leased)
 	due_now(leased);
 }
 
-void leased_consent(struct leased *leased)
+void leased_consent(struct leased *leased, int64_t asked_ns)
 {
+	if (asked_ns != leased->recall.consent_deadline_ns)
+		return;
 	recall_consent(&leased->recall);
 	due_now(leased);
 }

@@ -127,7 +127,8 @@ void leased_free(struct leased *leased);
 void leased_break_heard(struct leased *leased);
 /* A break may have come. */
 void leased_look(struct leased *leased);
-void leased_consent(struct leased *leased);
+/* To what was asked with this deadline. */
+void leased_consent(struct leased *leased, int64_t asked_ns);
 /* The caller has read the watches before both. */
 void leased_own_begin(struct leased *leased, enum keeper_own kind);
 void leased_own_end(struct leased *leased, enum keeper_own kind);

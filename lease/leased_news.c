@@ -138,6 +138,10 @@ bool leased_passes_again(struct leased *leased)
 
 	watches_read(&leased->shared->watches, leased_watch_told);
 	again = leased->has_news && leased->passes < PASSES_MAX;
+	/* It changes all the time: what this pass has missed a later one has.
+	 */
+	if (leased->has_news && !again)
+		leased->settle_ns = clock_now_ns() + LATE;
 	leased->passes = again ? leased->passes + 1 : 0;
 	leased->has_news = false;
 	return again;

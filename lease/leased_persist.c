@@ -58,7 +58,7 @@ int leased_act_persist(void *arg, bool is_lent)
 		return r;
 	if (!is_lent) {
 		watches_read(&leased->shared->watches, leased_watch_told);
-		leased->has_met_others |= leased->extents.has_met_others;
+		leased->has_met_others |= leased->extents.part_has_met_others;
 	}
 	answer(leased, r);
 	return r;

@@ -61,11 +61,18 @@ void recall_no_write_back(struct recall *recall, int64_t at_ns)
 	recall->write_due_ns = at_ns + recall->policy.flush_ns;
 }
 
+/* All of it that is ours is written from HELD and from MERGING alike. */
+static bool goes_on(enum recall_state from, enum recall_state to)
+{
+	return (from == RECALL_HELD && to == RECALL_MERGING) ||
+	       (from == RECALL_MERGING && to == RECALL_HELD);
+}
+
 int recall_set_state(struct recall *recall, enum recall_state to,
 		     enum recall_cause cause, int error)
 {
 	enum recall_state from = recall->state;
-	int64_t at_ns = recall_now(recall);
+	int64_t at_ns = recall_now(recall), due_ns = recall->write_due_ns;
 
 	if (!recall_may_go(from, to)) {
 		recall->refused++;
@@ -82,6 +89,9 @@ int recall_set_state(struct recall *recall, enum recall_state to,
 	recall->last_error = 0;
 	recall->is_merge_stuck = false;
 	recall_no_write_back(recall, at_ns);
+	/* Others who change the file again and again do not put it off. */
+	if (goes_on(from, to))
+		recall->write_due_ns = earlier(due_ns, recall->write_due_ns);
 	recall_tell(recall, from, cause, error, at_ns);
 	return 0;
 }

@@ -42,28 +42,45 @@ static int open_info(struct setlease_info *info, int fd)
 	return number;
 }
 
-/* A line "lock:	1: LEASE  BREAKING ...", or none. As setlease_look(). */
+#define BREAKING "LEASE  BREAKING"
+
+/*
+ * A line "lock:	1: LEASE  BREAKING ...", or none. As setlease_look().
+ * There may be thousands of lines before it, one for each lock of the
+ * program's.
+ */
 static int look_at_info(int fd, struct setlease_info *info)
 {
-	char text[4096] = "";
+	char text[4096];
+	size_t kept = 0;
 	bool is_ours = false;
-	size_t used = 0;
-	int number;
+	int number, error = 0;
+	off_t at = 0;
 	ssize_t n;
 
 	number = open_info(info, fd);
 	if (number < 0)
 		return -errno;
-	while (!is_ours && used < sizeof(text) - 1 &&
-	       (n = pread(number, text + used, sizeof(text) - 1 - used,
-			  (off_t)used)) > 0) {
-		used += (size_t)n;
-		text[used] = '\0';
-		is_ours = strstr(text, "LEASE  BREAKING");
+	while (!is_ours && (n = pread(number, text + kept,
+				      sizeof(text) - 1 - kept, at)) != 0) {
+		if (n < 0) {
+			error = -errno;
+			break;
+		}
+		at += n;
+		kept += (size_t)n;
+		text[kept] = '\0';
+		is_ours = strstr(text, BREAKING);
+		/* Half of it may be there. */
+		if (kept >= sizeof(BREAKING)) {
+			memmove(text, text + kept - sizeof(BREAKING),
+				sizeof(BREAKING));
+			kept = sizeof(BREAKING);
+		}
 	}
 	if (!info)
 		close(number);
-	return is_ours ? 1 : -EAGAIN;
+	return is_ours ? 1 : error ? error : -EAGAIN;
 }
 
 /*

@@ -184,6 +184,47 @@ static void remove__in_a_pass_the_others_are_done(void **state)
 	}
 }
 
+static void remove__in_a_pass_what_failed_before_it_is_tried_again(void **state)
+{
+	(void)state;
+	assert_int_equal(flush(), 0);
+	for (uint64_t i = 0; i < RANGES; i++)
+		write_by_others(i, "t");
+	full_to = SIZE;
+	while (!extents.merge || !shadows[0].bytes[0])
+		assert_int_equal(extents_merge(&extents, file.fd, true), 1);
+	extents_remove(&extents, 1);
+	assert_int_equal(merge(), -ENOSPC);
+	full_to = allocations = 0;
+	assert_int_equal(merge(), 0);
+	assert_int_equal(allocations, 1);
+}
+
+static void persist(uint64_t range)
+{
+	extents_persist_part(&extents, range * SIZE, (range + 1) * SIZE);
+	while (extents_persist(&extents, false) > 0)
+		;
+}
+
+/* What was met once would be told of each part for ever after. */
+static void persist__tells_of_others_in_its_part_alone(void **state)
+{
+	(void)state;
+	assert_int_equal(flush(), 0);
+	write_by_others(0, "t");
+	assert_int_equal(flush(), 0);
+	assert_true(extents.has_met_others);
+	persist(1);
+	assert_false(extents.part_has_met_others);
+	persist(0);
+	assert_true(extents.part_has_met_others);
+	assert_int_equal(merge(), 0);
+	assert_int_equal(shadows[0].bytes[0], 't');
+	persist(0);
+	assert_false(extents.part_has_met_others);
+}
+
 static void merge__somebody_waits_nothing_is_allocated(void **state)
 {
 	(void)state;
@@ -268,6 +309,8 @@ int main(void)
 		TEST(merge__somebody_waits_nothing_is_allocated),
 		TEST(merge__one_more_is_all_that_is_done),
 		TEST(remove__in_a_pass_the_others_are_done),
+		TEST(remove__in_a_pass_what_failed_before_it_is_tried_again),
+		TEST(persist__tells_of_others_in_its_part_alone),
 		TEST(merge__restarted_after_a_failure_is_over_all),
 		TEST(seal__waits_for_each_mapping),
 		TEST(seal__does_not_wait_for_a_merge_of_our_own),

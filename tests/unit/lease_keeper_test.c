@@ -200,6 +200,12 @@ static void read_lease__only_writers_break_it(void **state)
 
 static void consent__given_or_out_of_time(void **state)
 {
+	enum {
+		NONE,
+		OF_ANOTHER,
+		GIVEN,
+		CASES
+	};
 	struct keeper_request wanted = kept_request(0);
 	struct keeper_message message;
 	pid_t pid;
@@ -208,7 +214,7 @@ static void consent__given_or_out_of_time(void **state)
 	wanted.consent_ns = 300 * MS;
 	assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
 	assert_int_equal(kept_answer(), 0);
-	for (int given = 0; given < 2; given++) {
+	for (int given = NONE; given < CASES; given++) {
 		pid = fork();
 		if (!pid)
 			_exit(open(file.path, O_RDONLY | O_CLOEXEC) < 0);
@@ -216,11 +222,32 @@ static void consent__given_or_out_of_time(void **state)
 		message = kept_receive(KEEPER_ASK);
 		assert_true(message.deadline_ns > 0);
 		if (given)
-			assert_int_equal(keeper_consent(&keeper, 0), 0);
+			assert_int_equal(
+				keeper_consent(&keeper, 0,
+					       message.deadline_ns -
+						       (given == OF_ANOTHER)),
+				0);
 		message = kept_until(0, RECALL_YIELDED);
-		if (!given)
+		if (given != GIVEN)
 			assert_true(message.report.spent_ns >= 300 * MS);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		kept_until(0, RECALL_HELD);
+	}
+}
+
+/* What shows the break comes after them in fdinfo. */
+static void break__seen_behind_hundreds_of_locks(void **state)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_len = 1};
+
+	(void)state;
+	kept_acquire(0);
+	for (lock.l_start = 0; lock.l_start < 600; lock.l_start += 2)
+		assert_int_equal(fcntl(file.fd, F_OFD_SETLK, &lock), 0);
+	for (int i = 0; i < 3; i++) {
+		file_check_let_in(&file, O_RDONLY);
+		kept_next(RECALL_BREAKING, RECALL_BREAK_HEARD);
+		kept_next(RECALL_YIELDED, RECALL_FLUSHED);
 		kept_until(0, RECALL_HELD);
 	}
 }
@@ -605,6 +632,7 @@ int main(void)
 		keeper_test(break__nonblocking_openers_get_in_too),
 		keeper_test(read_lease__only_writers_break_it),
 		keeper_test(consent__given_or_out_of_time),
+		keeper_test(break__seen_behind_hundreds_of_locks),
 		keeper_test(break__full_signal_queue),
 		keeper_test(reports__a_program_that_does_not_read),
 		keeper_test(many_files__each_has_its_own_state),

@@ -49,6 +49,22 @@ static void table__a_pass_each_period_and_nothing_is_told(void **state)
 	assert_int_equal(w.recall.state, RECALL_HELD);
 }
 
+static void table__changes_by_others_do_not_put_it_off(void **state)
+{
+	struct world w;
+	int64_t start_ns;
+
+	(void)state;
+	hold(&w);
+	start_ns = w.now_ns;
+	for (int i = 1; i <= 9; i++) {
+		world_run_until(&w, start_ns + i * 300 * MS);
+		recall_changed(&w.recall);
+	}
+	assert_int_equal(w.flushes, 2);
+	assert_int_equal(w.recall.state, RECALL_MERGING);
+}
+
 static void table__off_or_nothing_to_flush_nothing_is_due(void **state)
 {
 	struct world w;
@@ -451,6 +467,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table__a_pass_each_period_and_nothing_is_told),
+		cmocka_unit_test(table__changes_by_others_do_not_put_it_off),
 		cmocka_unit_test(table__off_or_nothing_to_flush_nothing_is_due),
 		cmocka_unit_test(table__yielded_or_lost_nothing_is_written),
 		cmocka_unit_test(
