@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,54 +15,44 @@
 #include "../unit/unit.h"
 #include "file_mapping.h"
 
-#define WAIT_SEC 20
-#define PAGE	 FILE_MAPPING_PAGE
-#define SIZE	 FILE_MAPPING_SIZE
-#define THREADS	 3U
-#define WORDS	 (SIZE / sizeof(uint64_t) / THREADS)
+#define PAGE	FILE_MAPPING_PAGE
+#define SIZE	FILE_MAPPING_SIZE
+#define THREADS 3U
+#define WORDS	(SIZE / sizeof(uint64_t) / THREADS)
 
-void file_mapping_make(struct file_mapping *file)
+const char *file_mapping_folder(void)
 {
 	const char *folder = getenv("DAXMR_TEST_DAX_DIR");
+
+	return folder ? folder : ".";
+}
+
+void file_mapping_make(struct file_mapping *file, size_t size)
+{
 	int fd;
 
 	snprintf(file->path, sizeof(file->path), "%s/mapping-test-XXXXXX",
-		 folder ? folder : ".");
+		 file_mapping_folder());
 	fd = mkostemp(file->path, O_CLOEXEC);
 	assert_true(fd >= 0);
-	for (size_t at = 0; at < SIZE; at += PAGE) {
+	for (size_t at = 0; at < size; at += PAGE) {
 		char page[PAGE];
+		size_t bytes = size - at < PAGE ? size - at : PAGE;
 
 		memset(page, 'a' + (int)(at / PAGE % 26), sizeof(page));
-		assert_int_equal(write(fd, page, PAGE), PAGE);
+		assert_int_equal(write(fd, page, bytes), bytes);
 	}
 	file->addr =
-		mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_ptr_not_equal(file->addr, MAP_FAILED);
+	file->size = size;
 	close(fd);
 }
 
 void file_mapping_remove(const struct file_mapping *file)
 {
-	assert_int_equal(munmap(file->addr, SIZE), 0);
+	assert_int_equal(munmap(file->addr, file->size), 0);
 	assert_int_equal(unlink(file->path), 0);
-}
-
-bool file_mapping_is_shadow(const struct file_mapping *file)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	unsigned long start, end;
-	bool found = false;
-	char line[5000];
-
-	assert_non_null(maps);
-	while (fgets(line, sizeof(line), maps))
-		if (sscanf(line, "%lx-%lx", &start, &end) == 2 &&
-		    start <= (unsigned long)file->addr &&
-		    end > (unsigned long)file->addr)
-			found = strstr(line, "/memfd:daxmr-shadow");
-	fclose(maps);
-	return found;
 }
 
 void file_mapping_check_outside(const struct file_mapping *file, size_t offset,
@@ -74,7 +65,7 @@ void file_mapping_check_outside(const struct file_mapping *file, size_t offset,
 		char got[64];
 		int fd;
 
-		alarm(WAIT_SEC);
+		alarm(FILE_MAPPING_WAIT_SEC);
 		fd = (int)syscall(SYS_openat, AT_FDCWD, file->path,
 				  O_RDONLY | O_CLOEXEC);
 		_exit(fd < 0 ||

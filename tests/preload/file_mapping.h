@@ -6,23 +6,27 @@
 #ifndef DAXMR_TESTS_FILE_MAPPING_H
 #define DAXMR_TESTS_FILE_MAPPING_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
-#define FILE_MAPPING_PAGE 4096UL
-#define FILE_MAPPING_SIZE (64 * FILE_MAPPING_PAGE)
+#define FILE_MAPPING_PAGE     4096UL
+#define FILE_MAPPING_SIZE     (64 * FILE_MAPPING_PAGE)
+#define FILE_MAPPING_WAIT_SEC 20
 
 struct file_mapping {
 	char path[256];
 	char *addr;
+	size_t size;
 };
 
-/* Each page full of a letter, 'a' and so on; no descriptor is left. */
-void file_mapping_make(struct file_mapping *file);
-void file_mapping_remove(const struct file_mapping *file);
+const char *file_mapping_folder(void);
 
-/* Does a shadow lie there? */
-bool file_mapping_is_shadow(const struct file_mapping *file);
+/*
+ * Each page full of a letter, 'a' and so on; no descriptor is left, as most
+ * programs have it.
+ */
+void file_mapping_make(struct file_mapping *file, size_t size);
+/* All of it, whatever is mapped there now. */
+void file_mapping_remove(const struct file_mapping *file);
 
 /* What another process sees that opens it now, in less than 20 s. */
 void file_mapping_check_outside(const struct file_mapping *file, size_t offset,

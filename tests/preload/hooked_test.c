@@ -14,36 +14,14 @@
 #include "../unit/unit.h"
 #include "cannot_trap.h"
 #include "daxmr.h"
-#include "file_mapping.h"
-#include "standin.h"
+#include "mapped.h"
+#include "staging.h"
 
-#define RW     (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
-#define SIZE   FILE_MAPPING_SIZE
 #define ROUNDS 4
 
 /* Preloaded with us. */
 void memory_hooks_hold(void) __attribute__((weak));
 const char *memory_hooks_let_go(void) __attribute__((weak));
-
-static struct standin_control *device;
-static struct ibv_pd *pd;
-static struct file_mapping file;
-
-static int set_up(void **state)
-{
-	(void)state;
-	memset(device, 0, sizeof(*device));
-	device->refuse_files = EFAULT;
-	file_mapping_make(&file);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	file_mapping_remove(&file);
-	return 0;
-}
 
 static void let_go(const char *what)
 {
@@ -69,28 +47,28 @@ static void hooks__see_the_programs_own_calls(void **state)
 static void staged__reaches_no_hook_and_loses_no_store(void **state)
 {
 	(void)state;
-	file_mapping_start_stores(&file);
+	file_mapping_start_stores(&staged_file);
 	for (int i = 0; i < ROUNDS; i++) {
 		struct ibv_mr *mr;
 		int r;
 
 		memory_hooks_hold();
-		mr = ibv_reg_mr(pd, file.addr, SIZE, RW);
+		mr = ibv_reg_mr(pd, staged_file.addr, SIZE, RW);
 		let_go("ibv_reg_mr");
 		if (!mr)
 			fail_msg("%s: %s", strerror(errno), daxmr_errormsg());
-		assert_true(file_mapping_is_shadow(&file));
+		assert_true(is_shadow(staged_file.addr));
 		memory_hooks_hold();
-		r = msync(file.addr, SIZE, MS_SYNC);
+		r = msync(staged_file.addr, SIZE, MS_SYNC);
 		let_go("msync");
 		assert_int_equal(r, 0);
 		memory_hooks_hold();
 		r = ibv_dereg_mr(mr);
 		let_go("ibv_dereg_mr");
 		assert_int_equal(r, 0);
-		assert_false(file_mapping_is_shadow(&file));
+		assert_false(is_shadow(staged_file.addr));
 	}
-	file_mapping_stop_stores(&file);
+	file_mapping_stop_stores(&staged_file);
 }
 
 static void refused__reaches_no_hook(void **state)
@@ -99,18 +77,18 @@ static void refused__reaches_no_hook(void **state)
 
 	(void)state;
 	device->refuse_all = ENOMEM;
-	file_mapping_start_stores(&file);
+	file_mapping_start_stores(&staged_file);
 	memory_hooks_hold();
-	mr = ibv_reg_mr(pd, file.addr, SIZE, RW);
+	mr = ibv_reg_mr(pd, staged_file.addr, SIZE, RW);
 	let_go("ibv_reg_mr");
 	assert_null(mr);
-	assert_false(file_mapping_is_shadow(&file));
-	file_mapping_stop_stores(&file);
+	assert_false(is_shadow(staged_file.addr));
+	file_mapping_stop_stores(&staged_file);
 }
 
 static void private_mapping__reaches_no_hook(void **state)
 {
-	int fd = open(file.path, O_RDWR | O_CLOEXEC);
+	int fd = open(staged_file.path, O_RDWR | O_CLOEXEC);
 	struct ibv_mr *mr;
 	char *own;
 
@@ -120,21 +98,22 @@ static void private_mapping__reaches_no_hook(void **state)
 	assert_ptr_not_equal(own, MAP_FAILED);
 	device->refuse_files = 0;
 	device->refuse_privates = EFAULT;
-	file_mapping_start_stores(&file);
+	file_mapping_start_stores(&staged_file);
 	memory_hooks_hold();
 	mr = ibv_reg_mr(pd, own, SIZE, RW);
 	let_go("ibv_reg_mr");
 	if (!mr)
 		fail_msg("%s: %s", strerror(errno), daxmr_errormsg());
 	assert_int_equal(ibv_dereg_mr(mr), 0);
-	file_mapping_stop_stores(&file);
+	file_mapping_stop_stores(&staged_file);
 	munmap(own, SIZE);
 	close(fd);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, staging_set_up, staging_tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(hooks__see_the_programs_own_calls),
 		TEST(staged__reaches_no_hook_and_loses_no_store),
@@ -149,7 +128,6 @@ int main(void)
 		printf("the hooks are not preloaded\n");
 		return 1;
 	}
-	device = standin_control();
-	pd = standin_pd();
+	staging_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,37 +25,14 @@
 
 #include "../unit/unit.h"
 #include "daxmr.h"
-#include "file_mapping.h"
-#include "standin.h"
+#include "mapped.h"
+#include "staging.h"
 
-#define RW     (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
-#define PAGE   FILE_MAPPING_PAGE
-#define SIZE   FILE_MAPPING_SIZE
 #define ROUNDS 6
 
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
-
-static struct standin_control *device;
-static struct ibv_pd *pd;
-static struct file_mapping file;
-
-static int set_up(void **state)
-{
-	(void)state;
-	memset(device, 0, sizeof(*device));
-	device->refuse_files = EFAULT;
-	file_mapping_make(&file);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	file_mapping_remove(&file);
-	return 0;
-}
 
 /* ThreadSanitizer has one of its own, as soon as there is another. */
 static void need_one_thread(void)
@@ -68,11 +45,11 @@ static void need_one_thread(void)
 
 static struct ibv_mr *register_all(void)
 {
-	struct ibv_mr *mr = ibv_reg_mr(pd, file.addr, SIZE, RW);
+	struct ibv_mr *mr = ibv_reg_mr(pd, staged_file.addr, SIZE, RW);
 
 	if (!mr)
 		fail_msg("%s: %s", strerror(errno), daxmr_errormsg());
-	assert_true(file_mapping_is_shadow(&file));
+	assert_true(is_shadow(staged_file.addr));
 	return mr;
 }
 
@@ -83,12 +60,12 @@ static void one_thread__needs_none(void **state)
 	(void)state;
 	need_one_thread();
 	mr = register_all();
-	assert_int_equal(file.addr[3 * PAGE], 'd');
-	memcpy(file.addr, "stored", 6);
+	assert_int_equal(staged_file.addr[3 * PAGE], 'd');
+	memcpy(staged_file.addr, "stored", 6);
 	assert_int_equal(ibv_dereg_mr(mr), 0);
-	assert_false(file_mapping_is_shadow(&file));
-	assert_memory_equal(file.addr, "stored", 6);
-	file_mapping_check_outside(&file, 0, "stored", 6);
+	assert_false(is_shadow(staged_file.addr));
+	assert_memory_equal(staged_file.addr, "stored", 6);
+	file_mapping_check_outside(&staged_file, 0, "stored", 6);
 }
 
 /* It has a shadow, and threads that cannot be held up: that stays. */
@@ -99,39 +76,39 @@ static void threads_that_came_later__leave_the_shadow_there(void **state)
 	(void)state;
 	need_one_thread();
 	mr = register_all();
-	file_mapping_start_stores(&file);
+	file_mapping_start_stores(&staged_file);
 	assert_int_equal(ibv_dereg_mr(mr), 0);
-	assert_true(file_mapping_is_shadow(&file));
-	assert_int_equal(msync(file.addr, SIZE, MS_SYNC), 0);
-	file_mapping_stop_stores(&file);
-	assert_true(file_mapping_is_shadow(&file));
+	assert_true(is_shadow(staged_file.addr));
+	assert_int_equal(msync(staged_file.addr, SIZE, MS_SYNC), 0);
+	file_mapping_stop_stores(&staged_file);
+	assert_true(is_shadow(staged_file.addr));
 }
 
 static void threads__are_refused_with_the_remedy(void **state)
 {
 	(void)state;
-	file_mapping_start_stores(&file);
+	file_mapping_start_stores(&staged_file);
 	for (int i = 0; i < ROUNDS; i++) {
-		assert_null(ibv_reg_mr(pd, file.addr, SIZE, RW));
+		assert_null(ibv_reg_mr(pd, staged_file.addr, SIZE, RW));
 		assert_int_equal(errno, EPERM);
 		assert_non_null(strstr(daxmr_errormsg(), "/dev/userfaultfd"));
 		assert_non_null(strstr(daxmr_errormsg(), "DAXMR_UFFD=user"));
-		assert_false(file_mapping_is_shadow(&file));
+		assert_false(is_shadow(staged_file.addr));
 	}
-	file_mapping_stop_stores(&file);
+	file_mapping_stop_stores(&staged_file);
 }
 
 static void user_mode__threads_lose_no_store(void **state)
 {
 	(void)state;
-	file_mapping_start_stores(&file);
+	file_mapping_start_stores(&staged_file);
 	for (int i = 0; i < ROUNDS; i++) {
 		struct ibv_mr *mr = register_all();
 
 		assert_int_equal(ibv_dereg_mr(mr), 0);
-		assert_false(file_mapping_is_shadow(&file));
+		assert_false(is_shadow(staged_file.addr));
 	}
-	file_mapping_stop_stores(&file);
+	file_mapping_stop_stores(&staged_file);
 }
 
 /* EPERM for what takes a privilege. */
@@ -175,7 +152,8 @@ static int has_user_mode(void)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, staging_set_up, staging_tear_down)
 	const struct CMUnitTest refused[] = {
 		TEST(one_thread__needs_none),
 		TEST(threads__are_refused_with_the_remedy),
@@ -192,8 +170,7 @@ int main(void)
 		print_message("no system call filter: %s\n", strerror(-r));
 		return 77;
 	}
-	device = standin_control();
-	pd = standin_pd();
+	staging_init();
 	if (!uffd || strcmp(uffd, "user") != 0)
 		return cmocka_run_group_tests(refused, NULL, NULL);
 	if (!has_user_mode()) {

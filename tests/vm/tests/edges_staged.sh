@@ -7,8 +7,10 @@
 . "$SRC/tests/vm/tests/lib.sh"
 
 # All that is tested on the build machine's page cache, on DAX.
-out=$(LD_PRELOAD=$BUILD/libdaxmr-preload.so DAXMR_TEST_DAX_DIR=$DAX "$BUILD/tests/preload/preload-staged" 2>&1) || fail "$out"
-has_not "$out" 'SKIPPED|neither on ext4 nor on xfs'
+for program in preload-staged preload-staged_life; do
+	out=$(LD_PRELOAD=$BUILD/libdaxmr-preload.so DAXMR_TEST_DAX_DIR=$DAX "$BUILD/tests/preload/$program" 2>&1) || fail "$out"
+	has_not "$out" 'SKIPPED|neither on ext4 nor on xfs'
+done
 
 "$daxmr" run --log error -- "$programs/rdma_edges" staged "$DAX" || fail "see above"
 if pgrep -x daxmr-keeper; then
