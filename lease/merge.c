@@ -201,9 +201,24 @@ static void merge_blocks(void *arg)
 	}
 }
 
-/* It is mapped anew for each merge. What cannot be had the reading tells. */
+static bool is_any_filled(const struct merge *merge)
+{
+	uint64_t block = merge->next;
+
+	while (block < merge->end && !extent_is_filled(&merge->extent, block))
+		block++;
+	return block < merge->end;
+}
+
+/*
+ * It is mapped anew for each merge. What cannot be had the reading tells. While
+ * a shadow waits for being filled, nothing of its file is looked at: that would
+ * only be in the way of who fills it.
+ */
 static void populate(const struct merge *merge)
 {
+	if (!is_any_filled(merge))
+		return;
 	madvise(merge->file.bytes + merge->next * BLOCK,
 		(merge->end - merge->next) * BLOCK, MADV_POPULATE_READ);
 }
