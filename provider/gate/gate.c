@@ -70,7 +70,7 @@ static struct gate_context *attach(struct ibv_context *context,
 				   const struct gate_verbs *verbs, int *ret)
 {
 	struct gate_context *added = calloc(1, sizeof(*added));
-	gate_post_send_fn *ours;
+	gate_post_send_fn ours;
 
 	*ret = -ENOMEM;
 	if (!added)

@@ -10,8 +10,8 @@ struct gate_context {
 	struct ibv_context *context;
 	struct gate_verbs verbs;
 	unsigned int attached;
-	gate_post_send_fn *post_send; /* the provider's */
-	bool is_translated;	      /* gate_keys.h */
+	gate_post_send_fn post_send; /* the provider's */
+	bool is_translated;	     /* gate_keys.h */
 	size_t receivers;
 	struct gate_context *next;
 };
@@ -21,7 +21,7 @@ struct gate {
 	struct ibv_pd *pd;
 	uint32_t pd_handle;
 	struct gate_verbs verbs;
-	gate_post_send_fn *post_send;
+	gate_post_send_fn post_send;
 	uint64_t number;
 	struct gate *next;
 };

@@ -205,7 +205,7 @@ static bool is_marker(struct gate_cq *record, const struct ibv_wc *wc)
  * The program's: markers taken out. Fewer than wanted only where the CQ is
  * empty, since who sees that goes to sleep. How many, or the error.
  */
-static int poll_filtered(struct gate_cq *record, gate_poll_cq_fn *original,
+static int poll_filtered(struct gate_cq *record, gate_poll_cq_fn original,
 			 int count, struct ibv_wc *wc)
 {
 	int n, kept = 0;
@@ -245,7 +245,7 @@ static int make_room(struct gate_cq *record)
 
 static int reap(struct gate_cq *record)
 {
-	gate_poll_cq_fn *original =
+	gate_poll_cq_fn original =
 		gate_poll_cq_original(record->context->ops.poll_cq);
 	int r = 0, n = 1;
 
@@ -272,7 +272,7 @@ int gate_cq_reap(struct gate_cq *record)
 }
 
 /* What the program's ibv_poll_cq() gets of a CQ that has a record. */
-int gate_cq_poll(struct gate_cq *record, gate_poll_cq_fn *original, int count,
+int gate_cq_poll(struct gate_cq *record, gate_poll_cq_fn original, int count,
 		 struct ibv_wc *wc, bool *ret_is_idle)
 {
 	int n = 0, more = 0;

@@ -35,11 +35,11 @@ struct gate_cq {
 	struct gate_cq *next;
 };
 
-typedef int gate_poll_cq_fn(struct ibv_cq *cq, int count, struct ibv_wc *wc);
+typedef int (*gate_poll_cq_fn)(struct ibv_cq *cq, int count, struct ibv_wc *wc);
 
 /* The function that stands for the provider's, and the other way. */
-gate_poll_cq_fn *gate_poll_cq_for_locked(gate_poll_cq_fn *original);
-gate_poll_cq_fn *gate_poll_cq_original(gate_poll_cq_fn *ours);
+gate_poll_cq_fn gate_poll_cq_for_locked(gate_poll_cq_fn original);
+gate_poll_cq_fn gate_poll_cq_original(gate_poll_cq_fn ours);
 
 /* The CQ's record with a reference; NULL: it has none. */
 struct gate_cq *gate_cq_find_locked(const struct ibv_cq *cq);
@@ -61,7 +61,7 @@ void gate_cq_unexpect(struct gate_cq *record, struct gate_marker *marker,
 int gate_cq_reap(struct gate_cq *record);
 
 /* For ibv_poll_cq(). is_idle: nothing is kept, nothing expected. */
-int gate_cq_poll(struct gate_cq *record, gate_poll_cq_fn *original, int count,
+int gate_cq_poll(struct gate_cq *record, gate_poll_cq_fn original, int count,
 		 struct ibv_wc *wc, bool *ret_is_idle);
 
 /* Whether the marker was seen, or never will be: the CQ is gone. */

@@ -247,7 +247,7 @@ static void find_room(struct drain *drain)
 static int take_polls(struct drain *drain)
 {
 	struct ibv_context *context = drain->gate->context;
-	gate_poll_cq_fn *original, *ours;
+	gate_poll_cq_fn original, ours;
 	struct gate_locked locked;
 	bool is_new;
 

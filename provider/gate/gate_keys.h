@@ -5,19 +5,20 @@
 
 #include "gate_post.h"
 
-typedef int gate_post_recv_fn(struct ibv_qp *qp, struct ibv_recv_wr *wr,
-			      struct ibv_recv_wr **bad_wr);
-typedef int gate_post_srq_recv_fn(struct ibv_srq *srq, struct ibv_recv_wr *wr,
-				  struct ibv_recv_wr **bad_wr);
+typedef int (*gate_post_recv_fn)(struct ibv_qp *qp, struct ibv_recv_wr *wr,
+				 struct ibv_recv_wr **bad_wr);
+typedef int (*gate_post_srq_recv_fn)(struct ibv_srq *srq,
+				     struct ibv_recv_wr *wr,
+				     struct ibv_recv_wr **bad_wr);
 
 /* lkey itself if it is not promised. No lock. */
 uint32_t gate_key_actual(const struct ibv_context *context, uint32_t lkey);
 
 /* A post with the lkeys of the device, in copies: the WRs are the program's. */
-int gate_send_translated(gate_post_send_fn *original, struct ibv_qp *qp,
+int gate_send_translated(gate_post_send_fn original, struct ibv_qp *qp,
 			 struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr);
 
-void gate_set_sge_list_translated(gate_set_sge_list_fn *original,
+void gate_set_sge_list_translated(gate_set_sge_list_fn original,
 				  struct ibv_qp_ex *qp, size_t count,
 				  const struct ibv_sge *sges);
 

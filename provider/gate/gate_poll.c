@@ -12,9 +12,9 @@
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 
-static gate_poll_cq_fn *poll_cqs[GATE_SLOTS];
+static gate_poll_cq_fn poll_cqs[GATE_SLOTS];
 
-static __attribute__((noinline)) int poll_asked(gate_poll_cq_fn *original,
+static __attribute__((noinline)) int poll_asked(gate_poll_cq_fn original,
 						struct ibv_cq *cq, int count,
 						struct ibv_wc *wc)
 {
@@ -46,7 +46,7 @@ static __attribute__((noinline)) int poll_asked(gate_poll_cq_fn *original,
 }
 
 static inline __attribute__((always_inline)) int
-poll(gate_poll_cq_fn *const *original, struct ibv_cq *cq, int count,
+poll(gate_poll_cq_fn const *original, struct ibv_cq *cq, int count,
      struct ibv_wc *wc)
 {
 	struct gate_mark *mark = &gate_mark;
@@ -77,12 +77,12 @@ poll(gate_poll_cq_fn *const *original, struct ibv_cq *cq, int count,
 	}
 FOR_EACH_SLOT(FUNCTION)
 
-#define ONE(n) +1
-_Static_assert(FOR_EACH_SLOT(ONE) == GATE_SLOTS, "a function for each slot");
 #define POLL_CQ(n) poll_cq_##n,
-static gate_poll_cq_fn *const ours[] = {FOR_EACH_SLOT(POLL_CQ)};
+static gate_poll_cq_fn const ours[] = {FOR_EACH_SLOT(POLL_CQ)};
+_Static_assert(sizeof(ours) / sizeof(ours[0]) == GATE_SLOTS,
+	       "a function for each slot");
 
-gate_poll_cq_fn *gate_poll_cq_original(gate_poll_cq_fn *fn)
+gate_poll_cq_fn gate_poll_cq_original(gate_poll_cq_fn fn)
 {
 	for (size_t i = 0; i < GATE_SLOTS; i++)
 		if (fn == ours[i])
@@ -90,7 +90,7 @@ gate_poll_cq_fn *gate_poll_cq_original(gate_poll_cq_fn *fn)
 	return fn;
 }
 
-gate_poll_cq_fn *gate_poll_cq_for_locked(gate_poll_cq_fn *original)
+gate_poll_cq_fn gate_poll_cq_for_locked(gate_poll_cq_fn original)
 {
 	for (size_t i = 0; i < GATE_SLOTS; i++) {
 		if (!poll_cqs[i])

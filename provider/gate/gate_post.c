@@ -26,15 +26,15 @@
 #endif
 
 /* A slot is filled with the lock, before its functions are handed out. */
-static gate_post_send_fn *post_sends[GATE_SLOTS];
+static gate_post_send_fn post_sends[GATE_SLOTS];
 /* What ours call: the provider's, or what translates lkeys before it. */
-static gate_post_send_fn *_Atomic targets[GATE_SLOTS];
+static gate_post_send_fn _Atomic targets[GATE_SLOTS];
 static struct batch {
-	gate_wr_fn *start;
-	gate_wr_complete_fn *complete;
-	gate_wr_fn *abort;
-	gate_set_sge_fn *set_sge;
-	gate_set_sge_list_fn *set_sge_list;
+	gate_wr_fn start;
+	gate_wr_complete_fn complete;
+	gate_wr_fn abort;
+	gate_set_sge_fn set_sge;
+	gate_set_sge_list_fn set_sge_list;
 } batches[GATE_SLOTS];
 
 /* Inside already: the outer one is who the closer waits for. */
@@ -70,7 +70,7 @@ post(size_t slot, struct ibv_qp *qp, struct ibv_send_wr *wr,
 	if (__builtin_expect(READ(uint32_t, mark->attention), 0))
 		return post_asked(slot, qp, wr, bad_wr);
 	atomic_signal_fence(memory_order_seq_cst);
-	r = READ(gate_post_send_fn *, targets[slot])(qp, wr, bad_wr);
+	r = READ(gate_post_send_fn, targets[slot])(qp, wr, bad_wr);
 	atomic_signal_fence(memory_order_seq_cst);
 	ADD(mark->inside, -GATE_POST);
 	return r;
@@ -162,13 +162,13 @@ FOR_EACH_SLOT(FUNCTIONS)
 #define BATCH(n)                                                               \
 	{batch_start_##n, batch_complete_##n, batch_abort_##n,                 \
 	 batch_set_sge_##n, batch_set_sge_list_##n},
-#define ONE(n) +1
-_Static_assert(FOR_EACH_SLOT(ONE) == GATE_SLOTS, "a function for each slot");
-static gate_post_send_fn *const our_post_sends[] = {FOR_EACH_SLOT(POST_SEND)};
-static gate_post_send_fn *const translated[] = {FOR_EACH_SLOT(TRANSLATED)};
+static gate_post_send_fn const our_post_sends[] = {FOR_EACH_SLOT(POST_SEND)};
+_Static_assert(sizeof(our_post_sends) / sizeof(our_post_sends[0]) == GATE_SLOTS,
+	       "a function for each slot");
+static gate_post_send_fn const translated[] = {FOR_EACH_SLOT(TRANSLATED)};
 static const struct batch our_batches[] = {FOR_EACH_SLOT(BATCH)};
 
-gate_post_send_fn *gate_post_send_for_locked(gate_post_send_fn *original)
+gate_post_send_fn gate_post_send_for_locked(gate_post_send_fn original)
 {
 	for (size_t i = 0; i < GATE_SLOTS; i++) {
 		if (!post_sends[i]) {
@@ -181,7 +181,7 @@ gate_post_send_fn *gate_post_send_for_locked(gate_post_send_fn *original)
 	return NULL;
 }
 
-void gate_post_send_translate_locked(gate_post_send_fn *original,
+void gate_post_send_translate_locked(gate_post_send_fn original,
 				     bool is_translated)
 {
 	for (size_t i = 0; i < GATE_SLOTS; i++)

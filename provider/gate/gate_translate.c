@@ -46,7 +46,7 @@ static bool sends_promised(const struct ibv_context *context,
 }
 
 /* Posts as many as fit; the rest's first in *wr. */
-static int send_some(gate_post_send_fn *original, struct ibv_qp *qp,
+static int send_some(gate_post_send_fn original, struct ibv_qp *qp,
 		     struct ibv_send_wr **wr, struct ibv_send_wr **bad_wr)
 {
 	struct ibv_send_wr copies[WRS], *of[WRS], *bad_copy = copies;
@@ -84,7 +84,7 @@ static int send_some(gate_post_send_fn *original, struct ibv_qp *qp,
 	return r;
 }
 
-int gate_send_translated(gate_post_send_fn *original, struct ibv_qp *qp,
+int gate_send_translated(gate_post_send_fn original, struct ibv_qp *qp,
 			 struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
 {
 	int r = 0;
@@ -96,7 +96,7 @@ int gate_send_translated(gate_post_send_fn *original, struct ibv_qp *qp,
 	return r;
 }
 
-void gate_set_sge_list_translated(gate_set_sge_list_fn *original,
+void gate_set_sge_list_translated(gate_set_sge_list_fn original,
 				  struct ibv_qp_ex *qp, size_t count,
 				  const struct ibv_sge *sges)
 {
@@ -127,9 +127,9 @@ static bool receives_promised(const struct ibv_context *context,
 /* To a QP or an SRQ: whichever function is not NULL. */
 struct receiver {
 	const struct ibv_context *context;
-	gate_post_recv_fn *post;
+	gate_post_recv_fn post;
 	struct ibv_qp *qp;
-	gate_post_srq_recv_fn *post_shared;
+	gate_post_srq_recv_fn post_shared;
 	struct ibv_srq *srq;
 };
 
@@ -169,8 +169,8 @@ static int receive(const struct receiver *to, struct ibv_recv_wr *wr,
 }
 
 static struct receivers {
-	gate_post_recv_fn *post;
-	gate_post_srq_recv_fn *post_shared;
+	gate_post_recv_fn post;
+	gate_post_srq_recv_fn post_shared;
 } originals[GATE_SLOTS];
 
 #define FOR_EACH_SLOT(do)                                                      \
@@ -199,10 +199,10 @@ static struct receivers {
 	}
 FOR_EACH_SLOT(FUNCTIONS)
 
-#define ONE(n) +1
-_Static_assert(FOR_EACH_SLOT(ONE) == GATE_SLOTS, "a function for each slot");
 #define RECEIVERS(n) {post_recv_##n, post_srq_recv_##n},
 static const struct receivers ours[] = {FOR_EACH_SLOT(RECEIVERS)};
+_Static_assert(sizeof(ours) / sizeof(ours[0]) == GATE_SLOTS,
+	       "a function for each slot");
 
 static size_t slot_of(const struct ibv_context_ops *ops)
 {

@@ -1,0 +1,10 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# A QP at full speed is stopped, drained by a marker and let go again while its MR is replaced: no completion fails,
+# comes twice, late or not at all, no byte is lost, and an exactly sized CQ is not overrun. On the provider's own code.
+# on: 6.1-stock-xfs new-stock-xfs
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$SRC/tests/vm/tests/lib.sh"
+
+"$programs/rdma_gate" 20
+"$programs/rdma_gate" 20 batches
