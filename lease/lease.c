@@ -288,7 +288,7 @@ static void *run(void *arg)
 	struct lease_engine *engine = arg;
 	int r = own_descriptors(engine);
 
-	pthread_setname_np(pthread_self(), "daxmr-lease");
+	pthread_setname_np(pthread_self(), LEASE_THREAD_NAME);
 	own_desk_init(&engine->table.own);
 	pthread_mutex_lock(&engine->lock);
 	engine->start_error = r;

@@ -74,6 +74,9 @@ struct lease_config {
 	enum uffd uffd;
 };
 
+/* What the engine's thread is called. */
+#define LEASE_THREAD_NAME "daxmr-lease"
+
 /* 0, or -errno with a sentence. No keeper is started yet. */
 int lease_engine_start(const struct lease_config *config,
 		       struct lease_engine **ret);
@@ -215,6 +218,13 @@ int lease_unstage(struct lease *lease, uint64_t offset, uint64_t length);
 int lease_flush(struct lease *lease, uint64_t offset, uint64_t length);
 
 /*
+ * The same of all that is in its shadows, as soon as the file is ours: begun,
+ * and not waited for. The observer hears RECALL_WRITTEN, or RECALL_FLUSHED
+ * where it is handed over, or why not. -ESRCH in a forked child.
+ */
+int lease_flush_soon(struct lease *lease);
+
+/*
  * The same of whatever file it is, which may be one of the memfds that are
  * shadows (shadows.h): the offset is in that then. 0 also where there is
  * nothing in a shadow.
@@ -245,6 +255,16 @@ int lease_find_shadow(struct lease_engine *engine, dev_t dev, ino_t ino,
  *   others of    mmap(2), madvise(2), vmsplice(2), /proc
  */
 int lease_privatize(struct lease_engine *engine, uintptr_t addr, size_t length);
+
+/*
+ * A descriptor of the program's for its observer: what it is in the engine's
+ * table, which is the one of thread *ret_tid alone, until it is taken back. 0,
+ * or -errno with a sentence: -EBADF, -EMFILE, -EPERM (seccomp), -ESRCH in a
+ * forked child.
+ */
+int lease_lend(struct lease_engine *engine, int fd, int *ret_fd,
+	       pid_t *ret_tid);
+void lease_take_back(struct lease_engine *engine, int fd);
 
 /* What the keeper said last. Any thread, at any time; reads memory only. */
 enum recall_state lease_state(const struct lease *lease);

@@ -3,10 +3,14 @@
  * What callers ask the engine for: lease.h. Each call is a function that the
  * engine's thread runs, and its arguments on the caller's stack.
  */
+#include <errno.h>
+#include <string.h>
+
 #include "alias.h"
 #include "lease_take.h"
 #include "lease_talk.h"
 #include "private.h"
+#include "raw.h"
 #include "reason.h"
 #include "staged.h"
 
@@ -100,6 +104,63 @@ int lease_flush(struct lease *lease, uint64_t offset, uint64_t length)
 	struct range_call call = {lease, offset, length, 0};
 
 	return lease_engine_call(lease->engine, flush, &call);
+}
+
+static int flush_soon(struct lease_table *table, void *arg)
+{
+	struct lease *lease = arg;
+
+	keeper_flush(&table->keeper, lease->id);
+	return 0;
+}
+
+int lease_flush_soon(struct lease *lease)
+{
+	return lease_engine_call(lease->engine, flush_soon, lease);
+}
+
+struct lend_call {
+	int fd;
+	int lent;
+	pid_t tid;
+};
+
+static int lend(struct lease_table *table, void *arg)
+{
+	struct lend_call *call = arg;
+
+	call->lent = (int)syscall(SYS_pidfd_getfd, table->pidfd, call->fd, 0);
+	call->tid = gettid();
+	if (call->lent >= 0)
+		return 0;
+	return reason_set(-errno,
+			  "descriptor %d cannot be had by the thread that is "
+			  "to use it: %s",
+			  call->fd, strerrordesc_np(errno));
+}
+
+int lease_lend(struct lease_engine *engine, int fd, int *ret_fd, pid_t *ret_tid)
+{
+	struct lend_call call = {.fd = fd};
+	int r = lease_engine_call(engine, lend, &call);
+
+	if (r)
+		return r;
+	*ret_fd = call.lent;
+	*ret_tid = call.tid;
+	return 0;
+}
+
+static int take_back(struct lease_table *table, void *arg)
+{
+	(void)table;
+	raw_close(*(int *)arg);
+	return 0;
+}
+
+void lease_take_back(struct lease_engine *engine, int fd)
+{
+	lease_engine_call(engine, take_back, &fd);
 }
 
 struct alias_call {

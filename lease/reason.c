@@ -10,16 +10,19 @@
 #include <unistd.h>
 
 #include "reason.h"
+#include "thread_text.h"
 
-static _Thread_local char sentence[REASON_MAX];
+_Static_assert(REASON_MAX == THREAD_TEXT_MAX, "as thread_text.h has it");
 
 int reason_set(int error, const char *format, ...)
 {
 	int saved_errno = errno;
+	char *sentence = thread_text_write(THREAD_TEXT_REASON);
 	va_list ap;
 
 	va_start(ap, format);
-	vsnprintf(sentence, sizeof(sentence), format, ap);
+	if (sentence)
+		vsnprintf(sentence, REASON_MAX, format, ap);
 	va_end(ap);
 	errno = saved_errno;
 	return error;
@@ -27,7 +30,7 @@ int reason_set(int error, const char *format, ...)
 
 const char *reason_text(void)
 {
-	return sentence;
+	return thread_text(THREAD_TEXT_REASON);
 }
 
 const char *reason_file(int fd, char *text, size_t size)

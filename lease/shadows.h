@@ -12,6 +12,9 @@
 #include "own_set.h"
 
 struct lease_table;
+/* Of the memfds. */
+#define SHADOW_NAME "daxmr-shadow"
+
 struct staged;
 
 struct shadows {

@@ -137,7 +137,7 @@ static int make_shadow(struct staged *staged)
 	struct stat st;
 	int r;
 
-	staged->shadow_fd = (int)syscall(SYS_memfd_create, "daxmr-shadow",
+	staged->shadow_fd = (int)syscall(SYS_memfd_create, SHADOW_NAME,
 					 MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (staged->shadow_fd < 0 ||
 	    syscall(SYS_ftruncate, staged->shadow_fd, length) ||

@@ -258,6 +258,8 @@ static bool is_shadow(const struct vma *vma)
 {
 	struct lease_engine *engine;
 
+	if (starts(vma->name, "/memfd:" SHADOW_NAME) && leases_have_another())
+		return true;
 	if (!atomic_load_explicit(&shadows_count, memory_order_acquire))
 		return false;
 	engine = leases_engine();

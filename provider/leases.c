@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,6 +18,7 @@
 #include "leases.h"
 #include "log.h"
 #include "own.h"
+#include "raw.h"
 #include "reason.h"
 #include "shadows.h"
 
@@ -99,6 +102,53 @@ static void shared_fate(void *arg, const char *text)
 	lease_log_shared_fate(text);
 }
 
+struct lease_engine *leases_engine(void)
+{
+	return atomic_load(&known);
+}
+
+static bool is_engine_thread(const char *tid)
+{
+	char path[64], name[32] = "";
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%.20s/comm", tid);
+	fd = raw_open(AT_FDCWD, path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	n = raw_read(fd, name, sizeof(name) - 1);
+	raw_close(fd);
+	return n > 0 && strcmp(name, LEASE_THREAD_NAME "\n") == 0;
+}
+
+bool leases_have_another(void)
+{
+	DIR *tasks;
+	struct dirent *task;
+	bool is_there = false;
+
+	if (leases_engine())
+		return false;
+	tasks = opendir("/proc/self/task");
+	while (tasks && !is_there && (task = readdir(tasks)))
+		is_there = is_engine_thread(task->d_name);
+	if (tasks)
+		closedir(tasks);
+	return is_there;
+}
+
+static int check_alone(void)
+{
+	if (!leases_have_another())
+		return 0;
+	return reason_set(-EBUSY,
+			  "another copy of libdaxmr is at work in this process "
+			  "and knows nothing of this one: see to it that all "
+			  "of the program uses one (/proc/%d/maps names them)",
+			  (int)getpid());
+}
+
 static int start(struct lease_engine **ret)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -123,15 +173,11 @@ static int start(struct lease_engine **ret)
 	};
 	config.uffd = config_get()->uffd;
 	config.keeper_socket = config_get()->keeper;
-	if (!config.keeper_socket)
+	r = check_alone();
+	if (!r && !config.keeper_socket)
 		r = find_keeper(path);
 	config.keeper_path = path;
 	return r ? r : lease_engine_start(&config, ret);
-}
-
-struct lease_engine *leases_engine(void)
-{
-	return atomic_load(&known);
 }
 
 int leases_start(struct lease_engine **ret)

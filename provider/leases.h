@@ -9,6 +9,8 @@
 #ifndef DAXMR_LEASES_H
 #define DAXMR_LEASES_H
 
+#include <stdbool.h>
+
 #include "lease.h"
 
 /*
@@ -23,6 +25,13 @@ int leases_acquire(const struct lease_want *want, struct lease **ret);
 /* As lease_release(). */
 int leases_release(struct lease *lease, uint64_t offset, uint64_t length,
 		   int64_t deadline_ns);
+
+/*
+ * Another copy of this library in the process (of another build, or under
+ * another name) has leases, and we have none: what it has staged would be
+ * ordinary memory to us, and swapped under our MR. Reads /proc.
+ */
+bool leases_have_another(void);
 
 /* NULL: there has been no lease in this process. Never waits, for hooks. */
 struct lease_engine *leases_engine(void);

@@ -15,6 +15,7 @@
 
 #include "config.h"
 #include "log.h"
+#include "thread_text.h"
 
 #define LINE_SIZE 1200
 
@@ -22,8 +23,6 @@ static const char *const level_names[LOG_LEVELS] = {
 	[LOG_OFF] = "off",   [LOG_ERROR] = "error", [LOG_WARN] = "warn",
 	[LOG_INFO] = "info", [LOG_DEBUG] = "debug",
 };
-
-static __thread char sentence[1024];
 
 const char *log_level_name(enum log_level level)
 {
@@ -133,21 +132,24 @@ void log_write(enum log_level level, const char *format, ...)
 void log_sentence(enum log_level level, const char *format, ...)
 {
 	int saved_errno = errno;
+	char *sentence = thread_text_write(THREAD_TEXT_LAST);
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(sentence, sizeof(sentence), format, args);
+	if (sentence)
+		vsnprintf(sentence, THREAD_TEXT_MAX, format, args);
 	va_end(args);
 	errno = saved_errno;
-	log_write(level, "%s", sentence);
+	log_write(level, "%s", log_last_sentence());
 }
 
 const char *log_last_sentence(void)
 {
-	return sentence;
+	return thread_text(THREAD_TEXT_LAST);
 }
 
 void log_clear_sentence(void)
 {
-	sentence[0] = '\0';
+	if (*log_last_sentence())
+		*thread_text_write(THREAD_TEXT_LAST) = '\0';
 }

@@ -69,7 +69,8 @@ static struct ibv_mr *record(const struct region_call *call, struct ibv_mr *mr,
 
 static void prefetch(const struct region_call *call, struct ibv_mr *mr)
 {
-	uint64_t bytes = config_get()->prefetch;
+	uint64_t bytes = call->options ? call->options->prefetch
+				       : config_get()->prefetch;
 	int r;
 
 	if (!bytes)
@@ -113,10 +114,15 @@ static struct ibv_mr *register_odp(const struct region_call *call,
 
 struct stage *region_stage(const struct choice *choice,
 			   const struct ibv_context *context, const void *addr,
-			   size_t length)
+			   size_t length, const struct region_options *options)
 {
+	struct stage_wish wish;
 	struct stage *stage = NULL;
-	int r = stage_take(addr, length, &stage);
+	int r;
+
+	if (options)
+		wish = (struct stage_wish){options->terms, options->stage_max};
+	r = stage_take(addr, length, options ? &wish : NULL, &stage);
 
 	if (!r)
 		return stage;
@@ -163,8 +169,9 @@ static struct ibv_mr *register_alias(const struct region_call *call,
 static struct ibv_mr *register_staged(const struct region_call *call,
 				      const struct choice *choice)
 {
-	struct stage *stage = region_stage(choice, call->pd->context,
-					   call->addr, call->length);
+	struct stage *stage =
+		region_stage(choice, call->pd->context, call->addr,
+			     call->length, call->options);
 	struct ibv_mr *mr;
 	int error;
 
@@ -228,7 +235,8 @@ struct ibv_mr *region_register(const struct region_call *call)
 
 	log_clear_sentence();
 	choice_open(&choice, call->addr, call->length, call->access,
-		    config_get()->strategy);
+		    call->options ? call->options->strategy
+				  : config_get()->strategy);
 	choice.question.moved_iova = call->iova != (uintptr_t)call->addr;
 	route_choose(&choice.question, &choice.route);
 	if (choice.route.needs == ROUTE_NEEDS_NOTHING &&

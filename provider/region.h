@@ -12,6 +12,17 @@
 #define DAXMR_REGION_H
 
 #include "real.h"
+#include "route.h"
+
+struct lease_terms;
+
+/* What is wanted of a region. */
+struct region_options {
+	enum strategy strategy;
+	uint64_t prefetch;		 /* odp: bytes */
+	uint64_t stage_max;		 /* staged: stage.h */
+	const struct lease_terms *terms; /* staged: NULL as lease.h has it */
+};
 
 struct region_call {
 	const struct real_verbs *real;
@@ -24,6 +35,7 @@ struct region_call {
 	struct ibv_mr *(*original)(const struct region_call *call,
 				   unsigned int access);
 	const void *attr; /* ibv_reg_mr_ex's, for original() */
+	const struct region_options *options; /* NULL: the environment's */
 };
 
 struct ibv_mr *region_register(const struct region_call *call);

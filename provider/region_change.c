@@ -126,7 +126,7 @@ static int route_change(struct change *change, const struct real_verbs *real)
 	if (choice.route.strategy != STRATEGY_STAGED)
 		return 0;
 	change->rec.stage = region_stage(&choice, change->mr->context,
-					 change->addr, change->length);
+					 change->addr, change->length, NULL);
 	return change->rec.stage ? 0 : errno;
 }
 

@@ -4,6 +4,7 @@
 #define DAXMR_REGION_PARTS_H
 
 #include "choice.h"
+#include "region.h"
 #include "stage.h"
 
 /* The device may change what it is given: the kernel's ib_access_writable(). */
@@ -27,6 +28,6 @@ static inline void region_show_alias(struct ibv_mr *mr,
 /* Shadows for the files in the range; NULL and errno, with the sentence. */
 struct stage *region_stage(const struct choice *choice,
 			   const struct ibv_context *context, const void *addr,
-			   size_t length);
+			   size_t length, const struct region_options *options);
 
 #endif

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "config.h"
 #include "leases.h"
 #include "log.h"
 #include "memory.h"
@@ -210,13 +211,15 @@ static bool is_another(const struct part *part)
 	return !part->is_shadow && (dev != part->dev || ino != part->ino);
 }
 
-static int take_part(struct lease_engine *engine, struct part *part)
+static int take_part(struct lease_engine *engine, struct part *part,
+		     const struct stage_wish *wish)
 {
 	struct lease_want want = {
 		.fd = -1,
 		.addr = part->addr,
 		.type = LEASE_TYPE_AUTO,
 		.length = part->length,
+		.terms = wish ? wish->terms : NULL,
 	};
 	uint64_t offset = 0;
 	int r = 0;
@@ -285,16 +288,19 @@ static int copy_privates(const struct stage *stage, struct lease_engine *engine,
 
 /* Takes them in turn; undone where one cannot be had. */
 static int take_parts(struct stage *stage, struct lease_engine *engine,
-		      uintptr_t start, uintptr_t end)
+		      uintptr_t start, uintptr_t end,
+		      const struct stage_wish *wish)
 {
 	int r = find_parts(stage, engine, start, end);
 
 	if (!r)
-		r = stage_limits_check(new_bytes(stage));
+		r = stage_limits_check(new_bytes(stage),
+				       wish ? wish->max
+					    : config_get()->stage_max);
 	if (!r)
 		r = copy_privates(stage, engine, start, end);
 	for (size_t i = 0; !r && i < stage->count; i++)
-		r = take_part(engine, &stage->parts[i]);
+		r = take_part(engine, &stage->parts[i], wish);
 	if (!r)
 		return 0;
 	/* What is undone may have sentences of its own. */
@@ -366,7 +372,8 @@ static void free_stage(struct stage *stage)
 	free(stage);
 }
 
-int stage_take(const void *addr, size_t length, struct stage **ret)
+int stage_take(const void *addr, size_t length, const struct stage_wish *wish,
+	       struct stage **ret)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct stage *stage = calloc(1, sizeof(*stage));
@@ -383,7 +390,8 @@ int stage_take(const void *addr, size_t length, struct stage **ret)
 	for (int i = 0; r == -CHANGED && i < TRIES; i++) {
 		r = leases_start(&engine);
 		if (!r)
-			r = take_parts(stage, engine, start, start + length);
+			r = take_parts(stage, engine, start, start + length,
+				       wish);
 	}
 	atomic_fetch_add(&ended, 1);
 	errno = saved_errno;
@@ -397,6 +405,39 @@ int stage_take(const void *addr, size_t length, struct stage **ret)
 			       "other threads map and unmap there all the "
 			       "time; register it while they don't");
 	return r;
+}
+
+struct lease *stage_lease(const struct stage *stage, size_t i)
+{
+	return i < stage->count ? stage->parts[i].lease : NULL;
+}
+
+static int flush_part(const struct part *part, uintptr_t start, uintptr_t end)
+{
+	if (start < part->addr)
+		start = part->addr;
+	if (end > part->addr + part->length)
+		end = part->addr + part->length;
+	if (start >= end)
+		return 0;
+	return lease_flush(part->lease, part->offset + (start - part->addr),
+			   end - start);
+}
+
+int stage_flush(const struct stage *stage, const void *addr, size_t length,
+		bool is_now)
+{
+	uintptr_t start = (uintptr_t)addr;
+	int first = 0;
+
+	for (size_t i = 0; i < stage->count; i++) {
+		const struct part *part = &stage->parts[i];
+		int r = is_now ? flush_part(part, start, start + length)
+			       : lease_flush_soon(part->lease);
+
+		first = first ? first : r;
+	}
+	return first;
 }
 
 void stage_give_back(struct stage *stage)

@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct lease;
+struct lease_terms;
 struct stage;
 
 /*
@@ -31,6 +33,12 @@ struct stage_mark {
 struct stage_mark stage_mark_get(void);
 bool stage_has_moved(const struct stage_mark *before);
 
+/* What is wanted of all its files; NULL is what the environment says. */
+struct stage_wish {
+	const struct lease_terms *terms; /* NULL: as lease.h has it */
+	uint64_t max;			 /* bytes in shadows of this process */
+};
+
 /*
  * Stages [addr, addr + length). 0; or -errno with a sentence (reason.h) and
  * everything is as before, but for private copies: those of lease_acquire(),
@@ -38,7 +46,19 @@ bool stage_has_moved(const struct stage_mark *before);
  * stage_limits_check() and vma_each(), -ENOMEM, -EAGAIN what is mapped there
  * changes all the time.
  */
-int stage_take(const void *addr, size_t length, struct stage **ret);
+int stage_take(const void *addr, size_t length, const struct stage_wish *wish,
+	       struct stage **ret);
+
+/* Its i-th file, NULL behind the last: the region's until it is given back. */
+struct lease *stage_lease(const struct stage *stage, size_t i);
+
+/*
+ * lease_flush() of so much of it as lies in [addr, addr + length); is_now
+ * false: lease_flush_soon() of all its files. 0, or the first error with its
+ * sentence, and the rest is flushed all the same.
+ */
+int stage_flush(const struct stage *stage, const void *addr, size_t length,
+		bool is_now);
 
 /*
  * What the device is to have in place of the address that was staged, where the

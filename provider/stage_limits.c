@@ -206,10 +206,10 @@ uint64_t stage_limits_rate(void)
 	return rate ? rate : 1;
 }
 
-int stage_limits_check(uint64_t bytes)
+int stage_limits_check(uint64_t bytes, uint64_t max)
 {
 	struct stage_numbers numbers = {
-		.max = config_get()->stage_max,
+		.max = max,
 		.staged = atomic_load(&shadows_bytes),
 		.rate = stage_limits_rate(),
 	};

@@ -15,9 +15,10 @@
 
 /*
  * 0, or -ENOMEM with a sentence (reason.h): so many bytes more are too many.
- * Some files of /proc and /sys are read each time.
+ * max: of all that is staged, CONFIG_STAGE_MAX_AUTO. Some files of /proc and
+ * /sys are read each time.
  */
-int stage_limits_check(uint64_t bytes);
+int stage_limits_check(uint64_t bytes, uint64_t max);
 
 /* No limit, or none that can be told. */
 #define STAGE_NO_LIMIT UINT64_MAX
@@ -25,7 +26,7 @@ int stage_limits_check(uint64_t bytes);
 #define STAGE_CGROUP_MAX 512
 
 struct stage_numbers {
-	uint64_t max;	    /* DAXMR_STAGE_MAX, or CONFIG_STAGE_MAX_AUTO */
+	uint64_t max;	    /* stage_max, or CONFIG_STAGE_MAX_AUTO */
 	uint64_t staged;    /* in shadows of this process */
 	uint64_t available; /* MemAvailable */
 	uint64_t memlock;   /* what this process may pin */

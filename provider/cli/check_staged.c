@@ -39,6 +39,6 @@ void check_staged_find(const struct check_file *file,
 	if (!can_trap())
 		snprintf(ret->threads, sizeof(ret->threads), "%s",
 			 reason_text());
-	if (stage_limits_check(file->size))
+	if (stage_limits_check(file->size, config_get()->stage_max))
 		snprintf(ret->limit, sizeof(ret->limit), "%s", reason_text());
 }

@@ -315,9 +315,11 @@ static void check__the_process_can_have_a_page(void **state)
 {
 	(void)state;
 	errno = 7;
-	assert_int_equal(stage_limits_check(4096), 0);
+	assert_int_equal(stage_limits_check(4096, config_get()->stage_max), 0);
 	assert_true(stage_limits_rate() > MIB);
-	assert_int_equal(stage_limits_check(UINT64_MAX / 2), -ENOMEM);
+	assert_int_equal(
+		stage_limits_check(UINT64_MAX / 2, config_get()->stage_max),
+		-ENOMEM);
 	assert_non_null(strstr(reason_text(), "shadow"));
 	assert_int_equal(errno, 7);
 }
@@ -326,7 +328,9 @@ static void check__counts_what_is_staged(void **state)
 {
 	(void)state;
 	atomic_store(&shadows_bytes, UINT64_MAX / 4);
-	assert_int_equal(stage_limits_check(UINT64_MAX / 2), -ENOMEM);
+	assert_int_equal(
+		stage_limits_check(UINT64_MAX / 2, config_get()->stage_max),
+		-ENOMEM);
 	assert_non_null(strstr(reason_text(), "beside 4096.0 PiB"));
 	atomic_store(&shadows_bytes, 0);
 }

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a program does with a region that it has: daxmr_flush(),
+ * daxmr_resize().
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "api_region.h"
+#include "clock.h"
+#include "file_guard.h"
+#include "log.h"
+#include "raw.h"
+#include "reason.h"
+#include "stage.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+static int check_range(const struct daxmr_region *region, size_t offset,
+		       size_t length, unsigned int flags)
+{
+	if (offset <= region->length && length <= region->length - offset &&
+	    !(flags & ~DAXMR_FLUSH_NOWAIT))
+		return 0;
+	log_sentence(LOG_WARN,
+		     "daxmr_flush of %zu bytes at offset %zu, flags %#x: the "
+		     "region has %zu bytes, and the only flag is "
+		     "DAXMR_FLUSH_NOWAIT",
+		     length, offset, flags, region->length);
+	return -EINVAL;
+}
+
+/* Past the preload: the pages are the file's own. */
+static int flush_pages(const struct daxmr_region *region, size_t offset,
+		       size_t length)
+{
+	uintptr_t start = (uintptr_t)region->call.addr + offset,
+		  page = (uintptr_t)sysconf(_SC_PAGESIZE),
+		  first = start / page * page;
+
+	if (!length ||
+	    !syscall(SYS_msync, first, start + length - first, MS_SYNC))
+		return 0;
+	return reason_set(-errno,
+			  "msync of %zu bytes at offset %zu of region %s: %s",
+			  length, offset, region->name, strerrordesc_np(errno));
+}
+
+static int flush(struct daxmr_region *region, size_t offset, size_t length,
+		 bool is_now)
+{
+	struct event_fact fact = {0};
+	int r;
+
+	if (region->stage) {
+		if (!is_now)
+			atomic_store(&region->is_flushing, true);
+		return stage_flush(region->stage,
+				   (char *)region->call.addr + offset, length,
+				   is_now);
+	}
+	if (region->strategy != STRATEGY_ODP)
+		return reason_set(-EOPNOTSUPP,
+				  "region %s is registered as it is "
+				  "(passthrough): daxmr does not know what "
+				  "makes that memory durable",
+				  region->name);
+	r = flush_pages(region, offset, length);
+	if (is_now)
+		return r;
+	fact.at_ns = clock_now_ns();
+	fact.error = r;
+	event_post(&region->source,
+		   r ? DAXMR_EVENT_FLUSH_ERROR : DAXMR_EVENT_FLUSHED, &fact);
+	return 0;
+}
+
+EXPORT int daxmr_flush(struct daxmr_region *region, size_t offset,
+		       size_t length, unsigned int flags)
+{
+	struct api_call call;
+	int r;
+
+	api_enter(&call);
+	r = event_check_pid(region->pid, "region");
+	if (!r)
+		r = check_range(region, offset, length, flags);
+	if (!r) {
+		r = flush(region, offset, length,
+			  !(flags & DAXMR_FLUSH_NOWAIT));
+		if (r)
+			log_sentence(LOG_WARN, "%s", reason_text());
+	}
+	api_leave(&call);
+	return r;
+}
+
+/* Announced, so that it is not taken for a change by others. */
+static int set_size(int fd, uint64_t size)
+{
+	struct file_guard guard;
+	bool is_announced = guard_changing(&guard, fd);
+	int r = 0;
+
+	if (is_announced)
+		guard_resized(&guard);
+	if (syscall(SYS_ftruncate, fd, size))
+		r = -errno;
+	if (is_announced)
+		guard_end(&guard);
+	if (r)
+		log_sentence(LOG_WARN,
+			     "the file of descriptor %d cannot get %llu "
+			     "bytes: %s",
+			     fd, (unsigned long long)size, strerrordesc_np(-r));
+	return r;
+}
+
+/* What a region is on. */
+struct place {
+	struct ibv_mr *mr;
+	size_t length;
+	enum strategy strategy;
+	struct stage *stage;
+	struct api_ears ears;
+};
+
+static struct place place_of(const struct daxmr_region *region)
+{
+	return (struct place){region->mr, region->length, region->strategy,
+			      region->stage, region->ears};
+}
+
+static void put(struct daxmr_region *region, const struct place *place)
+{
+	region->mr = place->mr;
+	region->length = place->length;
+	region->strategy = place->strategy;
+	region->stage = place->stage;
+	region->ears = place->ears;
+}
+
+static int leave(struct daxmr_region *region, struct place *place)
+{
+	int r;
+
+	api_ears_close(&place->ears);
+	r = -region_deregister(region->real, place->mr);
+	if (r)
+		log_sentence(LOG_WARN,
+			     "region %s cannot be resized: its MR is in use, "
+			     "ibv_dereg_mr says: %s",
+			     region->name, strerrordesc_np(-r));
+	return r;
+}
+
+/* The new one is there before the old one goes. */
+static int move(struct daxmr_region *region, size_t length)
+{
+	struct place old = place_of(region), new = {.length = length};
+	int r = api_register(region, length, &new.mr, &new.strategy,
+			     &new.stage);
+
+	if (r)
+		return r;
+	r = api_ears_open(&new.ears, region, new.stage);
+	if (r) {
+		log_sentence(LOG_WARN, "region %s cannot be resized: %s",
+			     region->name, reason_text());
+		region_deregister(region->real, new.mr);
+		return r;
+	}
+	r = leave(region, &old);
+	if (!r) {
+		put(region, &new);
+		return 0;
+	}
+	api_ears_close(&new.ears);
+	region_deregister(region->real, new.mr);
+	api_ears_open(&old.ears, region, old.stage);
+	put(region, &old);
+	return r;
+}
+
+static int resize(struct daxmr_region *region, int fd, uint64_t file_size,
+		  size_t length)
+{
+	struct stat st = {0};
+	bool grows;
+	int r = 0;
+
+	if (fd >= 0 && raw_stat(fd, &st)) {
+		r = -errno;
+		log_sentence(LOG_WARN, "descriptor %d: %s", fd,
+			     strerrordesc_np(-r));
+		return r;
+	}
+	grows = fd >= 0 && file_size > (uint64_t)st.st_size;
+	if (grows)
+		r = set_size(fd, file_size);
+	if (!r && length != region->length)
+		r = move(region, length);
+	if (!r && fd >= 0 && file_size < (uint64_t)st.st_size)
+		r = set_size(fd, file_size);
+	return r;
+}
+
+EXPORT int daxmr_resize(struct daxmr_region *region, int fd, uint64_t file_size,
+			size_t length)
+{
+	struct api_call call;
+	int r;
+
+	api_enter(&call);
+	r = event_check_pid(region->pid, "region");
+	if (!r && (!length || file_size > INT64_MAX)) {
+		log_sentence(LOG_WARN,
+			     "daxmr_resize to %zu bytes, the file to %llu: a "
+			     "region has at least one, and a file fewer",
+			     length, (unsigned long long)file_size);
+		r = -EINVAL;
+	}
+	if (!r)
+		r = resize(region, fd, file_size, length);
+	api_leave(&call);
+	return r;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Regions of daxmr.h: an MR that region.h has made, and who hears of the leases
+ * that it lies in (lease_news.h).
+ */
+#ifndef DAXMR_API_REGION_H
+#define DAXMR_API_REGION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "daxmr.h"
+#include "event.h"
+#include "lease_news.h"
+#include "region.h"
+
+/* The counts of struct daxmr_stats, in its order. */
+enum api_count {
+	API_RECALLS,
+	API_YIELDED,
+	API_RETAKEN,
+	API_MERGED,
+	API_LOST,
+	API_THEIRS,
+	API_CONFLICTS,
+	API_CUT_OFF,
+	API_GROWN,
+	API_DROPPED,
+	API_FLUSH_ERRORS,
+	API_CONSENTS_LATE,
+	API_YIELDED_NS,
+	API_COUNTS
+};
+
+/* One of the files that a region lies in. */
+struct api_ear {
+	struct lease_listener listener;
+	struct daxmr_region *region;
+	/* The count of the last time it was asked (event.h); 0: answered. */
+	_Atomic uint64_t asked;
+};
+
+struct api_ears {
+	size_t count;
+	struct api_ear *ear;
+};
+
+struct daxmr_region {
+	pid_t pid;
+	const struct real_verbs *real;
+	struct ibv_mr *mr;
+	size_t length;
+	struct region_call call;
+	struct region_options options;
+	struct lease_terms terms;
+	bool is_asked; /* on_recall ask */
+	int64_t consent_ns;
+	enum strategy strategy;
+	struct stage *stage; /* what the MR lies in; NULL: nothing */
+	char name[DAXMR_NAME_MAX + 1];
+	struct event_source source;
+	struct api_ears ears;
+	atomic_bool is_flushing; /* DAXMR_FLUSH_NOWAIT has not been answered */
+	_Atomic uint64_t counts[API_COUNTS];
+};
+
+/* api_options.c: 0, or -EINVAL with a sentence. given: NULL, or as it came. */
+int api_options_read(const struct daxmr_options *given,
+		     struct daxmr_region *region,
+		     struct daxmr_channel **ret_channel, void **ret_data);
+
+/*
+ * api_news.c: hears of all files of a stage (NULL: of none). 0, or -errno with
+ * a sentence.
+ */
+int api_ears_open(struct api_ears *ears, struct daxmr_region *region,
+		  const struct stage *stage);
+void api_ears_close(struct api_ears *ears);
+/* As event_source.agreed. */
+void api_agreed(struct event_source *source, uint64_t asked);
+
+/*
+ * An MR of [addr, addr + length) as the region wants it: 0, -errno with a
+ * sentence.
+ */
+int api_register(const struct daxmr_region *region, size_t length,
+		 struct ibv_mr **ret, enum strategy *ret_strategy,
+		 struct stage **ret_stage);
+
+/*
+ * Around what a program is not to notice: errno is kept, and the calling thread
+ * cannot be cancelled.
+ */
+struct api_call {
+	int saved_errno;
+	int cancel_state;
+};
+void api_enter(struct api_call *call);
+void api_leave(const struct api_call *call);
+
+#endif
