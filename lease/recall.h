@@ -49,7 +49,8 @@
  *             was seen by whoever opened. Tried again with growing pauses. What
  *             the owner wants to be durable is written all the same, as far as
  *             nobody else has touched it (persist); and to who only reads
- *             it, every flush_ns, all that differs (write_through).
+ *             it, every flush_ns, all that differs (write_through), unless
+ *             the owner is asked for a consent: he has agreed to a picture.
  *   MERGING   the lease, and a file that others have had or changed.
  *   LOST      no lease: the kernel took it. Tried again as in YIELDED; nothing
  *             may be written to the file before.

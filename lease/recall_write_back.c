@@ -70,8 +70,9 @@ int64_t recall_write_through_piece(struct recall *recall)
 	int64_t at_ns = recall_now(recall), pace_ns;
 	int r;
 
+	/* What the owner has agreed to is a picture of that moment. */
 	if (!actions->write_through || !recall->policy.flush_ns ||
-	    recall->state != RECALL_YIELDED)
+	    recall->policy.consent_ns || recall->state != RECALL_YIELDED)
 		return RECALL_NEVER;
 	if (at_ns < recall->write_due_ns)
 		return recall->write_due_ns;

@@ -108,7 +108,9 @@ enum daxmr_on_recall {
 	/*
 	 * The program is asked: event RECALL, which it acks when it has paused,
 	 * or after quiesce_ms. What is in the region then, to the byte, is what
-	 * the other one gets. Needs a channel.
+	 * the other one gets, and it stays so: until he closes the file nothing
+	 * goes there but by daxmr_flush(), so what is new is durable only then.
+	 * Needs a channel.
 	 */
 	DAXMR_ON_RECALL_ASK
 };

@@ -228,6 +228,42 @@ static void lent__to_a_reader_it_is_written_back_unasked(void **state)
 	take_back();
 }
 
+/* Of another file it is: that tells the time. */
+static void lent__by_consent_it_is_a_picture_of_that_moment(void **state)
+{
+	static char texts[][8] = {"one", "two", "three", "four"};
+	struct file picture;
+	struct lease *asked;
+	char *at;
+	int fd;
+
+	(void)state;
+	file_make(&picture, 16 * PAGE);
+	at = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		  picture.fd, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	asked = stage_range(engine, picture.fd, F_WRLCK, 0, 16 * PAGE);
+	assert_int_equal(lease_ask(asked, 1), 0);
+	fd = open(picture.path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	lend(O_RDONLY, NULL, 0);
+
+	memcpy(at, "later", 5);
+	for (int i = 0; i < 4; i++) {
+		memcpy(map + 300 * PAGE, texts[i], strlen(texts[i]));
+		wait_for(is_written, texts[i], "it is in the other file");
+	}
+	assert_int_equal(pread(fd, texts[0], 1, 0), 1);
+	assert_int_equal(texts[0][0], 0);
+
+	close(fd);
+	take_back(); /* he has inherited it */
+	wait_for(stage_is_held, asked, "the file is ours again");
+	unstage_range(asked, 0, 16 * PAGE);
+	munmap(at, 16 * PAGE);
+	file_remove(&picture);
+}
+
 #define GAPS 12
 
 static int compare(const void *a, const void *b)
@@ -273,6 +309,9 @@ int main(void)
 		TEST(lent__they_write_what_was_flushed_it_is_in_the_shadow),
 		cmocka_unit_test_setup_teardown(
 			lent__to_a_reader_it_is_written_back_unasked,
+			set_up_with_write_back, tear_down_with_write_back),
+		cmocka_unit_test_setup_teardown(
+			lent__by_consent_it_is_a_picture_of_that_moment,
 			set_up_with_write_back, tear_down_with_write_back),
 		TEST(lent__taken_back_when_it_is_closed),
 	};
