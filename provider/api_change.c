@@ -120,70 +120,44 @@ static int set_size(int fd, uint64_t size)
 	return r;
 }
 
-/* What a region is on. */
-struct place {
-	struct ibv_mr *mr;
-	size_t length;
+/* The new one is there before the old one goes. */
+static int move(struct daxmr_region *region, size_t length)
+{
 	enum strategy strategy;
 	struct stage *stage;
-	struct api_ears ears;
-};
+	struct ibv_mr *mr;
+	int r = api_register(region, length, &mr, &strategy, &stage);
 
-static struct place place_of(const struct daxmr_region *region)
-{
-	return (struct place){region->mr, region->length, region->strategy,
-			      region->stage, region->ears};
-}
-
-static void put(struct daxmr_region *region, const struct place *place)
-{
-	region->mr = place->mr;
-	region->length = place->length;
-	region->strategy = place->strategy;
-	region->stage = place->stage;
-	region->ears = place->ears;
-}
-
-static int leave(struct daxmr_region *region, struct place *place)
-{
-	int r;
-
-	api_ears_close(&place->ears);
-	r = -region_deregister(region->real, place->mr);
 	if (r)
+		return r;
+	r = api_ears_open(region, &region->new_ears, stage);
+	if (r) {
+		log_sentence(LOG_WARN, "region %s cannot be resized: %s",
+			     region->name, reason_text());
+		region_deregister(region->real, mr);
+		return r;
+	}
+	api_ears_close(region, &region->ears);
+	r = -region_deregister(region->real, region->mr);
+	if (r) {
 		log_sentence(LOG_WARN,
 			     "region %s cannot be resized: its MR is in use, "
 			     "ibv_dereg_mr says: %s",
 			     region->name, strerrordesc_np(-r));
-	return r;
-}
-
-/* The new one is there before the old one goes. */
-static int move(struct daxmr_region *region, size_t length)
-{
-	struct place old = place_of(region), new = {.length = length};
-	int r = api_register(region, length, &new.mr, &new.strategy,
-			     &new.stage);
-
-	if (r)
-		return r;
-	r = api_ears_open(&new.ears, region, new.stage);
-	if (r) {
-		log_sentence(LOG_WARN, "region %s cannot be resized: %s",
-			     region->name, reason_text());
-		region_deregister(region->real, new.mr);
+		if (api_ears_open(region, &region->ears, region->stage))
+			log_write(LOG_ERROR,
+				  "nothing more will be heard of region %s: %s",
+				  region->name, reason_text());
+		api_ears_close(region, &region->new_ears);
+		region_deregister(region->real, mr);
 		return r;
 	}
-	r = leave(region, &old);
-	if (!r) {
-		put(region, &new);
-		return 0;
-	}
-	api_ears_close(&new.ears);
-	region_deregister(region->real, new.mr);
-	api_ears_open(&old.ears, region, old.stage);
-	put(region, &old);
-	return r;
+	api_ears_move(region, &region->new_ears, &region->ears);
+	region->mr = mr;
+	region->length = length;
+	region->strategy = strategy;
+	region->stage = stage;
+	return 0;
 }
 
 static int resize(struct daxmr_region *region, int fd, uint64_t file_size,

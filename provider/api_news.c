@@ -163,12 +163,10 @@ static void asked(struct lease_listener *listener, int64_t deadline_ns)
 	event_asked(&ear->region->source, &fact, &ear->asked);
 }
 
-void api_agreed(struct event_source *source, uint64_t asked)
+static void agree(struct api_ears *ears, uint64_t asked)
 {
-	struct daxmr_region *region = source->nodes[0].event.region;
-
-	for (size_t i = 0; i < region->ears.count; i++) {
-		struct api_ear *ear = &region->ears.ear[i];
+	for (size_t i = 0; i < ears->count; i++) {
+		struct api_ear *ear = &ears->ear[i];
 		uint64_t at = atomic_load(&ear->asked);
 
 		if (at && at <= asked &&
@@ -177,12 +175,43 @@ void api_agreed(struct event_source *source, uint64_t asked)
 	}
 }
 
-void api_ears_close(struct api_ears *ears)
+void api_agreed(struct event_source *source, uint64_t asked)
 {
-	while (ears->count)
-		lease_news_unlisten(&ears->ear[--ears->count].listener);
-	free(ears->ear);
-	ears->ear = NULL;
+	struct daxmr_region *region = source->nodes[0].event.region;
+
+	agree(&region->ears, asked);
+	agree(&region->new_ears, asked);
+}
+
+/* Nobody agrees meanwhile. */
+static struct api_ears exchange(struct daxmr_region *region,
+				struct api_ears *ears, struct api_ears by)
+{
+	struct api_ears old;
+
+	event_source_pause(&region->source);
+	old = *ears;
+	*ears = by;
+	event_source_resume(&region->source);
+	return old;
+}
+
+void api_ears_move(struct daxmr_region *region, struct api_ears *from,
+		   struct api_ears *to)
+{
+	event_source_pause(&region->source);
+	*to = *from;
+	*from = (struct api_ears){0};
+	event_source_resume(&region->source);
+}
+
+void api_ears_close(struct daxmr_region *region, struct api_ears *ears)
+{
+	struct api_ears old = exchange(region, ears, (struct api_ears){0});
+
+	while (old.count)
+		lease_news_unlisten(&old.ear[--old.count].listener);
+	free(old.ear);
 }
 
 static size_t count_leases(const struct stage *stage)
@@ -194,27 +223,29 @@ static size_t count_leases(const struct stage *stage)
 	return count;
 }
 
-int api_ears_open(struct api_ears *ears, struct daxmr_region *region,
+/* Who is asked is found before he is. */
+int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 		  const struct stage *stage)
 {
-	size_t count = count_leases(stage);
+	struct api_ears new = {.count = count_leases(stage)};
 	int r = 0;
 
-	ears->count = 0;
-	ears->ear = calloc(count ? count : 1, sizeof(*ears->ear));
-	if (!ears->ear)
+	new.ear = calloc(new.count ? new.count : 1, sizeof(*new.ear));
+	if (!new.ear)
 		return reason_set(-ENOMEM, "no memory for one region more");
-	for (size_t i = 0; !r && i < count; i++) {
-		struct api_ear *ear = &ears->ear[i];
+	for (size_t i = 0; i < new.count; i++) {
+		struct api_ear *ear = &new.ear[i];
 
 		ear->region = region;
 		ear->listener.changed = changed;
 		ear->listener.asked = region->is_asked ? asked : NULL;
 		ear->listener.consent_ns = region->consent_ns;
-		r = lease_news_listen(&ear->listener, stage_lease(stage, i));
-		ears->count += !r;
 	}
+	exchange(region, ears, new);
+	for (size_t i = 0; !r && i < new.count; i++)
+		r = lease_news_listen(&new.ear[i].listener,
+				      stage_lease(stage, i));
 	if (r)
-		api_ears_close(ears);
+		api_ears_close(region, ears);
 	return r;
 }

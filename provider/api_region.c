@@ -90,7 +90,7 @@ static int open_events(struct daxmr_region *region,
 		return r;
 	region->source.agreed = api_agreed;
 	region->source.free = free_region;
-	return api_ears_open(&region->ears, region, region->stage);
+	return api_ears_open(region, &region->ears, region->stage);
 }
 
 /* Events that somebody has read already keep it until they are acked. */
@@ -179,7 +179,7 @@ EXPORT int daxmr_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 /* As it was; a file that has gone meanwhile is told of again. */
 static void stay(struct daxmr_region *region)
 {
-	if (api_ears_open(&region->ears, region, region->stage))
+	if (api_ears_open(region, &region->ears, region->stage))
 		log_write(LOG_ERROR,
 			  "nothing more will be heard of region %s: %s",
 			  region->name, reason_text());
@@ -194,7 +194,7 @@ EXPORT int daxmr_dereg_mr(struct daxmr_region *region)
 	r = event_check_pid(region->pid, "region");
 	if (!r) {
 		/* The leases are its no more when the MR is gone. */
-		api_ears_close(&region->ears);
+		api_ears_close(region, &region->ears);
 		r = -region_deregister(region->real, region->mr);
 		if (r) {
 			log_sentence(LOG_WARN,

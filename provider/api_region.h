@@ -61,7 +61,8 @@ struct daxmr_region {
 	char name[DAXMR_NAME_MAX + 1];
 	struct event_source source;
 	struct api_ears ears;
-	atomic_bool is_flushing; /* DAXMR_FLUSH_NOWAIT has not been answered */
+	struct api_ears new_ears; /* while it moves */
+	atomic_bool is_flushing;  /* DAXMR_FLUSH_NOWAIT has not been answered */
 	_Atomic uint64_t counts[API_COUNTS];
 };
 
@@ -74,9 +75,11 @@ int api_options_read(const struct daxmr_options *given,
  * api_news.c: hears of all files of a stage (NULL: of none). 0, or -errno with
  * a sentence.
  */
-int api_ears_open(struct api_ears *ears, struct daxmr_region *region,
+int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 		  const struct stage *stage);
-void api_ears_close(struct api_ears *ears);
+void api_ears_close(struct daxmr_region *region, struct api_ears *ears);
+void api_ears_move(struct daxmr_region *region, struct api_ears *from,
+		   struct api_ears *to);
 /* As event_source.agreed. */
 void api_agreed(struct event_source *source, uint64_t asked);
 

@@ -34,10 +34,13 @@ struct daxmr_channel {
  * what there was before it.
  */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* A source's agreeing has become 0. */
+static pthread_cond_t agreed = PTHREAD_COND_INITIALIZER;
 
 static void child_has_none(void)
 {
 	pthread_mutex_init(&lock, NULL);
+	pthread_cond_init(&agreed, NULL);
 }
 
 static void follow_forks(void)
@@ -188,7 +191,9 @@ int event_source_init(struct event_source *source,
 	source->channel = channel;
 	source->out = 0;
 	source->is_done = false;
-	source->asked = 0;
+	source->asked = source->acked = 0;
+	source->agreeing = 0;
+	source->is_paused = false;
 	for (int i = 0; i < DAXMR_EVENT_KINDS; i++) {
 		source->nodes[i].source = source;
 		source->nodes[i].event = (struct daxmr_event){
@@ -343,30 +348,77 @@ EXPORT int daxmr_event_get(struct daxmr_channel *channel, int timeout_ms,
 	return r;
 }
 
+static bool begin_agree_locked(struct event_source *source)
+{
+	if (source->is_done || source->is_paused || !source->agreed)
+		return false;
+	source->agreeing++;
+	return true;
+}
+
+static void end_agree_locked(struct event_source *source)
+{
+	if (!--source->agreeing)
+		pthread_cond_broadcast(&agreed);
+}
+
+void event_source_pause(struct event_source *source)
+{
+	pthread_mutex_lock(&lock);
+	source->is_paused = true;
+	while (source->agreeing)
+		pthread_cond_wait(&agreed, &lock);
+	pthread_mutex_unlock(&lock);
+}
+
+void event_source_resume(struct event_source *source)
+{
+	uint64_t acked;
+
+	pthread_mutex_lock(&lock);
+	source->is_paused = false;
+	acked = source->acked;
+	if (begin_agree_locked(source)) {
+		pthread_mutex_unlock(&lock);
+		source->agreed(source, acked);
+		pthread_mutex_lock(&lock);
+		end_agree_locked(source);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* The source stays as long as this event counts as out. */
 EXPORT int daxmr_event_ack(struct daxmr_event *event)
 {
 	struct event_node *node = (struct event_node *)event;
 	struct event_source *source = node->source;
 	int r = event_check_pid(source->pid, "event");
-	bool is_done, is_free;
-	uint64_t asked;
+	bool is_free;
 
 	if (r)
 		return r;
 	pthread_mutex_lock(&lock);
-	asked = node->asked;
-	is_done = source->is_done;
 	node->is_out = false;
-	is_free = !--source->out && is_done;
-	if (node->count && !is_done) {
+	if (node->count && !source->is_done) {
 		queue_locked(node);
 		signal_locked(source->channel);
 	}
+	if (event->kind == DAXMR_EVENT_RECALL) {
+		if (source->acked < node->asked)
+			source->acked = node->asked;
+		if (begin_agree_locked(source)) {
+			uint64_t acked = source->acked;
+
+			pthread_mutex_unlock(&lock);
+			source->agreed(source, acked);
+			pthread_mutex_lock(&lock);
+			end_agree_locked(source);
+		}
+	}
+	is_free = !--source->out && source->is_done;
 	pthread_mutex_unlock(&lock);
 	if (is_free)
 		source->free(source);
-	else if (!is_done && event->kind == DAXMR_EVENT_RECALL)
-		source->agreed(source, asked);
 	return 0;
 }
 

@@ -58,6 +58,9 @@ struct event_source {
 	void (*free)(struct event_source *source);
 	/* How often it was asked for a consent; counted by event_asked(). */
 	uint64_t asked;
+	uint64_t acked;	       /* so many of them are agreed to */
+	unsigned int agreeing; /* threads in agreed() */
+	bool is_paused;
 	/* The program agrees to all that it was asked up to this count. */
 	void (*agreed)(struct event_source *source, uint64_t asked);
 	struct event_node nodes[DAXMR_EVENT_KINDS];
@@ -76,6 +79,13 @@ int event_source_init(struct event_source *source,
  * the ack of the last event that the program has.
  */
 void event_source_done(struct event_source *source);
+
+/*
+ * For who owns the region: agreed() is not being called, nor will be until
+ * event_source_resume(), which makes up for it.
+ */
+void event_source_pause(struct event_source *source);
+void event_source_resume(struct event_source *source);
 
 /* Any thread, the engine's too; never waits. */
 void event_post(struct event_source *source, enum daxmr_event_kind kind,
