@@ -30,7 +30,7 @@ struct range {
 	enum progress allocated, merged;
 	struct flush *flush; /* NULL: no shadow, or of a file that is read */
 	int shadow_fd; /* for the merge, which maps it while it runs; -1 none */
-	int page_fd;
+	struct extent *extent; /* of one that is read; the flush has its own */
 };
 
 static struct range **find(struct extents *extents, uint32_t id)
@@ -42,14 +42,24 @@ static struct range **find(struct extents *extents, uint32_t id)
 	return at;
 }
 
+static const struct extent *extent_of(const struct range *range)
+{
+	return range->flush ? flush_extent(range->flush) : range->extent;
+}
+
 static void close_shadow(struct range *range)
 {
+	struct extent extent;
+
+	if (extent_of(range)) {
+		extent = *extent_of(range);
+		extent_unmap(&extent);
+	}
 	if (range->flush)
 		flush_close(range->flush);
+	free(range->extent);
 	if (range->shadow_fd >= 0)
 		close(range->shadow_fd);
-	if (range->page_fd >= 0)
-		close(range->page_fd);
 }
 
 /* What was opened for reading is read: nothing is ever written to it. */
@@ -59,23 +69,33 @@ static bool is_read_only(int file_fd)
 }
 
 static int open_shadow(struct range *range, int file_fd, int shadow_fd,
-		       int page_fd)
+		       const struct extent_place *page)
 {
-	int r = 0;
+	struct extent extent;
+	int r;
 
 	range->shadow_fd = fcntl(shadow_fd, F_DUPFD_CLOEXEC, 0);
-	range->page_fd = fcntl(page_fd, F_DUPFD_CLOEXEC, 0);
-	if (range->shadow_fd < 0 || range->page_fd < 0)
-		r = -errno;
-	else if (!is_read_only(file_fd))
-		r = flush_open(file_fd, shadow_fd, page_fd, &range->flush);
+	if (range->shadow_fd < 0)
+		return -errno;
+	r = extent_map(page, &extent);
 	if (r)
-		close_shadow(range);
+		return r;
+	if (is_read_only(file_fd)) {
+		range->extent = malloc(sizeof(extent));
+		r = range->extent ? 0 : -ENOMEM;
+	} else {
+		r = flush_open(file_fd, shadow_fd, &extent, &range->flush);
+	}
+	if (r)
+		extent_unmap(&extent);
+	else if (range->extent)
+		*range->extent = extent;
 	return r;
 }
 
 int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
-		uint64_t length, int file_fd, int shadow_fd, int page_fd)
+		uint64_t length, int file_fd, int shadow_fd,
+		const struct extent_place *page)
 {
 	struct range **at = find(extents, id), *range;
 	int r = 0;
@@ -88,12 +108,13 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 	range = calloc(1, sizeof(*range));
 	if (!range)
 		return -ENOMEM;
-	range->shadow_fd = range->page_fd = -1;
+	range->shadow_fd = -1;
 	if (shadow_fd >= 0)
-		r = open_shadow(range, file_fd, shadow_fd, page_fd);
+		r = open_shadow(range, file_fd, shadow_fd, page);
 	if (range->flush)
 		flush_set_policy(range->flush, &extents->policy);
 	if (r) {
+		close_shadow(range);
 		free(range);
 		return r;
 	}
@@ -217,7 +238,7 @@ static int merge_a_piece(struct extents *extents, const struct range *range,
 	int r = 0;
 
 	if (!extents->merge)
-		r = merge_open(file_fd, range->shadow_fd, range->page_fd,
+		r = merge_open(file_fd, range->shadow_fd, extent_of(range),
 			       range->flush ? extents->policy.on_conflict
 					    : ON_CONFLICT_THEIRS,
 			       &extents->merge);

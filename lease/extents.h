@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "extent_book.h"
 #include "policy.h"
 
 struct range;
@@ -44,14 +45,15 @@ struct extents {
 };
 
 /*
- * A range more. shadow_fd -1: none; both descriptors stay the caller's. The
+ * A range more. shadow_fd -1: none; its and the page's stay the caller's. The
  * shadow of a file that is open for reading only is never flushed, and nobody
  * else writes to it: whatever differs others did. 0, or
  * -EEXIST: there is one of this number; -EINVAL: not of whole pages; those of
- * flush_open().
+ * extent_map() and flush_open().
  */
 int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
-		uint64_t length, int file_fd, int shadow_fd, int page_fd);
+		uint64_t length, int file_fd, int shadow_fd,
+		const struct extent_place *page);
 /* What is not flushed is not. */
 void extents_remove(struct extents *extents, uint32_t id);
 void extents_remove_all(struct extents *extents);

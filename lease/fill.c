@@ -133,16 +133,16 @@ static size_t chunk_of(const struct filling *filling, uintptr_t addr)
 	return filling->next;
 }
 
-/* Of what goes into the shadow, where nobody else has stored yet. */
-static void set_digests(const struct filling *filling, uint64_t at,
-			size_t length)
+/* With the digest of what is there, where nobody else has stored yet. */
+static void set_filled(const struct filling *filling, uint64_t at,
+		       size_t length)
 {
 	struct extent *extent = filling->swap->extent;
 
 	for (size_t i = 0; i < length; i += EXTENT_BLOCK)
 		atomic_store_explicit(&extent->digests[(at + i) / EXTENT_BLOCK],
 				      extent_digest(extent, filling->slice + i),
-				      memory_order_relaxed);
+				      memory_order_release);
 }
 
 static int fill_slice(struct filling *filling, uint64_t at, size_t length)
@@ -153,8 +153,10 @@ static int fill_slice(struct filling *filling, uint64_t at, size_t length)
 
 	if (r)
 		return r;
-	set_digests(filling, at, length);
-	return write_all(swap->shadow_fd, filling->slice, at, length);
+	r = write_all(swap->shadow_fd, filling->slice, at, length);
+	if (!r)
+		set_filled(filling, at, length);
+	return r;
 }
 
 static size_t slice_length(uint64_t at, uint64_t end)
@@ -170,8 +172,6 @@ static int copy_chunk(struct filling *filling, size_t chunk)
 
 	for (at = start; !r && at < end; at += SLICE)
 		r = fill_slice(filling, at, slice_length(at, end));
-	for (at = start; !r && at < end; at += EXTENT_BLOCK)
-		extent_set_filled(filling->swap->extent, at / EXTENT_BLOCK);
 	return r;
 }
 

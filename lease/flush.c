@@ -77,7 +77,8 @@ static void look(void *arg)
 			flush->compared++;
 			set_place();
 			if (is_to_be_stored(flush, flush->next))
-				flush->found[flush->founds++] = flush->next;
+				flush->found[flush->founds++] =
+					(uint32_t)flush->next;
 		}
 		flush->next++;
 	}
@@ -96,10 +97,10 @@ static void not_readable(struct flush *flush)
 		flush_lent_failed(flush);
 		return;
 	}
-	flush->found[flush->founds++] = block;
+	flush->found[flush->founds++] = (uint32_t)block;
 	if (!flush_look(flush) &&
 	    flush_file_has(&flush->file, block * BLOCK, BLOCK))
-		flush_set_digest(flush, block, 0);
+		flush_set_digest(flush, block, EXTENT_NO_DIGEST);
 }
 
 /*
@@ -199,7 +200,7 @@ static void store(void *arg)
 			continue;
 		}
 		flush->base = flush_digest_of(flush, block);
-		flush_set_digest(flush, block, 0);
+		flush_set_digest(flush, block, EXTENT_NO_DIGEST);
 		flush->is_taken = true;
 		set_place();
 		flush_file_store(&flush->file, at, flush->copy, length);
@@ -281,7 +282,7 @@ static void forget_unsynced(struct flush *flush)
 
 	for (uint64_t i = flush->file.unsynced / BLOCK; i < end; i++)
 		if (has_digest(flush, i))
-			flush_set_digest(flush, i, 0);
+			flush_set_digest(flush, i, EXTENT_NO_DIGEST);
 }
 
 void flush_sync_failed(struct flush *flush, int error)

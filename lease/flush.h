@@ -67,19 +67,22 @@
 #define FLUSH_PIECE   (64UL << 10) /* stored by one call, at most */
 #define FLUSH_COMPARE (1UL << 20)  /* compared by one call, at most */
 
+struct extent;
 struct flush;
 
 /*
  * file_fd: the leased file, open for reading and writing; it has to outlive the
- * flush. shadow_fd: a memfd whose byte 0 is the extent's first. page_fd: of
- * extent_page.h. Both are mapped and can be closed; both are sealed against
- * shrinking. The shadow is mapped so that F_SEAL_WRITE is not kept from it.
+ * flush, and so has the extent. shadow_fd: a memfd whose byte 0 is the extent's
+ * first. It is mapped, so that F_SEAL_WRITE is not kept from it, and can be
+ * closed; it is sealed against shrinking.
  * SIGBUS becomes ours (fault.h). Nothing is read of the shadow yet. 0, or
  * -errno with a sentence (reason.h):
- *   -EPROTO  the page makes no sense, or the shadow is shorter than it says
+ *   -EPROTO  the shadow is shorter than the extent, or that has more than
+ *            16 TiB
  *   others   fcntl(2), mmap(2), open(2)
  */
-int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret);
+int flush_open(int file_fd, int shadow_fd, const struct extent *extent,
+	       struct flush **ret);
 
 /*
  * One piece of a pass; the first after the end of one begins the next. > 0:
@@ -127,6 +130,9 @@ void flush_restart(struct flush *flush);
 /* File and shadow have been changed alike: what was found is looked at again.
  */
 void flush_look_again(struct flush *flush);
+
+/* As it was opened with. */
+const struct extent *flush_extent(const struct flush *flush);
 
 void flush_close(struct flush *flush);
 

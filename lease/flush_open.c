@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "extent_book.h"
 #include "fault.h"
 #include "flush_parts.h"
 #include "reason.h"
@@ -24,12 +25,14 @@ static int open_shadow(struct flush *flush, int fd)
 
 	if (!r && fstat(fd, &st))
 		r = -errno;
-	if (!r && (uint64_t)st.st_size < flush->extent.length)
-		return reason_set(-EPROTO,
-				  "a region's shadow has %lld bytes, its page "
-				  "says %llu",
-				  (long long)st.st_size,
-				  (unsigned long long)flush->extent.length);
+	if (!r && ((uint64_t)st.st_size < flush->extent.length ||
+		   flush->extent.blocks > UINT32_MAX))
+		return reason_set(
+			-EPROTO,
+			"a region's shadow has %lld bytes, its extent "
+			"has %llu",
+			(long long)st.st_size,
+			(unsigned long long)flush->extent.length);
 	if (!r) {
 		shadow = extent_map_shadow(fd, flush->extent.length);
 		if (shadow == MAP_FAILED)
@@ -44,7 +47,8 @@ static int open_shadow(struct flush *flush, int fd)
 	return 0;
 }
 
-int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret)
+int flush_open(int file_fd, int shadow_fd, const struct extent *extent,
+	       struct flush **ret)
 {
 	struct flush *flush = calloc(1, sizeof(*flush));
 	int r;
@@ -54,9 +58,8 @@ int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret)
 	flush->policy = &defaults;
 	flush->copy = copy;
 	flush->theirs = theirs;
+	flush->extent = *extent;
 	r = fault_init();
-	if (!r)
-		r = extent_map(page_fd, &flush->extent);
 	if (!r)
 		r = open_shadow(flush, shadow_fd);
 	if (!r)
@@ -74,13 +77,16 @@ int flush_open(int file_fd, int shadow_fd, int page_fd, struct flush **ret)
 	return 0;
 }
 
+const struct extent *flush_extent(const struct flush *flush)
+{
+	return &flush->extent;
+}
+
 void flush_close(struct flush *flush)
 {
 	flush_file_close(&flush->file);
 	if (flush->shadow)
 		munmap((void *)flush->shadow, flush->extent.length);
-	if (flush->extent.page)
-		extent_unmap(&flush->extent);
 	free(flush);
 }
 

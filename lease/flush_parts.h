@@ -62,7 +62,7 @@ struct flush {
 	uint64_t next; /* the block that is looked at */
 	uint64_t look_end;
 	uint64_t compared;
-	uint64_t found[PIECE_BLOCKS];
+	uint32_t found[PIECE_BLOCKS]; /* DRAM has no more blocks */
 	unsigned int founds;
 	unsigned int prepared;
 	unsigned int stored;

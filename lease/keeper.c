@@ -278,7 +278,7 @@ int keeper_unlock(struct keeper *keeper, uint32_t id)
 int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent)
 {
 	const int fds[KEEPER_MESSAGE_FDS] = {extent->shadow_fd,
-					     extent->page_fd};
+					     extent->page.fd};
 	struct keeper_message message = {
 		.kind = KEEPER_ATTACH,
 		.id = extent->id,
@@ -286,6 +286,7 @@ int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent)
 			{
 				.offset = extent->offset,
 				.length = extent->length,
+				.page_at = extent->page.at,
 				.id = extent->extent,
 			},
 	};

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "board.h"
+#include "extent_book.h"
 #include "keeper_proto.h"
 #include "policy.h"
 #include "recall.h"
@@ -91,7 +92,7 @@ struct keeper_extent {
 	uint64_t offset;
 	uint64_t length;
 	int shadow_fd; /* the keeper gets dups; both, or -1 */
-	int page_fd;
+	struct extent_place page;
 };
 
 /* The answer to attach is KEEPER_ATTACHED, detach has none. */

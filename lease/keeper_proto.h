@@ -20,7 +20,7 @@
  *      |  OWN_BEGIN id, what ---------------->  |  before a call of its own
  *      |  <--------------------- OWN_READY error |  now it may be made
  *      |  OWN_END id, what ------------------>  |  and has been
- *      |  ATTACH id, extent, shadow, page ---->  |
+ *      |  ATTACH id, extent, shadow, book ---->  |
  *      |  <---------------------- ATTACHED error |
  *      |  DETACH id, extent ----------------->  |
  *      |  FLUSH id -------------------------->  |
@@ -56,10 +56,10 @@
  *
  * An extent is a range of the file that the program has registered: its blocks
  * are allocated again whenever others have had the file. With two descriptors,
- * the shadow and its page (extent_page.h), what differs goes into the file
- * before it is handed back. What was attached to a keeper that died has to be
- * attached again: until as many shadows are as ADOPT has announced the file is
- * not handed back, though somebody waits.
+ * the shadow and where its page is (extent_book.h), what differs goes into the
+ * file before it is handed back. What was attached to a keeper that died has to
+ * be attached again: until as many shadows are as ADOPT has announced the file
+ * is not handed back, though somebody waits.
  *
  * The keeper never waits for the program: reports that find the socket full are
  * sent when there is room, and where they are too many some are added to later
@@ -119,7 +119,7 @@ enum keeper_own {
 	KEEPER_OWNS
 };
 
-/* Descriptors of a message, at most: ATTACH's shadow and page. */
+/* Descriptors of a message, at most: ATTACH's shadow and book. */
 #define KEEPER_MESSAGE_FDS 2
 
 struct keeper_message {
@@ -160,8 +160,9 @@ struct keeper_message {
 		struct {
 			uint64_t offset; /* both of whole pages */
 			uint64_t length;
-			uint32_t id; /* the program's number for it */
-		} extent;	     /* ATTACH, ATTACHED, DETACH: only its id */
+			uint64_t page_at; /* ATTACH: in its book */
+			uint32_t id;	  /* the program's number for it */
+		} extent; /* ATTACH, ATTACHED, DETACH: only its id */
 		struct {
 			uint64_t offset; /* of the file */
 			uint64_t end;

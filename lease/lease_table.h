@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "extent_book.h"
 #include "keeper.h"
 #include "lease.h"
 #include "own_desk.h"
@@ -67,9 +68,9 @@ struct lease {
 	uint64_t generation;	     /* of the last report */
 	int64_t deadline_ns;	     /* RELEASING */
 	struct own *owns; /* announced, in the order of the announcements */
-	struct lease_region *regions;
+	struct lease_region *regions; /* by offset */
 	struct lease_range *ranges;
-	struct staged *staged; /* extents with a shadow: staged.h */
+	struct staged *staged; /* extents with a shadow, by offset: staged.h */
 	unsigned int shadows;  /* how many: shadows.h */
 	struct own_gate gate;
 	uint32_t last_extent;
@@ -111,6 +112,7 @@ struct lease_table {
 	struct own_desk own;
 	/* staged.h: the thread that waits for us, if one does. */
 	const struct staged_mover *mover;
+	struct extent_shelf shelf; /* staged.h's */
 	struct undumped *undumped; /* undumped.h */
 	struct sent *sent;	   /* errand.h */
 };

@@ -298,12 +298,13 @@ static void send_ready(struct leased *leased)
 void leased_attach(struct leased *leased, const struct keeper_message *message,
 		   const int *fds)
 {
+	const struct extent_place page = {fds[1], message->extent.page_at};
 	struct keeper_message reply = *message;
 
 	reply.kind = KEEPER_ATTACHED;
 	reply.error = extents_add(
 		&leased->extents, message->extent.id, message->extent.offset,
-		message->extent.length, leased->fd, fds[0], fds[1]);
+		message->extent.length, leased->fd, fds[0], &page);
 	leased_choose_actions(leased);
 	answer(leased->shared, &reply);
 	leased->shadows_due -= fds[0] >= 0 && leased->shadows_due;

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "fault.h"
 #include "flush_file.h"
 #include "merge.h"
@@ -28,9 +28,14 @@ struct merge {
 	/* In memory before each access that may fail: fault.h. */
 	uint64_t next;
 	uint64_t end;
-	alignas(64) uint64_t theirs[WORDS];
-	uint64_t ours[WORDS];
+	uint64_t *
+		theirs; /* a block each, of all merges: nothing is kept there */
+	uint64_t *ours;
 };
+
+/* For who has the turn. */
+static alignas(64) uint64_t theirs_now[WORDS];
+static alignas(64) uint64_t ours_now[WORDS];
 
 static int map_shadow(struct merge *merge, int fd)
 {
@@ -55,22 +60,22 @@ static int map_shadow(struct merge *merge, int fd)
 	return 0;
 }
 
-int merge_open(int file_fd, int shadow_fd, int page_fd,
+int merge_open(int file_fd, int shadow_fd, const struct extent *extent,
 	       enum on_conflict on_conflict, struct merge **ret)
 {
-	struct merge *merge = aligned_alloc(64, sizeof(*merge));
+	struct merge *merge = calloc(1, sizeof(*merge));
 	int r;
 
 	if (!merge)
 		return reason_set(-ENOMEM, "no memory to merge a region");
-	memset(merge, 0, sizeof(*merge));
+	merge->theirs = theirs_now;
+	merge->ours = ours_now;
+	merge->extent = *extent;
 	merge->on_conflict = on_conflict;
 	r = fault_init();
 	if (r)
 		reason_set(r, "SIGBUS cannot be handled: %s",
 			   strerrordesc_np(-r));
-	if (!r)
-		r = extent_map(page_fd, &merge->extent);
 	if (!r) {
 		r = map_shadow(merge, shadow_fd);
 		if (r)
@@ -95,8 +100,6 @@ void merge_close(struct merge *merge)
 	flush_file_close(&merge->file);
 	if (merge->shadow)
 		munmap((void *)merge->shadow, merge->extent.length);
-	if (merge->extent.page)
-		extent_unmap(&merge->extent);
 	free(merge);
 }
 
@@ -138,13 +141,14 @@ static void take_ours(struct merge *merge)
 	memset((char *)merge->ours + length, 0, BLOCK - length);
 }
 
-static void put_theirs(struct merge *merge)
+/* False: nobody can, so it is as if it were not filled. */
+static bool put_theirs(struct merge *merge)
 {
 	_Atomic uint64_t *shadow = merge->shadow + merge->next * WORDS;
 
 	if (merge->is_sealed) {
 		extent_clear_filled(&merge->extent, merge->next);
-		return;
+		return false;
 	}
 	for (unsigned int i = 0; i < WORDS; i++) {
 		uint64_t word = merge->ours[i];
@@ -153,6 +157,7 @@ static void put_theirs(struct merge *merge)
 			atomic_compare_exchange_strong(&shadow[i], &word,
 						       merge->theirs[i]);
 	}
+	return true;
 }
 
 static void merge_block(struct merge *merge)
@@ -174,8 +179,9 @@ static void merge_block(struct merge *merge)
 		return;
 	}
 	if (memcmp(merge->ours, merge->theirs, BLOCK) != 0) {
-		bool is_ours = !base || extent_digest(&merge->extent,
-						      merge->ours) != base;
+		bool is_ours =
+			base == EXTENT_NO_DIGEST ||
+			extent_digest(&merge->extent, merge->ours) != base;
 
 		merge->counts.theirs += !is_ours;
 		merge->counts.conflicts += is_ours;
@@ -184,8 +190,9 @@ static void merge_block(struct merge *merge)
 					      memory_order_relaxed);
 			return;
 		}
-		if (!is_ours || merge->on_conflict == ON_CONFLICT_THEIRS)
-			put_theirs(merge);
+		if ((!is_ours || merge->on_conflict == ON_CONFLICT_THEIRS) &&
+		    !put_theirs(merge))
+			return;
 	}
 	atomic_store_explicit(digest, theirs, memory_order_relaxed);
 }

@@ -50,10 +50,11 @@ struct merge_counts {
 	uint64_t failed;    /* that could not be read: tried in the next pass */
 };
 
+struct extent;
 struct merge;
 
 /* As flush_open(); file_fd may be open for reading only. */
-int merge_open(int file_fd, int shadow_fd, int page_fd,
+int merge_open(int file_fd, int shadow_fd, const struct extent *extent,
 	       enum on_conflict on_conflict, struct merge **ret);
 
 /*

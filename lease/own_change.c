@@ -73,7 +73,7 @@ static void zero_block(const struct part *part, uint64_t block, uint8_t *shadow)
 	if (!extent_is_filled(extent, block))
 		return;
 	if (part->is_unsure) {
-		atomic_store(&extent->digests[block], 0);
+		atomic_store(&extent->digests[block], EXTENT_NO_DIGEST);
 		return;
 	}
 	/* What is zero stays clean. */

@@ -116,7 +116,7 @@ static void drop_digests(const struct staged *staged, uint64_t at, uint64_t end)
 	uint64_t block = (at - staged->offset) / EXTENT_BLOCK;
 
 	for (; block * EXTENT_BLOCK < end - staged->offset; block++)
-		atomic_store(&staged->extent.digests[block], 0);
+		atomic_store(&staged->extent.digests[block], EXTENT_NO_DIGEST);
 }
 
 static ssize_t extend(struct transfer *transfer, struct staged *staged,

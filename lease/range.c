@@ -20,7 +20,7 @@ static int attach(struct lease_table *table, const struct lease *lease,
 		.offset = range->offset,
 		.length = range->end - range->offset,
 		.shadow_fd = -1,
-		.page_fd = -1,
+		.page.fd = -1,
 	};
 
 	return keeper_attach(&table->keeper, &extent);
@@ -145,7 +145,7 @@ static struct lease_region **find_region(struct lease *lease,
 int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	      uint64_t length)
 {
-	struct lease_region wanted = whole_pages(offset, length), *region;
+	struct lease_region wanted = whole_pages(offset, length), *region, **at;
 	struct lease_range range = {
 		.offset = wanted.offset,
 		.end = wanted.end,
@@ -169,8 +169,11 @@ int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	}
 	*region = wanted;
 	region->refs = 1;
-	region->next = lease->regions;
-	lease->regions = region;
+	at = &lease->regions;
+	while (*at && (*at)->offset < region->offset)
+		at = &(*at)->next;
+	region->next = *at;
+	*at = region;
 	return 0;
 }
 
@@ -179,23 +182,16 @@ static bool find_gap(const struct lease *lease, uint64_t at, uint64_t end,
 		     struct lease_range *ret)
 {
 	const struct lease_region *region = lease->regions;
-	uint64_t stop = end;
 
-	while (region && at < end) {
-		if (region->offset <= at && region->end > at) {
+	while (region && region->offset <= at) {
+		if (region->end > at)
 			at = region->end;
-			region = lease->regions;
-		} else {
-			region = region->next;
-		}
+		region = region->next;
 	}
 	if (at >= end)
 		return false;
-	for (region = lease->regions; region; region = region->next)
-		if (region->offset > at && region->offset < stop)
-			stop = region->offset;
 	ret->offset = at;
-	ret->end = stop;
+	ret->end = region && region->offset < end ? region->offset : end;
 	return true;
 }
 

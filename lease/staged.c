@@ -34,7 +34,7 @@ static void attach(struct lease_table *table, const struct lease *lease,
 		.offset = staged->offset,
 		.length = staged->end - staged->offset,
 		.shadow_fd = staged->shadow_fd,
-		.page_fd = staged->page_fd,
+		.page = extent_place(&staged->extent),
 	};
 
 	keeper_attach(&table->keeper, &extent);
@@ -71,11 +71,9 @@ static void free_staged(struct staged *staged)
 	if (staged->bytes)
 		raw_unmap(staged->bytes, staged->end - staged->offset);
 	if (staged->extent.page)
-		extent_unmap(&staged->extent);
+		extent_free(&staged->lease->table->shelf, &staged->extent);
 	if (staged->shadow_fd >= 0)
 		raw_close(staged->shadow_fd);
-	if (staged->page_fd >= 0)
-		raw_close(staged->page_fd);
 	free(staged);
 }
 
@@ -148,7 +146,7 @@ static int make_shadow(struct staged *staged)
 				  "the file's place: %s%s",
 				  (uintmax_t)length, strerrordesc_np(-r),
 				  r == -EMFILE ? "; raise RLIMIT_NOFILE, each "
-						 "takes two descriptors"
+						 "takes a descriptor"
 					       : "");
 	}
 	staged->shadow_dev = st.st_dev;
@@ -159,8 +157,8 @@ static int make_shadow(struct staged *staged)
 				  "a shadow of %ju bytes cannot be mapped: "
 				  "%s",
 				  (uintmax_t)length, strerrordesc_np(-r));
-	r = extent_new(staged->offset, length, &staged->extent,
-		       &staged->page_fd);
+	r = extent_new(&staged->lease->table->shelf, staged->offset, length,
+		       &staged->extent);
 	/* Nobody stores there: what is in it the file has had. */
 	if (!r && staged->lease->type == F_RDLCK)
 		atomic_store(&staged->extent.page->had, length);
@@ -171,8 +169,12 @@ static int make_shadow(struct staged *staged)
 static int lay_before_keeper(struct lease_table *table, struct lease *lease,
 			     struct staged *staged)
 {
-	staged->next = lease->staged;
-	lease->staged = staged;
+	struct staged **at = &lease->staged;
+
+	while (*at && (*at)->offset < staged->offset)
+		at = &(*at)->next;
+	staged->next = *at;
+	*at = staged;
 	lease->is_waiting = true;
 	attach(table, lease, staged);
 	talk_wait(table, lease);
@@ -220,7 +222,6 @@ static int add_extent(struct lease_table *table, struct lease *lease,
 		.end = end,
 		.id = ++lease->last_extent,
 		.shadow_fd = -1,
-		.page_fd = -1,
 	};
 	r = make_shadow(staged);
 	if (!r)
@@ -266,25 +267,17 @@ static int add_gap(struct lease_table *table, struct lease *lease,
 static bool find_gap(const struct lease *lease, uint64_t at, uint64_t end,
 		     uint64_t *ret_offset, uint64_t *ret_end)
 {
-	bool is_covered = true;
+	const struct staged *staged = lease->staged;
 
-	while (is_covered && at < end) {
-		is_covered = false;
-		for (const struct staged *staged = lease->staged; staged;
-		     staged = staged->next)
-			if (staged_overlaps(staged, at, at + 1)) {
-				at = staged->end;
-				is_covered = true;
-			}
+	while (staged && staged->offset <= at) {
+		if (staged->end > at)
+			at = staged->end;
+		staged = staged->next;
 	}
 	if (at >= end)
 		return false;
-	for (const struct staged *staged = lease->staged; staged;
-	     staged = staged->next)
-		if (staged->offset > at && staged->offset < end)
-			end = staged->offset;
 	*ret_offset = at;
-	*ret_end = end;
+	*ret_end = staged && staged->offset < end ? staged->offset : end;
 	return true;
 }
 
@@ -305,7 +298,7 @@ int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 				  "no descriptor left to fill a shadow: raise "
 				  "RLIMIT_NOFILE");
 	widen(&offset, &end);
-	while (!r && find_gap(lease, offset, end, &from, &to))
+	for (to = offset; !r && find_gap(lease, to, end, &from, &to);)
 		r = add_gap(table, lease, from, to, mover);
 	if (r) {
 		staged_tidy(table, lease);

@@ -43,7 +43,7 @@ struct staged_mover {
  * Gives [offset, offset + length) of a leased file a
  * shadow. 0, or -errno with a sentence, and nothing has
  * changed: those of swap_in(), extent_new(), what the keeper says to the
- * extent; -EMFILE no descriptors left for shadows (two each).
+ * extent; -EMFILE no descriptors left for shadows.
  */
 int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	       uint64_t length, const struct staged_mover *mover);

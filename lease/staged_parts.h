@@ -18,7 +18,6 @@ struct staged {
 	uint32_t id;   /* for the keeper */
 	uint32_t slot; /* shadows.h */
 	int shadow_fd;
-	int page_fd;
 	struct extent extent;
 	uint8_t *bytes; /* of the shadow, for own_io.h; no view */
 	bool is_sync;	/* the file was mapped with MAP_SYNC */

@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "flush.h"
 #include "pairs.h"
 #include "reason.h"
@@ -120,9 +120,10 @@ static bool measure(struct flush *flush, unsigned int percent)
 int main(int argc, char **argv)
 {
 	static const unsigned int percents[] = {0, 1, 10, 100};
+	struct extent_shelf shelf = {0};
 	struct extent extent;
 	struct flush *flush;
-	int fd, shadow_fd, page_fd, failures = 0;
+	int fd, shadow_fd, failures = 0;
 	char path[4096];
 
 	snprintf(path, sizeof(path), "%s/flush-XXXXXX",
@@ -142,8 +143,8 @@ int main(int argc, char **argv)
 	shadow = map(shadow_fd);
 	memset(file, 1, blocks * BLOCK);
 	memset(shadow, 1, blocks * BLOCK);
-	if (extent_new(0, blocks * BLOCK, &extent, &page_fd) ||
-	    flush_open(fd, shadow_fd, page_fd, &flush)) {
+	if (extent_new(&shelf, 0, blocks * BLOCK, &extent) ||
+	    flush_open(fd, shadow_fd, &extent, &flush)) {
 		fprintf(stderr, "%s\n", reason_text());
 		return 2;
 	}

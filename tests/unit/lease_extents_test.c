@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "extents.h"
 #include "lease_file.h"
 #include "unit.h"
@@ -24,8 +24,8 @@ static struct shadow {
 	struct extent extent;
 	char *bytes;
 	int fd;
-	int page_fd;
 } shadows[RANGES];
+static struct extent_shelf shelf;
 
 static uint64_t full_from, full_to;
 static unsigned int allocations;
@@ -49,6 +49,7 @@ static int setup(void **state)
 	full_from = full_to = allocations = 0;
 	for (uint32_t i = 0; i < RANGES; i++) {
 		struct shadow *shadow = &shadows[i];
+		struct extent_place page;
 
 		shadow->fd =
 			memfd_create("shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -56,14 +57,13 @@ static int setup(void **state)
 		shadow->bytes = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
 				     MAP_SHARED, shadow->fd, 0);
 		assert_ptr_not_equal(shadow->bytes, MAP_FAILED);
-		assert_int_equal(extent_new(i * SIZE, SIZE, &shadow->extent,
-					    &shadow->page_fd),
-				 0);
+		assert_int_equal(
+			extent_new(&shelf, i * SIZE, SIZE, &shadow->extent), 0);
+		page = extent_place(&shadow->extent);
 		for (uint64_t block = 0; block < BLOCKS; block++)
 			extent_set_filled(&shadow->extent, block);
 		assert_int_equal(extents_add(&extents, i, i * SIZE, SIZE,
-					     file.fd, shadow->fd,
-					     shadow->page_fd),
+					     file.fd, shadow->fd, &page),
 				 0);
 	}
 	return 0;
@@ -82,9 +82,8 @@ static int teardown(void **state)
 	extents_remove_all(&extents);
 	for (uint32_t i = 0; i < RANGES; i++) {
 		unmap(&shadows[i]);
-		extent_unmap(&shadows[i].extent);
+		extent_free(&shelf, &shadows[i].extent);
 		close(shadows[i].fd);
-		close(shadows[i].page_fd);
 	}
 	file_remove(&file);
 	return 0;
@@ -146,13 +145,14 @@ static void merge__no_room_for_one_the_others_go_on(void **state)
 static void merge__one_more_is_all_that_is_done(void **state)
 {
 	const struct shadow *shadow = &shadows[1];
+	const struct extent_place page = extent_place(&shadow->extent);
 
 	(void)state;
 	assert_int_equal(merge(), 0);
 	assert_int_equal(allocations, RANGES);
 	for (uint32_t id = 10; id < 60; id++) {
 		assert_int_equal(extents_add(&extents, id, SIZE, SIZE, file.fd,
-					     shadow->fd, shadow->page_fd),
+					     shadow->fd, &page),
 				 0);
 		allocations = 0;
 		assert_int_equal(merge(), 0);

@@ -14,8 +14,8 @@ struct file file;
 uint8_t *bytes;
 uint8_t *shadow;
 int shadow_fd;
+struct extent_shelf shelf;
 struct extent extent;
-int page_fd;
 struct flush *flush;
 
 int flush_set_up(void **state)
@@ -32,8 +32,8 @@ int flush_set_up(void **state)
 	shadow = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, shadow_fd,
 		      0);
 	assert_true(bytes != MAP_FAILED && shadow != MAP_FAILED);
-	assert_int_equal(extent_new(OFFSET, SIZE, &extent, &page_fd), 0);
-	assert_int_equal(flush_open(file.fd, shadow_fd, page_fd, &flush), 0);
+	assert_int_equal(extent_new(&shelf, OFFSET, SIZE, &extent), 0);
+	assert_int_equal(flush_open(file.fd, shadow_fd, &extent, &flush), 0);
 	return 0;
 }
 
@@ -43,9 +43,8 @@ int flush_tear_down(void **state)
 	flush_close(flush);
 	munmap(bytes, SIZE);
 	munmap(shadow, SIZE);
-	extent_unmap(&extent);
+	extent_free(&shelf, &extent);
 	close(shadow_fd);
-	close(page_fd);
 	file_remove(&file);
 	return 0;
 }

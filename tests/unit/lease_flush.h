@@ -6,7 +6,7 @@
 #ifndef DAXMR_TESTS_LEASE_FLUSH_H
 #define DAXMR_TESTS_LEASE_FLUSH_H
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "flush.h"
 #include "lease_file.h"
 
@@ -20,7 +20,7 @@ extern uint8_t *bytes; /* of the file, the extent's */
 extern uint8_t *shadow;
 extern int shadow_fd;
 extern struct extent extent; /* the program's view */
-extern int page_fd;
+extern struct extent_shelf shelf;
 extern struct flush *flush;
 
 /* For cmocka: the file is all zeroes, no block is filled. */

@@ -96,7 +96,7 @@ static void lent__what_others_touched_stays_and_is_told(void **state)
 	bytes[11 * PAGE + 1] = 7;
 	shadow[11 * PAGE + 2000] = 8;
 	shadow[12 * PAGE] = 9;
-	extent.digests[13] = 0;
+	extent.digests[13] = EXTENT_NO_DIGEST;
 	shadow[13 * PAGE] = 9;
 	assert_int_equal(part(10 * PAGE, 11 * PAGE, true), 0);
 	assert_int_equal(part(11 * PAGE, 12 * PAGE, true), -EBUSY);
@@ -112,7 +112,7 @@ static void lent__what_others_touched_stays_and_is_told(void **state)
 	assert_int_equal(part(0, UINT64_MAX, true), -EBUSY);
 	check_same(14, BLOCKS);
 	/* and what was not known is not taken for known now */
-	assert_true(extent.digests[13] == 0);
+	assert_true(extent.digests[13] == EXTENT_NO_DIGEST);
 }
 
 static void lent__cut_off_by_others_it_stays_so_and_is_told(void **state)

@@ -133,7 +133,7 @@ static void flush__disk_full_other_blocks_are_flushed(void **state)
 	assert_int_equal(atomic_load(&extent.page->state), EXTENT_FAILED);
 	assert_int_equal(atomic_load(&extent.page->passes), 0);
 	assert_int_equal(bytes[20 * PAGE], 0);
-	assert_true(extent.digests[20] == 0);
+	assert_true(extent.digests[20] == EXTENT_NO_DIGEST);
 	check_same(0, 20);
 	check_same(21, BLOCKS);
 	/* Once there is room. */
@@ -151,7 +151,7 @@ static void flush__disk_full_a_block_keeps_its_base(void **state)
 	fill(0, BLOCKS);
 	assert_int_equal(pass(), 0);
 	base = extent.digests[20];
-	assert_true(base != 0);
+	assert_true(base > EXTENT_IN_CONFLICT);
 	for (size_t i = 0; i < BLOCKS; i++)
 		shadow[i * PAGE] ^= 0x80;
 	make_store_fail();
@@ -173,7 +173,7 @@ static void flush__disk_full_blocks_without_room_wait(void **state)
 	assert_int_equal(atomic_load(&extent.page->failed), BLOCKS - 20);
 	check_same(0, 20);
 	for (size_t i = 20; i < BLOCKS; i++)
-		assert_true(extent.digests[i] == 0);
+		assert_true(extent.digests[i] == EXTENT_NO_DIGEST);
 	assert_int_equal(pass(), 0);
 	check_same(0, BLOCKS);
 }
@@ -200,8 +200,8 @@ static void flush__not_durable_then_gone_is_stored_once_more(void **state)
 	fill(0, BLOCKS);
 	fail_sync = 1;
 	assert_int_equal(pass(), -EIO);
-	assert_true(extent.digests[0] == 0);
-	assert_true(extent.digests[BLOCKS - 1] == 0);
+	assert_true(extent.digests[0] == EXTENT_NO_DIGEST);
+	assert_true(extent.digests[BLOCKS - 1] == EXTENT_NO_DIGEST);
 	memset(bytes, 0, SIZE);
 	assert_int_equal(pass(), 0);
 	check_same(0, BLOCKS);

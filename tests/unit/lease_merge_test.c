@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "flush.h"
 #include "lease_file.h"
 #include "merge.h"
@@ -26,8 +26,9 @@
 static struct file file;
 static uint64_t *theirs; /* the file */
 static uint64_t *ours;	 /* the shadow */
-static int shadow_fd, page_fd;
+static struct extent_shelf shelf;
 static struct extent extent;
+static int shadow_fd;
 
 /* Both sides are the same and know it: a flush was here. */
 static int set_up(void **state)
@@ -45,10 +46,10 @@ static int set_up(void **state)
 	assert_true((void *)theirs != MAP_FAILED && (void *)ours != MAP_FAILED);
 	for (size_t i = 0; i < BLOCKS * WORDS; i++)
 		ours[i] = i;
-	assert_int_equal(extent_new(OFFSET, SIZE, &extent, &page_fd), 0);
+	assert_int_equal(extent_new(&shelf, OFFSET, SIZE, &extent), 0);
 	for (uint64_t block = 0; block < BLOCKS; block++)
 		extent_set_filled(&extent, block);
-	assert_int_equal(flush_open(file.fd, shadow_fd, page_fd, &flush), 0);
+	assert_int_equal(flush_open(file.fd, shadow_fd, &extent, &flush), 0);
 	while (flush_piece(flush) > 0)
 		;
 	flush_close(flush);
@@ -61,9 +62,8 @@ static int tear_down(void **state)
 	(void)state;
 	munmap(theirs, SIZE);
 	munmap(ours, SIZE);
-	extent_unmap(&extent);
+	extent_free(&shelf, &extent);
 	close(shadow_fd);
-	close(page_fd);
 	file_remove(&file);
 	return 0;
 }
@@ -74,7 +74,7 @@ static int merge_all(enum on_conflict policy, struct merge_counts *ret)
 	int r;
 
 	assert_int_equal(
-		merge_open(file.fd, shadow_fd, page_fd, policy, &merge), 0);
+		merge_open(file.fd, shadow_fd, &extent, policy, &merge), 0);
 	while ((r = merge_piece(merge)) > 0)
 		;
 	*ret = merge_counts(merge);
@@ -143,7 +143,7 @@ static void merge__both_changed_a_block_ours_wins(void **state)
 	/* Counted once; the flush writes it. */
 	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.conflicts, 0);
-	assert_int_equal(flush_open(file.fd, shadow_fd, page_fd, &flush), 0);
+	assert_int_equal(flush_open(file.fd, shadow_fd, &extent, &flush), 0);
 	while (flush_piece(flush) > 0)
 		;
 	flush_close(flush);
@@ -183,7 +183,7 @@ static void merge__a_block_without_a_base_counts_as_ours_too(void **state)
 	struct merge_counts counts;
 
 	(void)state;
-	atomic_store(&extent.digests[5], 0);
+	atomic_store(&extent.digests[5], EXTENT_NO_DIGEST);
 	*word(theirs, 5, 5) = 55;
 	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
 	assert_int_equal(counts.conflicts, 1);
@@ -211,7 +211,8 @@ static void merge__what_is_not_filled_is_left_alone(void **state)
 	struct merge_counts counts;
 
 	(void)state;
-	atomic_store(&extent.filled[0], 0);
+	for (uint64_t block = 0; block < 64; block++)
+		extent_clear_filled(&extent, block);
 	*word(theirs, 3, 0) = 33;
 	*word(theirs, 64, 0) = 64;
 	assert_int_equal(merge_all(ON_CONFLICT_OURS, &counts), 0);
@@ -270,10 +271,10 @@ static void merge__a_peer_writes_meanwhile_nothing_is_lost(void **state)
 
 	(void)state;
 	/* One block, so that most of the time goes where the race is. */
-	memset((void *)extent.filled, 0, (BLOCKS + 63) / 64 * 8);
-	extent_set_filled(&extent, 0);
-	assert_int_equal(flush_open(file.fd, shadow_fd, page_fd, &flush), 0);
-	assert_int_equal(merge_open(file.fd, shadow_fd, page_fd,
+	for (uint64_t block = 1; block < BLOCKS; block++)
+		extent_clear_filled(&extent, block);
+	assert_int_equal(flush_open(file.fd, shadow_fd, &extent, &flush), 0);
+	assert_int_equal(merge_open(file.fd, shadow_fd, &extent,
 				    ON_CONFLICT_OURS, &merge),
 			 0);
 	pthread_create(&thread, NULL, store_now_and_then, &peer);

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "extents.h"
 #include "fault.h"
 #include "lease_file.h"
@@ -30,8 +30,9 @@
 
 static struct file file;
 static struct extents extents;
+static struct extent_shelf shelf;
 static struct extent extent;
-static int shadow_fd, page_fd;
+static int shadow_fd;
 static char *shadow;
 static char model[SIZE]; /* of the file's part, zeroes beyond its end */
 
@@ -67,8 +68,10 @@ static void check_both(uint64_t end)
 
 static void attach(void)
 {
+	const struct extent_place page = extent_place(&extent);
+
 	assert_int_equal(extents_add(&extents, 1, OFFSET, SIZE, file.fd,
-				     shadow_fd, page_fd),
+				     shadow_fd, &page),
 			 0);
 }
 
@@ -88,7 +91,7 @@ static int setup(void **state)
 		      0);
 	assert_ptr_not_equal(shadow, MAP_FAILED);
 	memcpy(shadow, model, SIZE);
-	assert_int_equal(extent_new(OFFSET, SIZE, &extent, &page_fd), 0);
+	assert_int_equal(extent_new(&shelf, OFFSET, SIZE, &extent), 0);
 	for (uint64_t block = 0; block < BLOCKS; block++) {
 		extent.digests[block] =
 			extent_digest(&extent, model + block * PAGE);
@@ -105,9 +108,8 @@ static int teardown(void **state)
 	(void)state;
 	extents_remove_all(&extents);
 	munmap(shadow, SIZE);
-	extent_unmap(&extent);
+	extent_free(&shelf, &extent);
 	close(shadow_fd);
-	close(page_fd);
 	file_remove(&file);
 	return 0;
 }

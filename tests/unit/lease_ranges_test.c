@@ -14,15 +14,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "lease_kept.h"
 #include "unit.h"
 
 #define BLOCKS 16UL
 #define SIZE   (BLOCKS * PAGE)
 
+static struct extent_shelf shelf;
 static struct extent extent;
-static int shadow_fd, page_fd;
+static int shadow_fd;
 static char *shadow;
 
 static int attach(uint32_t number, uint64_t offset, uint64_t length,
@@ -33,7 +34,8 @@ static int attach(uint32_t number, uint64_t offset, uint64_t length,
 		.offset = offset,
 		.length = length,
 		.shadow_fd = has_shadow ? shadow_fd : -1,
-		.page_fd = has_shadow ? page_fd : -1,
+		.page = has_shadow ? extent_place(&extent)
+				   : (struct extent_place){.fd = -1},
 	};
 	struct keeper_message message;
 
@@ -57,7 +59,7 @@ static int setup(void **state)
 	shadow = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, shadow_fd,
 		      0);
 	assert_ptr_not_equal(shadow, MAP_FAILED);
-	assert_int_equal(extent_new(0, SIZE, &extent, &page_fd), 0);
+	assert_int_equal(extent_new(&shelf, 0, SIZE, &extent), 0);
 	for (uint64_t block = 0; block < BLOCKS; block++) {
 		shadow[block * PAGE] = 's';
 		extent_set_filled(&extent, block);
@@ -68,11 +70,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	extent_unmap(&extent);
+	extent_free(&shelf, &extent);
 	if (shadow)
 		munmap(shadow, SIZE);
 	close(shadow_fd);
-	close(page_fd);
 	return kept_teardown(state);
 }
 

@@ -21,6 +21,7 @@
 #include "lease_file.h"
 #include "lease_stage.h"
 #include "reason.h"
+#include "extent_book.h"
 #include "swap.h"
 #include "unit.h"
 
@@ -54,7 +55,7 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 struct stage {
 	struct file file;
 	int shadow;
-	int page;
+	struct extent_shelf shelf;
 	char *map[VIEWS_MAX];
 	struct extent extent;
 	struct swap_view views[VIEWS_MAX];
@@ -95,7 +96,7 @@ static void make_shadow(struct stage *stage)
 {
 	stage->shadow = memfd_create("shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	assert_int_equal(ftruncate(stage->shadow, LENGTH), 0);
-	assert_int_equal(extent_new(0, LENGTH, &stage->extent, &stage->page),
+	assert_int_equal(extent_new(&stage->shelf, 0, LENGTH, &stage->extent),
 			 0);
 }
 
@@ -138,8 +139,7 @@ static void tear_down(struct stage *stage)
 {
 	for (unsigned int i = 0; i < stage->swap.count; i++)
 		munmap(stage->map[i], LENGTH);
-	extent_unmap(&stage->extent);
-	close(stage->page);
+	extent_free(&stage->shelf, &stage->extent);
 	close(stage->shadow);
 	file_remove(&stage->file);
 }

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "lease_kept.h"
 #include "lease_recall_world.h"
 #include "unit.h"
@@ -253,8 +253,9 @@ static void table__pieces_come_as_the_pace_allows(void **state)
 #define SIZE	  (BLOCKS * PAGE)
 #define PERIOD_MS 20
 
+static struct extent_shelf shelf;
 static struct extent extent;
-static int shadow_fd, page_fd;
+static int shadow_fd;
 static char *shadow, *bytes;
 
 static void acquire(uint32_t flush_ms, uint32_t flush_cpu)
@@ -275,7 +276,7 @@ static void attach(void)
 		.extent = 1,
 		.length = SIZE,
 		.shadow_fd = shadow_fd,
-		.page_fd = page_fd,
+		.page = extent_place(&extent),
 	};
 	struct keeper_message message;
 
@@ -297,7 +298,7 @@ static int setup(void **state)
 	shadow = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, shadow_fd,
 		      0);
 	assert_true(shadow != MAP_FAILED && bytes != MAP_FAILED);
-	assert_int_equal(extent_new(0, SIZE, &extent, &page_fd), 0);
+	assert_int_equal(extent_new(&shelf, 0, SIZE, &extent), 0);
 	for (uint64_t block = 0; block < BLOCKS; block++)
 		extent_set_filled(&extent, block);
 	return 0;
@@ -305,11 +306,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	extent_unmap(&extent);
+	extent_free(&shelf, &extent);
 	munmap(shadow, SIZE);
 	munmap(bytes, SIZE);
 	close(shadow_fd);
-	close(page_fd);
 	return kept_teardown(state);
 }
 

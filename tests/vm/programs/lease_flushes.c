@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "extent_page.h"
+#include "extent_book.h"
 #include "haste.h"
 #include "keeper.h"
 #include "reason.h"
@@ -42,6 +42,7 @@ static char path[4096];
 static const char *folder;
 static int file_fd;
 static struct keeper keeper;
+static struct extent_shelf shelf;
 static struct extent extent;
 static char *shadow, *seen;
 
@@ -95,7 +96,8 @@ static void set_up(const char *keeper_path)
 		      range.shadow_fd, 0);
 	seen = malloc(SIZE);
 	check(shadow != MAP_FAILED && seen);
-	check(!extent_new(0, SIZE, &extent, &range.page_fd));
+	check(!extent_new(&shelf, 0, SIZE, &extent));
+	range.page = extent_place(&extent);
 	memset(shadow, 's', SIZE);
 	for (uint64_t block = 0; block < SIZE / EXTENT_BLOCK; block++)
 		extent_set_filled(&extent, block);
@@ -111,7 +113,6 @@ static void set_up(const char *keeper_path)
 	while (message.kind != KEEPER_ATTACHED);
 	check(!message.error);
 	close(range.shadow_fd);
-	close(range.page_fd);
 }
 
 /* All of the shadow is in the file, and the lease given back. */
