@@ -9,7 +9,8 @@
 #include "config.h"
 #include "keeper_connect.h"
 
-#define FLUSH_MS_MAX 3600000
+#define FLUSH_MS_MAX   3600000
+#define QUIESCE_MS_MAX 30000
 
 int config_parse_strategy(const char *text, enum strategy *ret)
 {
@@ -110,6 +111,11 @@ static int parse_choice(const char *text, const char *const *names)
 	return -EINVAL;
 }
 
+int config_parse_quiesce_ms(const char *text, uint32_t *ret)
+{
+	return parse_number(text, 1, QUIESCE_MS_MAX, ret);
+}
+
 int config_parse_on_conflict(const char *text, enum on_conflict *ret)
 {
 	static const char *const names[] = {
@@ -193,6 +199,7 @@ READER(prefetch)
 READER(stage_max)
 READER(flush_ms)
 READER(flush_cpu)
+READER(quiesce_ms)
 READER(on_conflict)
 READER(on_shrink)
 READER(uffd)
@@ -211,6 +218,8 @@ const struct config_policy config_policies[CONFIG_POLICIES] = {
 	 "1000 it is"},
 	{"flush-cpu", "DAXMR_FLUSH_CPU", read_flush_cpu,
 	 CONFIG_FLUSH_CPU_VALUES, VALUE(FLUSH_CPU) " it is"},
+	{"quiesce-ms", "DAXMR_QUIESCE_MS", read_quiesce_ms,
+	 CONFIG_QUIESCE_MS_VALUES, "1000 it is"},
 	{"on-conflict", "DAXMR_ON_CONFLICT", read_on_conflict,
 	 CONFIG_ON_CONFLICT_VALUES, "ours it is"},
 	{"on-shrink", "DAXMR_ON_SHRINK", read_on_shrink,
@@ -226,6 +235,7 @@ static struct config config = {
 	.stage_max = CONFIG_STAGE_MAX_AUTO,
 	.flush_ms = 1000,
 	.flush_cpu = FLUSH_CPU,
+	.quiesce_ms = 1000,
 	.log = LOG_WARN,
 };
 

@@ -2,6 +2,12 @@
 #include "engine.h"
 #include "shadows.h"
 
+static void context_closing(struct ibv_context *context)
+{
+	pinned_context_closing(context);
+	gate_context_closing(context);
+}
+
 const struct engine *daxmr_private_engine(unsigned int version)
 {
 	static const struct engine engine = {
@@ -13,7 +19,8 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.qp_destroyed = gate_qp_destroyed,
 		.cq_destroying = gate_cq_destroying,
 		.cq_destroyed = gate_cq_destroyed,
-		.context_closing = gate_context_closing,
+		.context_closing = context_closing,
+		.has_pd = pinned_has_pd,
 		.leased_files = &own_files,
 		.opening = guard_opening,
 		.changing = guard_changing,

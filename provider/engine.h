@@ -13,6 +13,7 @@
 #include "file_sync.h"
 #include "gate/gate.h"
 #include "leases.h"
+#include "pinned.h"
 #include "region.h"
 
 struct engine {
@@ -73,13 +74,14 @@ struct engine {
 	struct gate_cq *(*cq_destroying)(struct ibv_cq *cq);
 	void (*cq_destroyed)(struct gate_cq *record, int result);
 	void (*context_closing)(struct ibv_context *context);
+	bool (*has_pd)(const struct ibv_pd *pd); /* pinned.h */
 };
 
 /*
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 9
+#define DAXMR_ENGINE_VERSION 10
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

@@ -12,6 +12,7 @@
 #include "leases.h"
 #include "own_map.h"
 #include "log.h"
+#include "pinned.h"
 #include "self_maps.h"
 #include "shadows.h"
 
@@ -35,6 +36,8 @@ static bool announce(struct file_guard *guard, const struct stat *st,
 		return false;
 	guard->count = 1;
 	own_begin(engine, st->st_dev, st->st_ino, kind, &guard->own[0]);
+	if (kind == KEEPER_OWN_CHANGE)
+		pinned_own_begin(st->st_dev, st->st_ino);
 	return true;
 }
 
@@ -125,14 +128,20 @@ static int punch_one(const struct self_map *map, void *arg)
 	}
 	own_begin(punch->engine, map->dev, map->ino, KEEPER_OWN_CHANGE,
 		  &guard->own[guard->count++]);
+	pinned_own_begin(map->dev, map->ino);
 	return 0;
 }
 
 /* In turn, the first last: it has the program's own signal mask. */
 void guard_end(struct file_guard *guard)
 {
-	while (guard->count)
-		own_end(&guard->own[--guard->count]);
+	while (guard->count) {
+		struct own *own = &guard->own[--guard->count];
+
+		if (own->kind == KEEPER_OWN_CHANGE)
+			pinned_own_end(own->dev, own->ino);
+		own_end(own);
+	}
 }
 
 static int is_shadow(const struct self_map *map, void *arg)

@@ -225,6 +225,17 @@ int hook_ibv_dereg_mr(struct ibv_mr *mr)
 	return r;
 }
 
+EXPORT int hook_ibv_dealloc_pd(struct ibv_pd *pd) __asm__("ibv_dealloc_pd");
+
+int hook_ibv_dealloc_pd(struct ibv_pd *pd)
+{
+	const struct real_verbs *real = real_verbs();
+
+	if (real && engine() && engine()->has_pd(pd))
+		return EBUSY;
+	return real ? real->dealloc_pd(pd) : ENOSYS;
+}
+
 EXPORT int hook_ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr,
 			      int mask) __asm__("ibv_modify_qp");
 

@@ -13,13 +13,15 @@
 
 #include "route.h"
 
+struct pinned;
 struct stage;
 
 struct mr_record {
 	const struct ibv_mr *mr;
 	unsigned int access; /* the program's own flags */
 	enum strategy strategy;
-	struct stage *stage; /* STAGED: what the MR lies in (stage.h) */
+	struct stage *stage;   /* STAGED: what the MR lies in (stage.h) */
+	struct pinned *pinned; /* PINNED: whose MR it is (pinned.h) */
 };
 
 /* Keeps a copy. 0; -ENOMEM, never where it takes the place of an older one. */

@@ -122,6 +122,7 @@ static bool find(struct real_verbs *real)
 		{"ibv_reg_mr_ex", "IBVERBS_1.15", &real->reg_mr_ex, true},
 		{"ibv_rereg_mr", "IBVERBS_1.1", &real->rereg_mr, false},
 		{"ibv_dereg_mr", "IBVERBS_1.1", &real->dereg_mr, false},
+		{"ibv_dealloc_pd", "IBVERBS_1.1", &real->dealloc_pd, false},
 		{"ibv_modify_qp", "IBVERBS_1.1", &real->modify_qp, false},
 		{"ibv_destroy_qp", "IBVERBS_1.1", &real->destroy_qp, false},
 		{"ibv_destroy_cq", "IBVERBS_1.1", &real->destroy_cq, false},

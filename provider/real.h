@@ -36,6 +36,7 @@ struct real_verbs {
 	int (*rereg_mr)(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 			void *addr, size_t length, int access);
 	int (*dereg_mr)(struct ibv_mr *mr);
+	int (*dealloc_pd)(struct ibv_pd *pd);
 	int (*modify_qp)(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask);
 	int (*destroy_qp)(struct ibv_qp *qp);
 	int (*destroy_cq)(struct ibv_cq *cq);

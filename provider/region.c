@@ -7,6 +7,7 @@
 #include "log.h"
 #include "mr_record.h"
 #include "odp_mr.h"
+#include "pinned.h"
 #include "reason.h"
 #include "region.h"
 #include "region_parts.h"
@@ -44,6 +45,25 @@ static void explain_plain_failure(const struct region_call *call,
 			     call->length, call->addr,
 			     memory_kinds_names(kinds, names, sizeof(names)),
 			     device, strerror(errno));
+}
+
+/*
+ * The very call the program made. A key that a pinned region has promised is
+ * kept from it: held until there is another.
+ */
+static struct ibv_mr *call_original(const struct region_call *call,
+				    unsigned int access)
+{
+	struct ibv_mr *mr = call->original(call, access), *other;
+	int saved_errno;
+
+	if (!mr || !pinned_has_key(mr))
+		return mr;
+	other = call_original(call, access);
+	saved_errno = errno;
+	call->real->dereg_mr(mr);
+	errno = saved_errno;
+	return other;
 }
 
 /* Remembers the MR; on failure it is gone again, with ENOMEM. */
@@ -89,7 +109,7 @@ static struct ibv_mr *register_odp(const struct region_call *call,
 	const char *device = call->pd->context->device->name;
 	struct ibv_mr *mr;
 
-	mr = call->original(call, call->access | IBV_ACCESS_ON_DEMAND);
+	mr = call_original(call, call->access | IBV_ACCESS_ON_DEMAND);
 	if (!mr) {
 		log_sentence(LOG_WARN,
 			     "%s: registration of %zu bytes at %p with "
@@ -177,7 +197,7 @@ static struct ibv_mr *register_staged(const struct region_call *call,
 
 	if (!stage)
 		return NULL;
-	mr = call->original(call, call->access & ~IBV_ACCESS_ON_DEMAND);
+	mr = call_original(call, call->access & ~IBV_ACCESS_ON_DEMAND);
 	if (!mr)
 		mr = register_alias(call, stage);
 	if (!mr) {
@@ -196,6 +216,42 @@ static struct ibv_mr *register_staged(const struct region_call *call,
 	return NULL;
 }
 
+/* On the file itself, which goes when others want it. */
+static struct ibv_mr *register_pinned(const struct region_call *call,
+				      const struct choice *choice)
+{
+	struct mr_record rec = {
+		.access = call->access,
+		.strategy = STRATEGY_PINNED,
+	};
+	struct ibv_mr *mr;
+	int r = pinned_register(call, &rec.pinned, &mr);
+
+	if (r) {
+		log_sentence(LOG_WARN,
+			     "%s: registration of %zu bytes at %p on %s "
+			     "failed: %s; leave the strategy to daxmr (auto), "
+			     "which needs no pin",
+			     choice->memory.file.name, call->length, call->addr,
+			     call->pd->context->device->name, reason_text());
+		errno = -r;
+		return NULL;
+	}
+	rec.mr = mr;
+	if (mr_record_put(&rec)) {
+		pinned_deregister(rec.pinned);
+		log_sentence(LOG_ERROR,
+			     "no memory to remember an MR of %zu bytes",
+			     call->length);
+		errno = ENOMEM;
+		return NULL;
+	}
+	log_write(LOG_INFO, "%zu bytes at %p on %s: pinned: %s", call->length,
+		  call->addr, call->pd->context->device->name,
+		  choice->route.why);
+	return mr;
+}
+
 /* Says why, and leaves the errno for the caller. */
 static void refuse(const struct region_call *call, const struct route *route)
 {
@@ -203,7 +259,7 @@ static void refuse(const struct region_call *call, const struct route *route)
 	struct ibv_mr *mr;
 
 	if (route->ask_kernel) {
-		mr = call->original(call, call->access);
+		mr = call_original(call, call->access);
 		if (mr)
 			call->real->dereg_mr(mr);
 		else
@@ -242,7 +298,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 	if (choice.route.needs == ROUTE_NEEDS_NOTHING &&
 	    choice.route.strategy == STRATEGY_PASSTHROUGH) {
 		errno = saved_errno;
-		mr = call->original(call, call->access);
+		mr = call_original(call, call->access);
 		choice.question.kernel = errno;
 		if (mr && !is_on_what_was_seen(&choice, &before)) {
 			call->real->dereg_mr(mr);
@@ -263,6 +319,9 @@ struct ibv_mr *region_register(const struct region_call *call)
 		break;
 	case STRATEGY_STAGED:
 		mr = register_staged(call, &choice);
+		break;
+	case STRATEGY_PINNED:
+		mr = register_pinned(call, &choice);
 		break;
 	case STRATEGY_REFUSED:
 		refuse(call, &choice.route);
@@ -290,6 +349,12 @@ int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 	 * new MR at this address, and its record must not be the one we take.
 	 */
 	known = mr_record_take(mr, &rec);
+	if (rec.pinned) {
+		r = pinned_deregister(rec.pinned);
+		if (r)
+			mr_record_put(&rec);
+		return r;
+	}
 	region_show_alias(mr, rec.stage);
 	r = real->dereg_mr(mr);
 	if (!r) {

@@ -8,6 +8,7 @@
 #include "config.h"
 #include "log.h"
 #include "mr_record.h"
+#include "pinned.h"
 #include "region.h"
 #include "region_parts.h"
 
@@ -48,6 +49,12 @@ static int check_change(const struct change *change,
 	if (choice->route.strategy == STRATEGY_REFUSED) {
 		log_sentence(LOG_WARN, "%s", choice->route.why);
 		return choice->route.error;
+	}
+	if (choice->route.strategy == STRATEGY_PINNED) {
+		log_sentence(LOG_WARN,
+			     "ibv_rereg_mr onto a file, with the strategy "
+			     "pinned: register it instead");
+		return EOPNOTSUPP;
 	}
 	if (is_rerouted(choice->route.strategy) && !change->is_known &&
 	    !has_access(change)) {
@@ -175,6 +182,30 @@ static void end_change(const struct change *change, int result)
 	errno = saved_errno;
 }
 
+/*
+ * A region that is pinned stays where it is, and nothing else comes to be one:
+ * the lease, the gate and the key are the struct ibv_mr's for its life.
+ */
+static int change_pinned(struct change *change, int access)
+{
+	int r;
+
+	if (is_moved(change)) {
+		log_sentence(LOG_WARN,
+			     "ibv_rereg_mr of %zu bytes at %p: a pinned region "
+			     "cannot be moved, deregister it and register "
+			     "another",
+			     change->mr->length, change->old_addr);
+		errno = EOPNOTSUPP;
+		return IBV_REREG_MR_ERR_INPUT;
+	}
+	r = pinned_reregister(change->rec.pinned, change->flags, change->pd,
+			      access);
+	if (!r)
+		mr_record_put(&change->rec);
+	return r;
+}
+
 int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 		      int flags, struct ibv_pd *pd, void *addr, size_t length,
 		      int access)
@@ -195,6 +226,8 @@ int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 	if (has_access(&change))
 		change.rec.access = (unsigned int)access;
 	log_clear_sentence();
+	if (change.rec.pinned)
+		return change_pinned(&change, access);
 	if (is_moved(&change) ||
 	    (has_access(&change) && is_rerouted(change.rec.strategy))) {
 		r = check_alias(&change);

@@ -287,6 +287,46 @@ static void choose_staged(const struct route_question *question,
 	ret->ask_kernel = may_ask_kernel(question);
 }
 
+#define PINNABLE (MEMORY_BIT(MEMORY_FSDAX) | MEMORY_BIT(MEMORY_PAGECACHE))
+
+/* Why such a region cannot be pinned, and what to do; NULL: it can. */
+static const char *why_not_pinned(const struct route_question *question)
+{
+	if (question->memory->kinds & ~PINNABLE)
+		return "the range is of several kinds of memory; register each "
+		       "apart";
+	if (question->access & IBV_ACCESS_MW_BIND)
+		return "a window that is bound to it would keep it from others "
+		       "who want the file; leave IBV_ACCESS_MW_BIND out";
+	return NULL;
+}
+
+/* The wish was pinned: nothing else is tried. */
+static void choose_pinned(const struct route_question *question,
+			  const char *what, struct route *ret)
+{
+	const char *why_not = why_not_pinned(question);
+
+	if (refused_as_plain(question, what, ret))
+		return;
+	if (why_not)
+		decide(ret, STRATEGY_REFUSED, EOPNOTSUPP,
+		       "%s cannot be registered as the user wishes, pinned: %s",
+		       what, why_not);
+	else if (question->kernel > 0)
+		decide(ret, STRATEGY_REFUSED, question->kernel,
+		       "%s cannot be registered: the kernel refused to pin its "
+		       "pages (%s), and the strategy pinned was asked for; "
+		       "leave that to daxmr (strategy auto)%s",
+		       what, strerror(question->kernel), advice(question));
+	else
+		decide(ret, STRATEGY_PINNED, 0,
+		       "%s: its own pages, under a lease, as the user wishes; "
+		       "while others have the file there is no MR, and its "
+		       "rkey is another one afterwards",
+		       what);
+}
+
 void route_choose(const struct route_question *question, struct route *ret)
 {
 	const struct memory *memory = question->memory;
@@ -296,6 +336,12 @@ void route_choose(const struct route_question *question, struct route *ret)
 	if (question->wish == STRATEGY_PASSTHROUGH) {
 		decide(ret, STRATEGY_PASSTHROUGH, 0,
 		       "as the user wishes, whatever the memory is");
+		return;
+	}
+	if (question->wish == STRATEGY_PINNED && memory->kinds & PINNABLE &&
+	    !(memory->kinds & MEMORY_BIT(MEMORY_SHADOW))) {
+		choose_pinned(question, describe(memory, what, sizeof(what)),
+			      ret);
 		return;
 	}
 	if (!plain_fails(question)) {
@@ -315,14 +361,6 @@ void route_choose(const struct route_question *question, struct route *ret)
 	if (!(question->access & IBV_ACCESS_ON_DEMAND) &&
 	    refused_as_plain(question, what, ret))
 		return;
-	if (question->wish == STRATEGY_PINNED) {
-		decide(ret, STRATEGY_REFUSED, plain_errno(question),
-		       "%s cannot be registered: the strategy %s was asked "
-		       "for, and this version of daxmr does not have it (auto, "
-		       "odp, staged and passthrough are there)",
-		       what, strategy_name(question->wish));
-		return;
-	}
 	if (memory->kinds & MEMORY_BIT(MEMORY_SHADOW))
 		snprintf(because, sizeof(because), "a region before has one");
 	else if (question->wish == STRATEGY_STAGED)

@@ -16,6 +16,8 @@
  *     and the kernel refused to pin (EOPNOTSUPP)
  *   any of these                     otherwise             -> staged
  *   a range that is staged already   any                   -> staged
+ *   a shared mapping of a file, and  any                   -> pinned
+ *     the wish for it
  *   anything else                    any                   -> passthrough
  *
  * Staging a private mapping is to put a private copy in its place. What has to

@@ -139,6 +139,33 @@ static void verdict_staged(struct check_answer *answer,
 		note(answer, "not all of it at once: %s", staged->limit);
 }
 
+static void verdict_pinned(struct check_answer *answer,
+			   const struct check_file *file,
+			   const struct check_keeper *keeper, const char *why)
+{
+	struct check_staged lease;
+	size_t used;
+
+	verdict_plain(answer, file, why);
+	if (answer->error)
+		return;
+	check_staged_find(file, keeper, &lease);
+	if (lease.error) {
+		answer->works = false;
+		answer->error = lease.error;
+		used = strlen(answer->why);
+		snprintf(answer->why + used, sizeof(answer->why) - used,
+			 "; but: %s",
+			 lease.lease[0] ? lease.lease : keeper->problem);
+		return;
+	}
+	note(answer, "nobody else may have it open when it is registered; "
+		     "whoever opens it later gets it, and the work on it waits "
+		     "meanwhile");
+	note(answer, "what peers do by themselves while it is away fails, and "
+		     "they need the new rkey afterwards");
+}
+
 static void add_notes(struct check_answer *answer,
 		      const struct check_file *file,
 		      const struct check_device *device,
@@ -228,6 +255,9 @@ void check_answer_find(const struct check_file *file,
 	case STRATEGY_STAGED:
 		check_staged_find(file, keeper, &ret->staged);
 		verdict_staged(ret, keeper, choice.route.why);
+		break;
+	case STRATEGY_PINNED:
+		verdict_pinned(ret, file, keeper, choice.route.why);
 		break;
 	case STRATEGY_PASSTHROUGH:
 		verdict_plain(ret, file, choice.route.why);

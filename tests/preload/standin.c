@@ -21,6 +21,7 @@ EXPORT struct ibv_mr *standin_reg_mr_1_0(void *pd, void *addr, size_t length,
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct standin_control control;
+static uint32_t keys;
 
 EXPORT struct standin_control *standin_control(void)
 {
@@ -111,6 +112,7 @@ static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 	mr->pd = pd;
 	mr->addr = addr;
 	mr->length = length;
+	mr->lkey = mr->rkey = __atomic_add_fetch(&keys, 1, __ATOMIC_RELAXED);
 	return mr;
 }
 

@@ -137,10 +137,14 @@ static void flush__numbers_within_bounds(void **state)
 				 -EINVAL);
 	}
 	assert_int_equal(config_parse_flush_cpu("0", &number), -EINVAL);
+	assert_int_equal(config_parse_quiesce_ms("0", &number), -EINVAL);
+	assert_int_equal(config_parse_quiesce_ms("30001", &number), -EINVAL);
 	assert_int_equal(config_parse_flush_cpu("101", &number), -EINVAL);
 	assert_int_equal(number, 7);
 	assert_int_equal(config_parse_flush_cpu("100", &number), 0);
 	assert_int_equal(number, 100);
+	assert_int_equal(config_parse_quiesce_ms("250", &number), 0);
+	assert_int_equal(number, 250);
 	assert_int_equal(config_parse_flush_ms("0", &number), 0);
 	assert_int_equal(number, 0);
 	assert_int_equal(config_parse_flush_ms("3600000", &number), 0);

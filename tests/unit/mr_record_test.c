@@ -11,7 +11,8 @@ static struct ibv_mr mrs[4][100];
 
 static void record__comes_back_and_goes_with_take(void **state)
 {
-	struct mr_record in = {&mrs[0][1], 5, STRATEGY_ODP, NULL}, out = {0};
+	struct mr_record in = {&mrs[0][1], 5, STRATEGY_ODP, NULL, NULL},
+			 out = {0};
 
 	(void)state;
 	assert_false(mr_record_get(&mrs[0][1], &out));
@@ -27,7 +28,7 @@ static void record__comes_back_and_goes_with_take(void **state)
 
 static void record__second_put_replaces(void **state)
 {
-	struct mr_record in = {&mrs[0][2], 1, STRATEGY_ODP, NULL}, out;
+	struct mr_record in = {&mrs[0][2], 1, STRATEGY_ODP, NULL, NULL}, out;
 
 	(void)state;
 	assert_int_equal(mr_record_put(&in), 0);
@@ -48,7 +49,7 @@ static void *churn(void *arg)
 	for (round = 0; round < 50; round++) {
 		for (i = 0; i < 100; i++) {
 			struct mr_record in = {&mine[i], round, STRATEGY_ODP,
-					       NULL};
+					       NULL, NULL};
 
 			if (mr_record_put(&in))
 				return arg;

@@ -254,14 +254,37 @@ static void fsdax__staged_is_wished_and_needs_no_device(void **state)
 	check(&question, STRATEGY_STAGED, 0, "the user wishes it");
 }
 
-static void fsdax__strategy_of_later_is_refused_by_name(void **state)
+static void pinned__is_wished_and_the_kernel_decides(void **state)
 {
 	struct memory memory = fsdax();
 	struct route_question question = ask(&memory);
 
 	(void)state;
 	question.wish = STRATEGY_PINNED;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "pinned");
+	question.caps = NULL;
+	check(&question, STRATEGY_PINNED, 0, "its own pages, under a lease");
+	question.kernel = EOPNOTSUPP;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "refused to pin");
+	question.kernel = ROUTE_KERNEL_NOT_ASKED;
+	memory = memory_of(MEMORY_BIT(MEMORY_PAGECACHE), MEMORY_PAGECACHE);
+	check(&question, STRATEGY_PINNED, 0, "its own pages, under a lease");
+	memory = memory_of(MEMORY_BIT(MEMORY_TMPFS), MEMORY_TMPFS);
+	check(&question, STRATEGY_PASSTHROUGH, 0, "tmpfs");
+}
+
+static void pinned__is_refused_where_it_would_hold_others_up(void **state)
+{
+	struct memory memory = fsdax();
+	struct route_question question = ask(&memory);
+
+	(void)state;
+	question.wish = STRATEGY_PINNED;
+	question.kernel = ROUTE_KERNEL_NOT_ASKED;
+	question.access |= IBV_ACCESS_MW_BIND;
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "IBV_ACCESS_MW_BIND");
+	question.access &= ~(unsigned int)IBV_ACCESS_MW_BIND;
+	memory.kinds |= MEMORY_BIT(MEMORY_ANONYMOUS);
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "register each apart");
 }
 
 static void private_mapping__is_copied(void **state)
@@ -482,7 +505,9 @@ int main(void)
 		cmocka_unit_test(fsdax__missing_operation_is_named),
 		cmocka_unit_test(fsdax__moved_iova_needs_a_device_that_can),
 		cmocka_unit_test(fsdax__staged_is_wished_and_needs_no_device),
-		cmocka_unit_test(fsdax__strategy_of_later_is_refused_by_name),
+		cmocka_unit_test(pinned__is_wished_and_the_kernel_decides),
+		cmocka_unit_test(
+			pinned__is_refused_where_it_would_hold_others_up),
 		cmocka_unit_test(private_mapping__is_copied),
 		cmocka_unit_test(
 			flush_persistent__is_refused_where_it_would_be_staged),

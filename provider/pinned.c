@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pinned regions come and go: pinned.h.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "clock.h"
+#include "config.h"
+#include "leases.h"
+#include "log.h"
+#include "pinned_parts.h"
+#include "reason.h"
+#include "vma.h"
+
+/* Keys that are promised are tried so often not to be had again. */
+#define KEY_TRIES 16
+
+/* A file that is given back has nothing to be written. */
+#define GIVE_BACK_NS (1000000000LL)
+
+/* How many are listed, for who has to do with anything else. */
+static atomic_uint regions;
+
+bool pinned_are_there(void)
+{
+	return atomic_load_explicit(&regions, memory_order_acquire);
+}
+
+struct finding {
+	uintptr_t start;
+	uintptr_t end;
+	uintptr_t next; /* everything below it has been seen */
+	struct pinned_file *file;
+};
+
+static int differs(void)
+{
+	return EXDEV;
+}
+
+/* All of it has to be one piece of one file. */
+static int add_mapping(const struct vma *vma, void *arg)
+{
+	struct finding *finding = arg;
+	struct pinned_file *file = finding->file;
+	struct memory_file backing;
+	uint64_t offset;
+
+	if (vma->end <= finding->next) /* a walk that was begun again */
+		return 0;
+	if (vma->start > finding->next || !vma->shared)
+		return differs();
+	offset = vma->offset + (finding->next - vma->start);
+	if (finding->next == finding->start) {
+		backing_look(vma, &backing);
+		file->offset = offset;
+		file->dev = makedev(vma->dev_major, vma->dev_minor);
+		file->ino = vma->ino;
+		file->is_dax = backing.kind == MEMORY_FSDAX;
+		snprintf(file->name, sizeof(file->name), "%.*s",
+			 (int)sizeof(file->name) - 1, backing.name);
+	} else if (file->dev != makedev(vma->dev_major, vma->dev_minor) ||
+		   file->ino != vma->ino ||
+		   offset != file->offset + (finding->next - finding->start)) {
+		return differs();
+	}
+	finding->next = vma->end;
+	return 0;
+}
+
+static int find_file(uintptr_t start, uintptr_t end, struct pinned_file *ret)
+{
+	struct finding finding = {start, end, start, ret};
+	int r = vma_each(start, end, add_mapping, &finding);
+
+	if (r < 0)
+		return reason_set(r,
+				  "what is mapped cannot be seen (/proc: %s)",
+				  strerrordesc_np(-r));
+	if (r || finding.next < end)
+		return reason_set(-EOPNOTSUPP,
+				  "the range is not one piece of one file: "
+				  "register each piece apart");
+	return 0;
+}
+
+static struct ibv_mr *make_mr(const struct pinned *pinned, size_t length)
+{
+	const struct real_verbs *real = pinned->real;
+
+	if (real->reg_mr_iova2)
+		return real->reg_mr_iova2(pinned->pd, pinned->addr, length,
+					  pinned->iova, pinned->access);
+	if (pinned->iova == (uintptr_t)pinned->addr)
+		return real->reg_mr(pinned->pd, pinned->addr, length,
+				    (int)pinned->access);
+	return real->reg_mr_iova(pinned->pd, pinned->addr, length, pinned->iova,
+				 (int)pinned->access);
+}
+
+struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length)
+{
+	struct ibv_mr *tried[KEY_TRIES], *mr;
+	unsigned int n = 0;
+	int saved_errno;
+
+	/* Each keeps the key that it must not have until there is another. */
+	while ((mr = make_mr(pinned, length)) && pinned_has_key(mr) &&
+	       n < KEY_TRIES)
+		tried[n++] = mr;
+	saved_errno = errno;
+	if (mr && n == KEY_TRIES) {
+		pinned->real->dereg_mr(mr);
+		mr = NULL;
+		saved_errno = EAGAIN;
+	}
+	while (n)
+		pinned->real->dereg_mr(tried[--n]);
+	errno = saved_errno;
+	return mr;
+}
+
+bool pinned_has_key(const struct ibv_mr *mr)
+{
+	return pinned_are_there() && gate_key_is_taken(mr->context, mr->lkey);
+}
+
+void pinned_show(struct pinned *pinned)
+{
+	pinned->seen.mr.handle = pinned->mr->handle;
+	pinned->seen.mr.rkey = pinned->mr->rkey;
+}
+
+static void list(struct pinned *pinned)
+{
+	pthread_mutex_lock(&pinned_lock);
+	pinned->next = pinned_all;
+	pinned_all = pinned;
+	atomic_fetch_add(&regions, 1);
+	pthread_mutex_unlock(&pinned_lock);
+}
+
+static void unlist(const struct pinned *pinned)
+{
+	struct pinned **at = &pinned_all;
+
+	pthread_mutex_lock(&pinned_lock);
+	while (*at != pinned)
+		at = &(*at)->next;
+	*at = pinned->next;
+	atomic_fetch_sub(&regions, 1);
+	pthread_mutex_unlock(&pinned_lock);
+}
+
+static int acquire(struct pinned *pinned)
+{
+	struct lease_want want = {
+		.fd = -1,
+		.addr = (uintptr_t)pinned->addr,
+		.type = LEASE_TYPE_AUTO,
+		.offset = pinned->file.offset,
+		.length = pinned->length,
+	};
+	struct lease_engine *engine;
+	int r = leases_start(&engine);
+
+	return r ? r : lease_acquire(engine, &want, &pinned->lease);
+}
+
+static void give_back(struct pinned *pinned)
+{
+	lease_release(pinned->lease, pinned->file.offset, pinned->length,
+		      clock_now_ns() + GIVE_BACK_NS);
+}
+
+/* Another region's lease may just be away. */
+static int wait_until_held(struct pinned *pinned)
+{
+	int64_t until_ns =
+		clock_now_ns() + config_get()->quiesce_ms * 1000000LL;
+	struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+	int r = 0;
+
+	pthread_mutex_lock(&pinned_lock);
+	while (!pinned->is_held && !r)
+		r = pthread_cond_clockwait(&pinned_changed, &pinned_lock,
+					   CLOCK_MONOTONIC, &until);
+	r = pinned->is_held ? 0 : -EBUSY;
+	pthread_mutex_unlock(&pinned_lock);
+	return r ? reason_set(r, "others have %s now", pinned->file.name) : 0;
+}
+
+/* The program's own call for the first time. */
+static int make_first(struct pinned *pinned, const struct region_call *call)
+{
+	int r;
+
+	pinned->mr = call->original(call, pinned->access);
+	if (!pinned->mr)
+		return reason_set(-errno,
+				  "the kernel refused to pin its pages (%s)",
+				  strerrordesc_np(errno));
+	if (pinned_has_key(pinned->mr)) {
+		struct ibv_mr *other = pinned_make_mr(pinned, pinned->length);
+
+		pinned->real->dereg_mr(pinned->mr);
+		pinned->mr = other;
+		if (!other)
+			return reason_set(-errno,
+					  "no MR with a key of its own "
+					  "can be had (%s)",
+					  strerrordesc_np(errno));
+	}
+	pinned->registered = pinned->length;
+	pinned->seen.mr = *pinned->mr;
+	r = gate_key_promise(pinned->context, pinned->mr->lkey,
+			     pinned->mr->lkey);
+	if (r) {
+		pinned->real->dereg_mr(pinned->mr);
+		return reason_set(r, "no memory to remember its key");
+	}
+	return 0;
+}
+
+static int take_gate(struct pinned *pinned)
+{
+	int r = pinned_start();
+
+	if (r)
+		return reason_set(r, "no thread to watch over it: %s",
+				  strerrordesc_np(-r));
+	r = gate_attach(pinned->context, &pinned->real->gate);
+	if (r)
+		return reason_set(r, "the work of %s cannot be held up: %s",
+				  pinned->context->device->name,
+				  strerrordesc_np(-r));
+	return 0;
+}
+
+/* Listens from before the MR is there: what happens meanwhile is not missed. */
+static int enter(struct pinned *pinned, const struct region_call *call)
+{
+	int r;
+
+	pinned->is_held = true;
+	pinned->is_busy = true;
+	list(pinned);
+	r = lease_news_listen(&pinned->listener, pinned->lease);
+	if (!r)
+		r = wait_until_held(pinned);
+	if (!r)
+		r = make_first(pinned, call);
+	if (!r) {
+		pinned_end(pinned);
+		return 0;
+	}
+	lease_news_unlisten(&pinned->listener);
+	unlist(pinned);
+	return r;
+}
+
+static struct pinned *new_pinned(const struct region_call *call)
+{
+	struct pinned *pinned = calloc(1, sizeof(*pinned));
+
+	if (!pinned)
+		return NULL;
+	pinned->real = call->real;
+	pinned->context = call->pd->context;
+	pinned->pd = call->pd;
+	pinned->addr = call->addr;
+	pinned->length = call->length;
+	pinned->iova = call->iova;
+	pinned->access = call->access & ~(unsigned int)IBV_ACCESS_ON_DEMAND;
+	pinned->listener.changed = pinned_hear;
+	pinned->listener.asked = pinned_hear_asked;
+	pinned->listener.consent_ns = config_get()->quiesce_ms * 1000000LL;
+	return pinned;
+}
+
+int pinned_register(const struct region_call *call, struct pinned **ret,
+		    struct ibv_mr **ret_mr)
+{
+	struct pinned *pinned = new_pinned(call);
+	int saved_errno = errno, r;
+
+	if (!pinned)
+		return reason_set(-ENOMEM, "no memory for one region more");
+	r = find_file((uintptr_t)call->addr,
+		      (uintptr_t)call->addr + call->length, &pinned->file);
+	if (!r)
+		r = take_gate(pinned);
+	if (r)
+		goto free_it;
+	r = acquire(pinned);
+	if (r)
+		goto detach;
+	r = enter(pinned, call);
+	if (r)
+		goto release;
+	errno = saved_errno;
+	*ret = pinned;
+	*ret_mr = &pinned->seen.mr;
+	return 0;
+release:
+	give_back(pinned);
+detach:
+	gate_detach(pinned->context);
+free_it:
+	free(pinned);
+	errno = saved_errno;
+	return r;
+}
+
+/* 0 or a positive errno. Whoever calls has begun it; it is ended, or gone. */
+static int leave(struct pinned *pinned)
+{
+	int r = pinned->mr ? pinned->real->dereg_mr(pinned->mr) : 0;
+
+	if (r) {
+		pinned_end(pinned);
+		return r;
+	}
+	unlist(pinned);
+	if (pinned->gate)
+		gate_open(pinned->gate);
+	lease_news_unlisten(&pinned->listener);
+	give_back(pinned);
+	gate_key_forget(pinned->context, pinned->seen.mr.lkey);
+	gate_detach(pinned->context);
+	return 0;
+}
+
+int pinned_deregister(struct pinned *pinned)
+{
+	int saved_errno = errno, r = 0;
+
+	if (!pinned->is_dead) {
+		pinned_begin(pinned);
+		r = leave(pinned);
+	}
+	if (!r)
+		free(pinned);
+	errno = saved_errno;
+	return r;
+}
+
+bool pinned_has_pd(const struct ibv_pd *pd)
+{
+	const struct pinned *pinned;
+
+	if (!pinned_are_there())
+		return false;
+	pthread_mutex_lock(&pinned_lock);
+	for (pinned = pinned_all; pinned && pinned->pd != pd;)
+		pinned = pinned->next;
+	pthread_mutex_unlock(&pinned_lock);
+	return pinned;
+}
+
+static struct pinned *first_of(const struct ibv_context *context)
+{
+	struct pinned *pinned;
+
+	pthread_mutex_lock(&pinned_lock);
+	for (pinned = pinned_all; pinned && pinned->context != context;)
+		pinned = pinned->next;
+	pthread_mutex_unlock(&pinned_lock);
+	return pinned;
+}
+
+void pinned_context_closing(const struct ibv_context *context)
+{
+	int saved_errno = errno;
+	struct pinned *pinned;
+
+	while (pinned_are_there() && (pinned = first_of(context))) {
+		pinned_begin(pinned);
+		pinned->is_dead = true;
+		if (leave(pinned))
+			break;
+	}
+	errno = saved_errno;
+}
+
+int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
+		      int access)
+{
+	struct pinned before;
+	struct ibv_mr *mr = NULL;
+	int r = 0;
+
+	pinned_begin(pinned);
+	before = *pinned;
+	if (flags & IBV_REREG_MR_CHANGE_PD)
+		pinned->pd = pinned->seen.mr.pd = pd;
+	if (flags & IBV_REREG_MR_CHANGE_ACCESS)
+		pinned->access =
+			(unsigned int)access & ~(unsigned)IBV_ACCESS_ON_DEMAND;
+	if (pinned->mr) {
+		mr = pinned_make_mr(pinned, pinned->registered);
+		r = mr ? pinned->real->dereg_mr(before.mr) : errno;
+	}
+	if (mr && !r) {
+		pinned->mr = mr;
+		gate_key_promise(pinned->context, pinned->seen.mr.lkey,
+				 mr->lkey);
+		pinned_show(pinned);
+	} else if (mr) {
+		pinned->real->dereg_mr(mr);
+	}
+	if (r) {
+		pinned->pd = pinned->seen.mr.pd = before.pd;
+		pinned->access = before.access;
+	}
+	pinned_end(pinned);
+	errno = r ? r : errno;
+	return r ? IBV_REREG_MR_ERR_INPUT : 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Regions on a file whose pages the kernel pins, as the program asked: the
+ * device works on the file itself, and the MR goes while others have the file.
+ *
+ *   break heard --> gate closed, QPs drained --> MR gone --> consent
+ *                     |  not in time: severed                  |
+ *                     v                                        v
+ *   gate open <-- MR on what is left of the range <-- others have been through
+ *        ^                                                     |
+ *        +---------- not back quiesce_ms after the break ------+
+ *
+ * The gate is that of the region's PD (gate/gate.h). While it is closed posts
+ * wait. If the file is not back in time it opens without the MR, and comes to
+ * be closed once more for a moment when the file is back; until then work that
+ * names the region fails as after ibv_dereg_mr() (rxe: local QP operation
+ * error), and what goes beyond the end of a file that was cut off fails as
+ * beyond the end of any MR (local protection error).
+ *
+ * The program has a struct ibv_mr of ours, whose lkey stays: posts of it go
+ * with the real MR's. The rkey changes with each recall; mr->rkey is always the
+ * one that holds. So what peers do by themselves meanwhile, or with the old
+ * key, fails, and so do receives that were posted into the region.
+ *
+ * The lease is watched by the engine's thread, which has other descriptors than
+ * the program; verbs need the program's. So a thread of ours in the program's
+ * table does all the work: made with the first region, all signals blocked.
+ *
+ * An open by the program itself hands the file back as well, without asking. A
+ * DAX file's MR stays for quiesce_ms then: a truncate by others waits so long
+ * at most. One on the page cache goes at once, as its pages could be orphaned.
+ *
+ * A forked child can deregister what its parent registered, and nothing else
+ * happens there.
+ */
+#ifndef DAXMR_PINNED_H
+#define DAXMR_PINNED_H
+
+#include "region.h"
+
+struct pinned;
+
+/*
+ * Registers the range, all of it shared mappings of one file. 0; or -errno with
+ * a sentence (reason.h), those of lease_acquire() and gate_attach() and the
+ * kernel's for the registration, and nothing has changed. ret_mr is the
+ * program's.
+ */
+int pinned_register(const struct region_call *call, struct pinned **ret,
+		    struct ibv_mr **ret_mr);
+
+/*
+ * As ibv_dereg_mr(): 0, or a positive errno and nothing has changed. Waits for
+ * a recall that is under way, quiesce_ms at most.
+ */
+int pinned_deregister(struct pinned *pinned);
+
+/*
+ * As ibv_rereg_mr() for a change of the PD, the access flags or both: a new
+ * registration under the same struct ibv_mr, with new keys.
+ */
+int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
+		      int access);
+
+/*
+ * The program is about to cut the file off or to punch a hole into it, and
+ * would wait for its own MR: that goes before, and comes again when the last of
+ * such calls has ended. Waits, quiesce_ms at most. Nothing at no cost where
+ * there is no such region.
+ */
+void pinned_own_begin(dev_t dev, ino_t ino);
+void pinned_own_end(dev_t dev, ino_t ino);
+
+/* A region needs it, also where its MR is away just now: EBUSY. */
+bool pinned_has_pd(const struct ibv_pd *pd);
+
+/* Before ibv_close_device(): what the program has not deregistered goes. */
+void pinned_context_closing(const struct ibv_context *context);
+
+/*
+ * Of any MR that has just been made: a region that is registered might have
+ * promised its lkey to the program. False at no cost where there is no region.
+ */
+bool pinned_has_key(const struct ibv_mr *mr);
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pinned regions under the preload: the MR goes before others get the file, and
+ * what comes back is as long as the file is, under the same struct ibv_mr and
+ * the same lkey.
+ *
+ * The "device" is the stand-in, the files are in the page cache of the current
+ * folder.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../unit/unit.h"
+#include "daxmr.h"
+#include "standin.h"
+
+#define SIZE	 (64 * 4096UL)
+#define WAIT_SEC 20
+#define RW	 (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
+
+static struct standin_control *device;
+static struct ibv_pd *pd;
+static char path[256];
+static int fd;
+static char *file;
+static struct ibv_mr *mr;
+static uint32_t posted_lkey;
+
+static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
+		     struct ibv_send_wr **bad_wr)
+{
+	(void)qp;
+	(void)bad_wr;
+	posted_lkey = wr->sg_list->lkey;
+	return 0;
+}
+
+static unsigned int calls(enum standin_call call)
+{
+	return __atomic_load_n(&device->seen.calls[call], __ATOMIC_RELAXED);
+}
+
+static unsigned int registrations(void)
+{
+	return calls(STANDIN_REG_MR_IOVA2);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	snprintf(path, sizeof(path), "./pinned-test-XXXXXX");
+	fd = mkostemp(path, O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	file = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(file, MAP_FAILED);
+	memset(&device->seen, 0, sizeof(device->seen));
+	mr = ibv_reg_mr(pd, file, SIZE, RW);
+	if (!mr)
+		print_message("%s\n", daxmr_errormsg());
+	assert_non_null(mr);
+	assert_int_equal(registrations(), 1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	if (mr)
+		assert_int_equal(ibv_dereg_mr(mr), 0);
+	assert_int_equal(calls(STANDIN_DEREG_MR), registrations());
+	munmap(file, SIZE);
+	close(fd);
+	return unlink(path);
+}
+
+static void cut_by_other(off_t size)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(truncate(path, size) ? 1 : 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* What the program posts with the key that it got first goes with this. */
+static uint32_t key_of_a_post(uint32_t lkey)
+{
+	struct ibv_qp qp = {.context = pd->context, .pd = pd};
+	struct ibv_sge sge = {(uintptr_t)file, 1, lkey};
+	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1}, *bad;
+
+	assert_int_equal(ibv_post_send(&qp, &wr, &bad), 0);
+	return posted_lkey;
+}
+
+/* Has come to its end, too: until then the gate is closed for posts. */
+static void wait_for_registrations(unsigned int count)
+{
+	time_t until = time(NULL) + WAIT_SEC;
+
+	while (registrations() < count) {
+		assert_true(time(NULL) < until);
+		usleep(1000);
+	}
+	key_of_a_post(mr->lkey);
+	assert_int_equal(registrations(), count);
+}
+
+static void recall__mr_comes_back_as_long_as_the_file(void **state)
+{
+	uint32_t lkey = mr->lkey, rkey = mr->rkey;
+
+	(void)state;
+	assert_int_equal(key_of_a_post(lkey), lkey);
+	cut_by_other(SIZE / 2);
+	/* gone before the other had the file */
+	assert_true(calls(STANDIN_DEREG_MR) >= 1);
+	wait_for_registrations(2);
+	assert_int_equal(device->seen.length, SIZE / 2);
+	assert_ptr_equal(device->seen.addr, file);
+	assert_int_equal(device->seen.access, RW);
+	/* waits for the new key where that is not there yet */
+	assert_int_not_equal(key_of_a_post(lkey), lkey);
+	assert_int_equal(mr->lkey, lkey);
+	assert_int_not_equal(mr->rkey, rkey);
+	assert_int_equal(posted_lkey, mr->rkey);
+	cut_by_other(SIZE);
+	wait_for_registrations(3);
+	assert_int_equal(device->seen.length, SIZE);
+}
+
+static void recall__program_cuts_its_own_file(void **state)
+{
+	(void)state;
+	assert_int_equal(ftruncate(fd, SIZE / 4), 0);
+	wait_for_registrations(2);
+	assert_int_equal(device->seen.length, SIZE / 4);
+}
+
+static void recall__nothing_is_left(void **state)
+{
+	unsigned int gone = calls(STANDIN_DEREG_MR);
+
+	(void)state;
+	cut_by_other(0);
+	assert_int_equal(calls(STANDIN_DEREG_MR), gone + 1);
+	/* a region that has no MR just now */
+	assert_int_equal(ibv_dealloc_pd(pd), EBUSY);
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	mr = NULL;
+	assert_int_equal(ibv_dealloc_pd(pd), 0);
+	assert_int_equal(calls(STANDIN_DEREG_MR), gone + 1);
+}
+
+static void rereg__keeps_the_lkey(void **state)
+{
+	uint32_t lkey = mr->lkey;
+
+	(void)state;
+	assert_int_equal(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL,
+				      NULL, 0, IBV_ACCESS_LOCAL_WRITE),
+			 0);
+	assert_int_equal(device->seen.access, IBV_ACCESS_LOCAL_WRITE);
+	assert_int_equal(mr->lkey, lkey);
+	assert_int_not_equal(key_of_a_post(lkey), lkey);
+	assert_int_equal(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_TRANSLATION, NULL,
+				      file, 4096, 0),
+			 IBV_REREG_MR_ERR_INPUT);
+	assert_non_null(strstr(daxmr_errormsg(), "cannot be moved"));
+}
+
+static void window__is_refused(void **state)
+{
+	(void)state;
+	errno = 0;
+	assert_null(ibv_reg_mr(pd, file, SIZE, RW | IBV_ACCESS_MW_BIND));
+	assert_int_equal(errno, EOPNOTSUPP);
+	assert_non_null(strstr(daxmr_errormsg(), "IBV_ACCESS_MW_BIND"));
+}
+
+int main(void)
+{
+#define WITH_REGION(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		WITH_REGION(recall__mr_comes_back_as_long_as_the_file),
+		WITH_REGION(recall__program_cuts_its_own_file),
+		WITH_REGION(recall__nothing_is_left),
+		WITH_REGION(rereg__keeps_the_lkey),
+		WITH_REGION(window__is_refused),
+	};
+
+	device = standin_control();
+	pd = standin_pd();
+	pd->context->ops.post_send = post_send;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
