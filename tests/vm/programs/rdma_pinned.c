@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rdma_pinned FILE ROUNDS
+ *
+ * Two ends in one process work on FILE without pause: one of them sends,
+ * writes and reads from and into the region, its peer has memory of its own.
+ * All of that is local to the region's side, so nothing of it may fail while
+ * another process cuts the file off and lets it grow again, ROUNDS times.
+ * What lies beyond the cut is not touched. Prints what each round took.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ends.h"
+
+#define SIZE  (8UL << 20)
+#define KEPT  (4UL << 20)
+#define BLOCK 65536U
+
+static struct end local, peer;
+static unsigned char *file, *buffer;
+static struct ibv_mr *mr, *peer_mr;
+static atomic_ulong operations;
+static atomic_bool stop;
+
+static void must(enum ibv_wc_status status, const char *what, unsigned long n)
+{
+	if (status != IBV_WC_SUCCESS)
+		die("%s %lu: %s", what, n, ibv_wc_status_str(status));
+}
+
+/* From the region to the peer, and back to its other half. */
+static void write_and_read(unsigned long n, uint64_t offset)
+{
+	fill_pattern(file + offset, BLOCK, offset, (uint32_t)n);
+	memset(buffer, 0, BLOCK);
+	must(end_rdma(&local, IBV_WR_RDMA_WRITE, mr, file + offset, BLOCK,
+		      (uintptr_t)buffer, peer_mr->rkey),
+	     "write", n);
+	if (memcmp(buffer, file + offset, BLOCK))
+		die("write %lu has not brought what is in the file", n);
+	must(end_rdma(&local, IBV_WR_RDMA_READ, mr, file + KEPT / 2 + offset,
+		      BLOCK, (uintptr_t)buffer, peer_mr->rkey),
+	     "read", n);
+	if (memcmp(buffer, file + KEPT / 2 + offset, BLOCK))
+		die("read %lu is not in the file", n);
+}
+
+static void send(unsigned long n, uint64_t offset)
+{
+	end_post_recv(&peer, peer_mr, buffer + BLOCK, BLOCK);
+	must(end_rdma(&local, IBV_WR_SEND, mr, file + offset, BLOCK, 0, 0),
+	     "send", n);
+	must(end_wait(&peer, 20), "receive", n);
+	if (memcmp(buffer + BLOCK, file + offset, BLOCK))
+		die("send %lu has not brought what is in the file", n);
+}
+
+static void *work_without_pause(void *arg)
+{
+	unsigned long n = 0;
+	uint64_t offset;
+
+	while (!atomic_load(&stop)) {
+		offset = (n * BLOCK) % (KEPT / 2);
+		write_and_read(n, offset);
+		send(n, offset);
+		atomic_store(&operations, ++n);
+	}
+	return arg;
+}
+
+static void wait_for_operations(unsigned long more)
+{
+	unsigned long until = atomic_load(&operations) + more;
+	double deadline = now() + 60;
+
+	while (atomic_load(&operations) < until) {
+		if (now() > deadline)
+			die("the work stands still");
+		usleep(1000);
+	}
+}
+
+/* Another process, which is there already: what it takes is the call alone. */
+static int orders[2], answers[2];
+
+static void obey(const char *path)
+{
+	double took;
+	off_t size;
+
+	while (read(orders[0], &size, sizeof(size)) == sizeof(size)) {
+		took = now();
+		if (truncate(path, size))
+			_exit(1);
+		took = now() - took;
+		if (write(answers[1], &took, sizeof(took)) != sizeof(took))
+			_exit(1);
+	}
+	_exit(0);
+}
+
+static double cut_by_other(off_t size)
+{
+	double took;
+
+	if (write(orders[1], &size, sizeof(size)) != sizeof(size) ||
+	    read(answers[0], &took, sizeof(took)) != sizeof(took))
+		die("truncate by another process failed");
+	return took;
+}
+
+static off_t size_of(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		die("%s: %s", path, strerror(errno));
+	return st.st_size;
+}
+
+static pid_t start_other(const char *path)
+{
+	pid_t pid;
+
+	if (pipe(orders) || pipe(answers))
+		die("pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		close(orders[1]);
+		close(answers[0]);
+		obey(path);
+	}
+	if (pid < 0)
+		die("fork: %s", strerror(errno));
+	close(orders[0]);
+	close(answers[1]);
+	return pid;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long rounds, i;
+	double shrunk, grown;
+	pthread_t thread;
+	int status;
+	pid_t pid;
+
+	if (argc != 3)
+		die("usage: rdma_pinned FILE ROUNDS");
+	rounds = strtoul(argv[2], NULL, 10);
+	/* before the file is mapped: whoever has a mapping is in the way */
+	pid = start_other(argv[1]);
+	file = map_file(argv[1], SIZE);
+	buffer = aligned_alloc(4096, 2 * BLOCK);
+	if (!buffer)
+		die("no memory");
+	end_open(&local);
+	end_open(&peer);
+	ends_connect(&local, &peer);
+	mr = end_register(&local, file, SIZE,
+			  IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
+	peer_mr = end_register(&peer, buffer, 2 * BLOCK, REMOTE_ALL);
+	if (pthread_create(&thread, NULL, work_without_pause, NULL))
+		die("no thread");
+
+	for (i = 0; i < rounds; i++) {
+		wait_for_operations(2);
+		shrunk = cut_by_other(KEPT);
+		if (size_of(argv[1]) != (off_t)KEPT)
+			die("the file was not cut off");
+		wait_for_operations(2);
+		grown = cut_by_other(SIZE);
+		if (size_of(argv[1]) != (off_t)SIZE)
+			die("the file has not grown");
+		printf("round %lu: cut in %.0f us, grown in %.0f us\n", i,
+		       shrunk * 1e6, grown * 1e6);
+	}
+	wait_for_operations(2);
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	close(orders[1]);
+	if (waitpid(pid, &status, 0) != pid || status)
+		die("the other process has failed");
+	if (ibv_dereg_mr(mr) || ibv_dereg_mr(peer_mr))
+		die("ibv_dereg_mr failed");
+	end_close(&local);
+	end_close(&peer);
+	printf("%lu rounds, %lu times written, read and sent\n", rounds,
+	       atomic_load(&operations));
+	return 0;
+}
