@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Room for bytes of a file: room.h. */
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/capability.h>
 #include <linux/dqblk_xfs.h>
 #include <linux/fs.h>
@@ -102,10 +103,11 @@ static int look_at_quotas(int fd, uint64_t bytes, const struct statfs *fs,
 			left = left_of(fd, owner->type, id);
 		if (bytes <= left)
 			continue;
-		snprintf(
-			text, ROOM_TEXT_MAX,
-			"%ju KiB are needed, the quota of %s %u leaves %ju KiB",
-			bytes / 1024, owner->name, id, left / 1024);
+		snprintf(text, ROOM_TEXT_MAX,
+			 "%" PRIu64
+			 " KiB are needed, the quota of %s %u leaves %" PRIu64
+			 " KiB",
+			 bytes / 1024, owner->name, id, left / 1024);
 		return owner->type == PRJQUOTA && fs->f_type == XFS_SUPER_MAGIC
 			       ? -ENOSPC
 			       : -EDQUOT;
@@ -125,7 +127,8 @@ int room_look(int fd, uint64_t bytes, char text[ROOM_TEXT_MAX])
 	left = fs.f_bfree * (uint64_t)fs.f_bsize;
 	if (bytes <= left)
 		return look_at_quotas(fd, bytes, &fs, text);
-	snprintf(text, ROOM_TEXT_MAX, "%ju KiB are needed, %ju KiB are free",
+	snprintf(text, ROOM_TEXT_MAX,
+		 "%" PRIu64 " KiB are needed, %" PRIu64 " KiB are free",
 		 bytes / 1024, left / 1024);
 	return -ENOSPC;
 }
