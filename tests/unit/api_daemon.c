@@ -14,8 +14,6 @@
 #include "api_daemon.h"
 #include "unit.h"
 
-#define WAIT_MS 60000
-
 void daemon_open(struct daemon_file *file)
 {
 	const char *dir = getenv("DAXMR_TEST_DAX_DIR");
@@ -67,7 +65,7 @@ struct daxmr_event *daemon_expect_out(const struct daemon_file *file,
 				      enum daxmr_event_kind kind)
 {
 	struct daxmr_event *event;
-	int r = daxmr_event_get(file->channel, WAIT_MS, &event);
+	int r = daxmr_event_get(file->channel, DAEMON_WAIT_MS, &event);
 
 	if (r)
 		fail_msg("%d instead of event %s: %s", r,

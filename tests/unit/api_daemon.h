@@ -16,7 +16,9 @@
 #include "daxmr.h"
 
 #define DAEMON_PAGE 4096UL
-#define DAEMON_SIZE (16 * DAEMON_PAGE)
+/* For what comes; the machine may be busy. */
+#define DAEMON_WAIT_MS 60000
+#define DAEMON_SIZE    (16 * DAEMON_PAGE)
 /* More is mapped than the file has: room to grow. */
 #define DAEMON_MAPPED (64 * DAEMON_PAGE)
 
