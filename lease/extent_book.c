@@ -84,22 +84,24 @@ int extent_seal(int fd)
 	return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) ? -errno : 0;
 }
 
-/* mlockall(MCL_FUTURE) would have all of it filled, were it not for this. */
-static int map_unfilled(int fd, uint64_t size, uint8_t **ret)
+/*
+ * mlockall(MCL_FUTURE) would have all of it filled, were it not for this. NULL
+ * and errno.
+ */
+static uint8_t *map_unfilled(int fd, uint64_t size)
 {
 	void *bytes = raw_map(fd, size, PROT_NONE, 0);
+	int saved_errno;
 
 	if (bytes == MAP_FAILED)
-		return -errno;
-	if (syscall(SYS_munlock, bytes, size) ||
-	    syscall(SYS_mprotect, bytes, size, PROT_READ | PROT_WRITE)) {
-		int r = -errno;
-
-		raw_unmap(bytes, size);
-		return r;
-	}
-	*ret = bytes;
-	return 0;
+		return NULL;
+	if (!syscall(SYS_munlock, bytes, size) &&
+	    !syscall(SYS_mprotect, bytes, size, PROT_READ | PROT_WRITE))
+		return bytes;
+	saved_errno = errno;
+	raw_unmap(bytes, size);
+	errno = saved_errno;
+	return NULL;
 }
 
 static void free_book(struct extent_book *book)
@@ -122,10 +124,11 @@ static int make(struct extent_book *book)
 	if (book->fd < 0 || syscall(SYS_ftruncate, book->fd, book->size))
 		return -errno;
 	r = extent_seal(book->fd);
-	if (!r)
-		r = map_unfilled(book->fd, book->size, &book->bytes);
 	if (r)
 		return r;
+	book->bytes = map_unfilled(book->fd, book->size);
+	if (!book->bytes)
+		return -errno;
 	head = (struct book_head *)book->bytes;
 	if (getrandom(head->secret, sizeof(head->secret), 0) !=
 	    sizeof(head->secret))
@@ -269,6 +272,14 @@ int extent_new(struct extent_shelf *shelf, uint64_t offset, uint64_t length,
 				  "of a region cannot be had: %s%s",
 				  size, strerrordesc_np(-r),
 				  r == -EMFILE ? "; raise RLIMIT_NOFILE" : "");
+	/* Else the first access would find out, by SIGBUS. */
+	if (raw_fallocate(book->fd, 0, at, size)) {
+		r = -errno;
+		give_span(book, at, at + size);
+		return reason_set(r,
+				  "no memory for what is known of a region: %s",
+				  strerrordesc_np(-r));
+	}
 	/* It may have been another's. */
 	memset(book->bytes + at, 0, size);
 	set_view(ret, book, at, offset, length);
@@ -313,33 +324,33 @@ static void close_book(struct extent_book *book)
 	free_book(book);
 }
 
-static int open_book(int fd, const struct stat *st, struct extent_book **ret)
+/* NULL and errno. */
+static struct extent_book *open_book(int fd, const struct stat *st)
 {
 	struct extent_book *book = books;
-	int r;
+	int saved_errno;
 
 	while (book && (book->ino != st->st_ino || book->dev != st->st_dev))
 		book = book->next;
-	if (book) {
-		*ret = book;
-		return 0;
-	}
+	if (book)
+		return book;
 	book = calloc(1, sizeof(*book));
 	if (!book)
-		return -ENOMEM;
+		return NULL;
 	book->fd = -1;
 	book->dev = st->st_dev;
 	book->ino = st->st_ino;
 	book->size = (uint64_t)st->st_size;
-	r = map_unfilled(fd, book->size, &book->bytes);
-	if (r) {
+	book->bytes = map_unfilled(fd, book->size);
+	if (!book->bytes) {
+		saved_errno = errno;
 		free_book(book);
-		return r;
+		errno = saved_errno;
+		return NULL;
 	}
 	book->next = books;
 	books = book;
-	*ret = book;
-	return 0;
+	return book;
 }
 
 /* What is there is the program's: looked at once, whatever it is. */
@@ -364,7 +375,7 @@ static int look(struct extent_book *book, uint64_t at, struct extent *ret)
 
 int extent_map(const struct extent_place *place, struct extent *ret)
 {
-	struct extent_book *book = NULL;
+	struct extent_book *book;
 	struct stat st;
 	int r;
 
@@ -373,11 +384,11 @@ int extent_map(const struct extent_place *place, struct extent *ret)
 		r = -errno;
 	if (!r && (uint64_t)st.st_size < EXTENT_BOOK_HEAD)
 		r = -EPROTO;
-	if (!r)
-		r = open_book(place->fd, &st, &book);
 	if (!r) {
-		r = look(book, place->at, ret);
-		close_book(book);
+		book = open_book(place->fd, &st);
+		r = book ? look(book, place->at, ret) : -errno;
+		if (book)
+			close_book(book);
 	}
 	if (r == -EPROTO)
 		return reason_set(r, "what the program says of a region is of "

@@ -68,6 +68,7 @@ static bool is_read_only(int file_fd)
 	return (fcntl(file_fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
 }
 
+/* The page may be another's by now: the caller says which it means. */
 static int open_shadow(struct range *range, int file_fd, int shadow_fd,
 		       const struct extent_place *page)
 {
@@ -80,7 +81,9 @@ static int open_shadow(struct range *range, int file_fd, int shadow_fd,
 	r = extent_map(page, &extent);
 	if (r)
 		return r;
-	if (is_read_only(file_fd)) {
+	if (extent.offset != range->offset || extent.length != range->length) {
+		r = -EPROTO;
+	} else if (is_read_only(file_fd)) {
 		range->extent = malloc(sizeof(extent));
 		r = range->extent ? 0 : -ENOMEM;
 	} else {
@@ -108,6 +111,9 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 	range = calloc(1, sizeof(*range));
 	if (!range)
 		return -ENOMEM;
+	range->id = id;
+	range->offset = offset;
+	range->length = length;
 	range->shadow_fd = -1;
 	if (shadow_fd >= 0)
 		r = open_shadow(range, file_fd, shadow_fd, page);
@@ -118,9 +124,6 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 		free(range);
 		return r;
 	}
-	range->id = id;
-	range->offset = offset;
-	range->length = length;
 	*at = range;
 	extents->shadows += shadow_fd >= 0;
 	/* It is the last: where all is done it is all that is not. */

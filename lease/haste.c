@@ -2,6 +2,7 @@
 /* Going before others: haste.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,24 +10,28 @@
 #include <unistd.h>
 
 #include "haste.h"
+#include "privilege.h"
 
 static bool is_refused;		/* for good */
 static int task_nice, ordinary; /* now, and before the haste */
 static int group_nice;
 
-/* What a keeper runs for is not kept from it by what it runs with. */
+/*
+ * What a keeper runs for is not kept from it by what it runs with. Without
+ * CAP_SYS_ADMIN the kernel takes two changes in a row for too many: it would
+ * stay in haste.
+ */
 static void set_group_nice(int nice)
 {
 	char text[8];
 	int fd, length;
 
-	if (nice == group_nice)
+	if (nice == group_nice || !privilege_has(CAP_SYS_ADMIN))
 		return;
 	fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	length = snprintf(text, sizeof(text), "%d", nice);
-	/* Only so often, but for CAP_SYS_ADMIN: the next end tries again. */
 	if (write(fd, text, (size_t)length) == length)
 		group_nice = nice;
 	close(fd);

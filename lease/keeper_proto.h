@@ -71,7 +71,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 10
+#define KEEPER_VERSION 11
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"

@@ -300,14 +300,20 @@ void leased_attach(struct leased *leased, const struct keeper_message *message,
 {
 	const struct extent_place page = {fds[1], message->extent.page_at};
 	struct keeper_message reply = *message;
+	bool has_shadow = page.at;
 
 	reply.kind = KEEPER_ATTACHED;
-	reply.error = extents_add(
-		&leased->extents, message->extent.id, message->extent.offset,
-		message->extent.length, leased->fd, fds[0], &page);
+	/* None is left for what was sent along. */
+	if (has_shadow && (fds[0] < 0 || fds[1] < 0))
+		reply.error = -EMFILE;
+	else
+		reply.error = extents_add(&leased->extents, message->extent.id,
+					  message->extent.offset,
+					  message->extent.length, leased->fd,
+					  fds[0], &page);
 	leased_choose_actions(leased);
 	answer(leased->shared, &reply);
-	leased->shadows_due -= fds[0] >= 0 && leased->shadows_due;
+	leased->shadows_due -= has_shadow && leased->shadows_due;
 	recall_settle_more(&leased->recall);
 	due_now(leased);
 }

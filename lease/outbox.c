@@ -31,13 +31,15 @@ static bool sent(struct outbox *outbox, const struct keeper_message *message)
 	}
 	if (sendmsg(outbox->socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return true;
-	if (errno == ETOOMANYREFS) {
+	/* Not to be passed on for now, or not there any more. */
+	if (msg.msg_control && (errno == ETOOMANYREFS || errno == EBADF)) {
 		struct keeper_message refused = *message;
 
 		refused.error = -errno;
 		return sent(outbox, &refused);
 	}
-	return errno != EAGAIN;
+	/* Without memory it is tried again; else there is nobody any more. */
+	return errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM;
 }
 
 bool outbox_answer(struct outbox *outbox, const struct keeper_message *answer)
