@@ -58,7 +58,7 @@ static int flush(struct daxmr_region *region, size_t offset, size_t length,
 
 	if (region->stage) {
 		if (!is_now)
-			atomic_store(&region->is_flushing, true);
+			atomic_store(&region->flush_asked_ns, clock_now_ns());
 		return stage_flush(region->stage,
 				   (char *)region->call.addr + offset, length,
 				   is_now);

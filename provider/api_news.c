@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "api_region.h"
+#include "leases.h"
 #include "reason.h"
 #include "stage.h"
 
@@ -55,7 +56,12 @@ static void failed(struct api_ear *ear, const struct event_fact *fact)
 
 static void written(struct api_ear *ear, const struct event_fact *fact)
 {
-	if (atomic_exchange(&ear->region->is_flushing, false))
+	int64_t asked_ns = atomic_load(&ear->region->flush_asked_ns);
+
+	/* What was written before was that of somebody else. */
+	if (asked_ns && fact->at_ns >= asked_ns &&
+	    atomic_compare_exchange_strong(&ear->region->flush_asked_ns,
+					   &asked_ns, 0))
 		post(ear, DAXMR_EVENT_FLUSHED, fact);
 }
 
@@ -228,8 +234,11 @@ int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 		  const struct stage *stage)
 {
 	struct api_ears new = {.count = count_leases(stage)};
-	int r = 0;
+	int r = new.count ? event_source_lend(&region->source, leases_engine())
+			  : 0;
 
+	if (r)
+		return r;
 	new.ear = calloc(new.count ? new.count : 1, sizeof(*new.ear));
 	if (!new.ear)
 		return reason_set(-ENOMEM, "no memory for one region more");

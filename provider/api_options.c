@@ -169,6 +169,10 @@ int api_options_read(const struct daxmr_options *given,
 		r = read_terms(&options, &region->terms);
 	if (!r)
 		r = read_recall(&options, region);
+	if (!r && region->is_asked &&
+	    region->options.strategy == STRATEGY_PINNED)
+		r = refuse("on_recall", "another than DAXMR_ON_RECALL_ASK with "
+					"pinned regions, which have no events");
 	if (r)
 		return r;
 	read_sizes(&options, &region->options);

@@ -82,12 +82,7 @@ static void free_region(struct event_source *source)
 static int open_events(struct daxmr_region *region,
 		       struct daxmr_channel *channel, void *data)
 {
-	int r = event_source_init(&region->source, channel,
-				  region->stage ? leases_engine() : NULL,
-				  region, data);
-
-	if (r)
-		return r;
+	event_source_init(&region->source, channel, region, data);
 	region->source.agreed = api_agreed;
 	region->source.free = free_region;
 	return api_ears_open(region, &region->ears, region->stage);

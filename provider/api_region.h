@@ -62,7 +62,8 @@ struct daxmr_region {
 	struct event_source source;
 	struct api_ears ears;
 	struct api_ears new_ears; /* while it moves */
-	atomic_bool is_flushing;  /* DAXMR_FLUSH_NOWAIT has not been answered */
+	_Atomic int64_t
+		flush_asked_ns; /* DAXMR_FLUSH_NOWAIT, not answered yet */
 	_Atomic uint64_t counts[API_COUNTS];
 };
 

@@ -178,14 +178,10 @@ static void settle_locked(const struct daxmr_channel *channel)
 	errno = saved_errno;
 }
 
-int event_source_init(struct event_source *source,
-		      struct daxmr_channel *channel,
-		      struct lease_engine *engine, struct daxmr_region *region,
-		      void *data)
+void event_source_init(struct event_source *source,
+		       struct daxmr_channel *channel,
+		       struct daxmr_region *region, void *data)
 {
-	pid_t tid = 0;
-	int fd = -1, r = 0;
-
 	memset(source->nodes, 0, sizeof(source->nodes));
 	source->pid = getpid();
 	source->channel = channel;
@@ -203,14 +199,25 @@ int event_source_init(struct event_source *source,
 		};
 	}
 	if (!channel)
+		return;
+	pthread_mutex_lock(&lock);
+	channel->sources++;
+	pthread_mutex_unlock(&lock);
+}
+
+int event_source_lend(struct event_source *source, struct lease_engine *engine)
+{
+	struct daxmr_channel *channel = source->channel;
+	pid_t tid;
+	int fd, r;
+
+	if (!channel)
 		return 0;
-	if (engine)
-		r = lease_lend(engine, channel->fd, &fd, &tid);
+	r = lease_lend(engine, channel->fd, &fd, &tid);
 	if (r)
 		return r;
 	pthread_mutex_lock(&lock);
-	channel->sources++;
-	if (channel->lent_fd < 0 && fd >= 0) {
+	if (channel->lent_fd < 0) {
 		channel->lent_fd = fd;
 		channel->lent_tid = tid;
 		channel->engine = engine;
@@ -393,6 +400,7 @@ EXPORT int daxmr_event_ack(struct daxmr_event *event)
 	struct event_node *node = (struct event_node *)event;
 	struct event_source *source = node->source;
 	int r = event_check_pid(source->pid, "event");
+	int saved_errno = errno;
 	bool is_free;
 
 	if (r)
@@ -419,6 +427,7 @@ EXPORT int daxmr_event_ack(struct daxmr_event *event)
 	pthread_mutex_unlock(&lock);
 	if (is_free)
 		source->free(source);
+	errno = saved_errno;
 	return 0;
 }
 

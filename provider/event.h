@@ -66,14 +66,14 @@ struct event_source {
 	struct event_node nodes[DAXMR_EVENT_KINDS];
 };
 
-/*
- * Of a region. engine: its thread will post; NULL: it won't. 0, or -errno with
- * a sentence.
- */
-int event_source_init(struct event_source *source,
-		      struct daxmr_channel *channel,
-		      struct lease_engine *engine, struct daxmr_region *region,
-		      void *data);
+/* Of a region. */
+void event_source_init(struct event_source *source,
+		       struct daxmr_channel *channel,
+		       struct daxmr_region *region, void *data);
+
+/* Before the engine's thread posts. 0, or -errno with a sentence. */
+int event_source_lend(struct event_source *source, struct lease_engine *engine);
+
 /*
  * Nobody posts any more, and what is queued is gone. source->free() now, or by
  * the ack of the last event that the program has.

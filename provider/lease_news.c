@@ -102,6 +102,7 @@ int lease_news_listen(struct lease_listener *listener, struct lease *lease)
 	if (r) {
 		pthread_mutex_lock(&lock);
 		remove_locked(listener);
+		agree_locked(lease);
 		pthread_mutex_unlock(&lock);
 		listener->lease = NULL;
 	}

@@ -26,9 +26,23 @@
 /* How many are listed, for who has to do with anything else. */
 static atomic_uint regions;
 
+void pinned_forget_all(void)
+{
+	pinned_all = NULL;
+	atomic_store(&regions, 0);
+}
+
 bool pinned_are_there(void)
 {
 	return atomic_load_explicit(&regions, memory_order_acquire);
+}
+
+/* Without them nothing could be drained. */
+static atomic_bool has_hooks;
+
+void pinned_has_hooks(void)
+{
+	atomic_store(&has_hooks, true);
 }
 
 struct finding {
@@ -71,6 +85,34 @@ static int add_mapping(const struct vma *vma, void *arg)
 	}
 	finding->next = vma->end;
 	return 0;
+}
+
+static int see_mapping(const struct vma *vma, void *arg)
+{
+	struct finding *finding = arg;
+	const struct pinned_file *file = finding->file;
+
+	if (vma->end <= finding->next) /* a walk that was begun again */
+		return 0;
+	if (vma->start > finding->next || !vma->shared ||
+	    file->dev != makedev(vma->dev_major, vma->dev_minor) ||
+	    file->ino != vma->ino ||
+	    vma->offset + (finding->next - vma->start) !=
+		    file->offset + (finding->next - finding->start))
+		return differs();
+	finding->next = vma->end;
+	return 0;
+}
+
+size_t pinned_still_there(const struct pinned *pinned)
+{
+	uintptr_t start = (uintptr_t)pinned->addr, end = start + pinned->length;
+	struct pinned_file file = pinned->file;
+	struct finding finding = {start, end, start, &file};
+
+	if (vma_each(start, end, see_mapping, &finding) < 0)
+		return 0;
+	return finding.next < end ? finding.next - start : pinned->length;
 }
 
 static int find_file(uintptr_t start, uintptr_t end, struct pinned_file *ret)
@@ -150,10 +192,13 @@ static void unlist(const struct pinned *pinned)
 	struct pinned **at = &pinned_all;
 
 	pthread_mutex_lock(&pinned_lock);
-	while (*at != pinned)
+	while (*at && *at != pinned)
 		at = &(*at)->next;
-	*at = pinned->next;
-	atomic_fetch_sub(&regions, 1);
+	if (*at) { /* else it is the parent's */
+		*at = pinned->next;
+		atomic_fetch_sub(&regions, 1);
+	}
+	pthread_cond_broadcast(&pinned_changed);
 	pthread_mutex_unlock(&pinned_lock);
 }
 
@@ -172,6 +217,19 @@ static int acquire(struct pinned *pinned)
 	return r ? r : lease_acquire(engine, &want, &pinned->lease);
 }
 
+/* The program may map something else there meanwhile. */
+static int check_lease(const struct pinned *pinned)
+{
+	dev_t dev;
+	ino_t ino;
+
+	lease_file(pinned->lease, &dev, &ino);
+	if (dev == pinned->file.dev && ino == pinned->file.ino &&
+	    pinned_still_there(pinned) == pinned->length)
+		return 0;
+	return reason_set(-EAGAIN, "what is mapped there changes all the time");
+}
+
 static void give_back(struct pinned *pinned)
 {
 	lease_release(pinned->lease, pinned->file.offset, pinned->length,
@@ -184,14 +242,16 @@ static int wait_until_held(struct pinned *pinned)
 	int64_t until_ns =
 		clock_now_ns() + config_get()->quiesce_ms * 1000000LL;
 	struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
-	int r = 0;
+	int r = 0, cancel_state;
 
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&pinned_lock);
 	while (!pinned->is_held && !r)
 		r = pthread_cond_clockwait(&pinned_changed, &pinned_lock,
 					   CLOCK_MONOTONIC, &until);
 	r = pinned->is_held ? 0 : -EBUSY;
 	pthread_mutex_unlock(&pinned_lock);
+	pthread_setcancelstate(cancel_state, NULL);
 	return r ? reason_set(r, "others have %s now", pinned->file.name) : 0;
 }
 
@@ -200,9 +260,10 @@ static int make_first(struct pinned *pinned, const struct region_call *call)
 {
 	int r;
 
+	errno = 0;
 	pinned->mr = call->original(call, pinned->access);
 	if (!pinned->mr)
-		return reason_set(-errno,
+		return reason_set(errno ? -errno : -EIO,
 				  "the kernel refused to pin its pages (%s)",
 				  strerrordesc_np(errno));
 	if (pinned_has_key(pinned->mr)) {
@@ -291,6 +352,12 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 
 	if (!pinned)
 		return reason_set(-ENOMEM, "no memory for one region more");
+	if (!atomic_load(&has_hooks)) {
+		r = reason_set(-EOPNOTSUPP,
+			       "the work on its QPs is not seen: run the "
+			       "program by `daxmr run`");
+		goto free_it;
+	}
 	r = find_file((uintptr_t)call->addr,
 		      (uintptr_t)call->addr + call->length, &pinned->file);
 	if (!r)
@@ -300,7 +367,9 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 	r = acquire(pinned);
 	if (r)
 		goto detach;
-	r = enter(pinned, call);
+	r = check_lease(pinned);
+	if (!r)
+		r = enter(pinned, call);
 	if (r)
 		goto release;
 	errno = saved_errno;
@@ -326,12 +395,12 @@ static int leave(struct pinned *pinned)
 		pinned_end(pinned);
 		return r;
 	}
+	gate_key_forget(pinned->context, pinned->seen.mr.lkey);
 	unlist(pinned);
 	if (pinned->gate)
 		gate_open(pinned->gate);
 	lease_news_unlisten(&pinned->listener);
 	give_back(pinned);
-	gate_key_forget(pinned->context, pinned->seen.mr.lkey);
 	gate_detach(pinned->context);
 	return 0;
 }
@@ -382,8 +451,12 @@ void pinned_context_closing(const struct ibv_context *context)
 	while (pinned_are_there() && (pinned = first_of(context))) {
 		pinned_begin(pinned);
 		pinned->is_dead = true;
-		if (leave(pinned))
-			break;
+		if (!leave(pinned))
+			continue;
+		/* The device goes, and the MR with it. */
+		unlist(pinned);
+		lease_news_unlisten(&pinned->listener);
+		give_back(pinned);
 	}
 	errno = saved_errno;
 }
@@ -403,8 +476,18 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		pinned->access =
 			(unsigned int)access & ~(unsigned)IBV_ACCESS_ON_DEMAND;
 	if (pinned->mr) {
+		errno = 0;
 		mr = pinned_make_mr(pinned, pinned->registered);
-		r = mr ? pinned->real->dereg_mr(before.mr) : errno;
+		r = mr ? 0 : errno ? errno : EIO;
+	}
+	/* No other MR is to have the key that the program goes on to use. */
+	if (mr)
+		r = -gate_key_promise(pinned->context, pinned->seen.mr.lkey, 0);
+	if (mr && !r) {
+		r = pinned->real->dereg_mr(before.mr);
+		if (r)
+			gate_key_promise(pinned->context, pinned->seen.mr.lkey,
+					 before.mr->lkey);
 	}
 	if (mr && !r) {
 		pinned->mr = mr;

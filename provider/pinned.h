@@ -40,6 +40,10 @@
 
 struct pinned;
 
+/* There are hooks, which see the QPs and the work that is posted (hooks.def).
+ */
+void pinned_has_hooks(void);
+
 /*
  * Registers the range, all of it shared mappings of one file. 0; or -errno with
  * a sentence (reason.h), those of lease_acquire() and gate_attach() and the

@@ -48,6 +48,7 @@ struct pinned {
 	bool is_busy;
 	bool is_held;	  /* the lease is ours */
 	bool is_asked;	  /* and somebody waits for our consent */
+	bool must_go;	  /* others have had the file, with the MR there */
 	bool is_tried;	  /* to come back, since it is held */
 	bool is_dead;	  /* its context is gone, the program forgot it */
 	unsigned int own; /* calls of the program's that it is in the way of */
@@ -66,6 +67,9 @@ extern struct pinned *pinned_all;
 /* Without the lock, and without a system call. */
 bool pinned_are_there(void);
 
+/* In a forked child, whose parent has them. With the lock. */
+void pinned_forget_all(void);
+
 /* The thread, where there is none yet. 0 or -errno. */
 int pinned_start(void);
 
@@ -78,6 +82,12 @@ void pinned_end(struct pinned *pinned);
  * has promised. NULL and errno.
  */
 struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length);
+
+/*
+ * How much of it, from the beginning, is still mapped where it was; the program
+ * may have mapped something else there.
+ */
+size_t pinned_still_there(const struct pinned *pinned);
 
 /* What the program sees is this MR from now on, the lkey aside. */
 void pinned_show(struct pinned *pinned);

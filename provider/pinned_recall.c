@@ -37,11 +37,15 @@ static int64_t quiesce_ns(void)
 
 void pinned_begin(struct pinned *pinned)
 {
+	int cancel_state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&pinned_lock);
 	while (pinned->is_busy)
 		pthread_cond_wait(&pinned_changed, &pinned_lock);
 	pinned->is_busy = true;
 	pthread_mutex_unlock(&pinned_lock);
+	pthread_setcancelstate(cancel_state, NULL);
 }
 
 void pinned_end(struct pinned *pinned)
@@ -76,6 +80,9 @@ void pinned_hear(struct lease_listener *listener,
 	if (report->cause == RECALL_CHANGED)
 		return;
 	pthread_mutex_lock(&pinned_lock);
+	/* Whatever is heard next: its pages may not be the file's any more. */
+	if (report->to == RECALL_YIELDED || report->to == RECALL_LOST)
+		pinned->must_go = true;
 	if (report->to == RECALL_HELD) {
 		pinned->is_held = true;
 		pinned->is_asked = false;
@@ -128,16 +135,13 @@ void pinned_own_begin(dev_t dev, ino_t ino)
 {
 	struct timespec until;
 	struct pinned *pinned;
+	int r = 0, cancel_state;
 	int64_t now_ns;
-	int r = 0;
 
 	if (!pinned_are_there())
 		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&pinned_lock);
-	if (!is_started) { /* in a forked child */
-		pthread_mutex_unlock(&pinned_lock);
-		return;
-	}
 	now_ns = clock_now_ns();
 	for (pinned = pinned_all; pinned; pinned = pinned->next) {
 		if (!is_of(pinned, dev, ino))
@@ -153,6 +157,7 @@ void pinned_own_begin(dev_t dev, ino_t ino)
 		r = pthread_cond_clockwait(&pinned_changed, &pinned_lock,
 					   CLOCK_MONOTONIC, &until);
 	pthread_mutex_unlock(&pinned_lock);
+	pthread_setcancelstate(cancel_state, NULL);
 }
 
 void pinned_own_end(dev_t dev, ino_t ino)
@@ -250,10 +255,18 @@ static int deregister(struct pinned *pinned, struct course *course)
 	return 0;
 }
 
+static void reopen(struct pinned *pinned)
+{
+	if (pinned->gate)
+		gate_open(pinned->gate);
+	pinned->gate = NULL;
+}
+
 static void go(struct pinned *pinned)
 {
 	int64_t begun_ns = clock_now_ns(), drained_ns, gone_ns;
 	struct course course = {0};
+	bool is_late;
 
 	if (!pinned->gate)
 		quiesce(pinned, &course);
@@ -261,7 +274,11 @@ static void go(struct pinned *pinned)
 	if (deregister(pinned, &course)) {
 		pthread_mutex_lock(&pinned_lock);
 		pinned->leave_ns = clock_now_ns() + RETRY_NS;
+		is_late = pinned->leave_ns >= pinned->deadline_ns;
 		pthread_mutex_unlock(&pinned_lock);
+		/* The program may be what it waits for. */
+		if (is_late)
+			reopen(pinned);
 		return;
 	}
 	gone_ns = clock_now_ns();
@@ -297,13 +314,6 @@ static size_t surviving(const struct pinned *pinned)
 		       : first + low * page - (uintptr_t)pinned->addr;
 }
 
-static void reopen(struct pinned *pinned)
-{
-	if (pinned->gate)
-		gate_open(pinned->gate);
-	pinned->gate = NULL;
-}
-
 /* Posts by the old key are to go with the new one, or wait until they can. */
 static int show_new_key(struct pinned *pinned, struct ibv_mr *mr)
 {
@@ -324,14 +334,23 @@ static int show_new_key(struct pinned *pinned, struct ibv_mr *mr)
 
 static void come_back(struct pinned *pinned)
 {
-	size_t length = surviving(pinned);
 	int64_t begun_ns = clock_now_ns();
+	size_t length = pinned_still_there(pinned), in_file;
 	struct ibv_mr *mr = NULL;
 	int r = 0;
 
+	in_file = length ? surviving(pinned) : 0;
+	if (length > in_file)
+		length = in_file;
 	if (length) {
 		mr = pinned_make_mr(pinned, length);
-		r = mr ? show_new_key(pinned, mr) : -errno;
+		/* What it is on is what was looked at? */
+		if (!mr)
+			r = errno ? -errno : -EIO;
+		else if (pinned_still_there(pinned) < length)
+			r = -EAGAIN;
+		else
+			r = show_new_key(pinned, mr);
 		if (r && mr)
 			pinned->real->dereg_mr(mr);
 	}
@@ -379,10 +398,14 @@ static step_fn *due_locked(struct pinned *pinned, int64_t now_ns,
 	if (pinned->is_held && !pinned->own) {
 		if (!pinned->mr && !pinned->is_tried) {
 			pinned->is_tried = true;
+			pinned->must_go = false;
 			return come_back;
 		}
 		/* It came back while the gate had just been closed. */
-		return pinned->gate ? reopen : NULL;
+		if (!pinned->mr || !pinned->must_go)
+			return pinned->gate ? reopen : NULL;
+		if (pinned->deadline_ns < now_ns)
+			pinned->deadline_ns = now_ns + quiesce_ns();
 	}
 	if (pinned->mr) {
 		at_ns = pinned->leave_ns;
@@ -463,18 +486,17 @@ static void after_fork(void)
 	pthread_mutex_unlock(&pinned_lock);
 }
 
-/* No thread, no lease, no gate that is closed. */
+/* No thread, no lease, no gate that is closed: all regions are its parent's. */
 static void in_child(void)
 {
-	struct pinned *pinned;
-
 	pthread_mutex_init(&pinned_lock, NULL);
 	pthread_cond_init(&pinned_changed, NULL);
 	is_started = false;
-	for (pinned = pinned_all; pinned; pinned = pinned->next) {
-		pinned->is_busy = false;
-		pinned->gate = NULL;
+	for (struct pinned *at = pinned_all; at; at = at->next) {
+		at->is_busy = false;
+		at->gate = NULL;
 	}
+	pinned_forget_all();
 }
 
 static void follow_forks(void)

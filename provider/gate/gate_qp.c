@@ -197,7 +197,7 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 struct gate_qp *gate_qp_destroying(struct ibv_qp *qp)
 {
 	const struct timespec pause = {0, 50000};
-	int saved_errno = errno;
+	int saved_errno = errno, cancel_state;
 	struct gate_locked locked;
 	struct gate_qp *record;
 
@@ -207,12 +207,14 @@ struct gate_qp *gate_qp_destroying(struct ibv_qp *qp)
 		record->is_going = true;
 		unlink_record(record);
 	}
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	while (record && record->uses) {
 		gate_unlock(&locked);
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 		gate_lock(&locked);
 	}
 	gate_unlock(&locked);
+	pthread_setcancelstate(cancel_state, NULL);
 	errno = saved_errno;
 	return record;
 }
