@@ -140,7 +140,7 @@ int trap_copy(const struct trap *trap, uintptr_t addr, const void *bytes,
 bool trap_is_free(uintptr_t addr, size_t length)
 {
 	int saved_errno = errno;
-	struct trap trap;
+	struct trap trap = {.fd = -1};
 	bool is_free;
 
 	if (trap_open(UFFD_USER, &trap))
