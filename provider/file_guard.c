@@ -12,7 +12,6 @@
 #include "leases.h"
 #include "own_map.h"
 #include "log.h"
-#include "pinned.h"
 #include "self_maps.h"
 #include "shadows.h"
 
@@ -37,7 +36,7 @@ static bool announce(struct file_guard *guard, const struct stat *st,
 	guard->count = 1;
 	own_begin(engine, st->st_dev, st->st_ino, kind, &guard->own[0]);
 	if (kind == KEEPER_OWN_CHANGE)
-		pinned_own_begin(st->st_dev, st->st_ino);
+		pinned_own_begin(&guard->pinned[0], st->st_dev, st->st_ino);
 	return true;
 }
 
@@ -103,6 +102,7 @@ static int punch_shadow(struct punch *punch, const struct self_map *map)
 	guard->count = 1;
 	own_begin(punch->engine, map->dev, map->ino, KEEPER_OWN_CHANGE,
 		  &guard->own[0]);
+	pinned_own_begin(&guard->pinned[0], map->dev, map->ino);
 	return 1;
 }
 
@@ -127,8 +127,8 @@ static int punch_one(const struct self_map *map, void *arg)
 		return 1;
 	}
 	own_begin(punch->engine, map->dev, map->ino, KEEPER_OWN_CHANGE,
-		  &guard->own[guard->count++]);
-	pinned_own_begin(map->dev, map->ino);
+		  &guard->own[guard->count]);
+	pinned_own_begin(&guard->pinned[guard->count++], map->dev, map->ino);
 	return 0;
 }
 
@@ -139,7 +139,7 @@ void guard_end(struct file_guard *guard)
 		struct own *own = &guard->own[--guard->count];
 
 		if (own->kind == KEEPER_OWN_CHANGE)
-			pinned_own_end(own->dev, own->ino);
+			pinned_own_end(&guard->pinned[guard->count]);
 		own_end(own);
 	}
 }

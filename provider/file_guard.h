@@ -15,6 +15,7 @@
 #define DAXMR_FILE_GUARD_H
 
 #include "own.h"
+#include "pinned_own.h"
 
 #define FILE_GUARD_MAX 4
 
@@ -34,6 +35,8 @@ struct file_guard {
 			ino_t ino;
 		} file[FILE_GUARD_MAX]; /* guard_closing() */
 	};
+	/* of those in own that change the file */
+	struct pinned_own pinned[FILE_GUARD_MAX];
 };
 
 /* open(): only one that would break our lease is announced. */

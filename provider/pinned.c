@@ -4,18 +4,15 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #include "clock.h"
 #include "config.h"
 #include "leases.h"
-#include "log.h"
 #include "pinned_parts.h"
 #include "reason.h"
-#include "vma.h"
+#include "shadows.h"
 
 /* Keys that are promised are tried so often not to be had again. */
 #define KEY_TRIES 16
@@ -43,92 +40,6 @@ static atomic_bool has_hooks;
 void pinned_has_hooks(void)
 {
 	atomic_store(&has_hooks, true);
-}
-
-struct finding {
-	uintptr_t start;
-	uintptr_t end;
-	uintptr_t next; /* everything below it has been seen */
-	struct pinned_file *file;
-};
-
-static int differs(void)
-{
-	return EXDEV;
-}
-
-/* All of it has to be one piece of one file. */
-static int add_mapping(const struct vma *vma, void *arg)
-{
-	struct finding *finding = arg;
-	struct pinned_file *file = finding->file;
-	struct memory_file backing;
-	uint64_t offset;
-
-	if (vma->end <= finding->next) /* a walk that was begun again */
-		return 0;
-	if (vma->start > finding->next || !vma->shared)
-		return differs();
-	offset = vma->offset + (finding->next - vma->start);
-	if (finding->next == finding->start) {
-		backing_look(vma, &backing);
-		file->offset = offset;
-		file->dev = makedev(vma->dev_major, vma->dev_minor);
-		file->ino = vma->ino;
-		file->is_dax = backing.kind == MEMORY_FSDAX;
-		snprintf(file->name, sizeof(file->name), "%.*s",
-			 (int)sizeof(file->name) - 1, backing.name);
-	} else if (file->dev != makedev(vma->dev_major, vma->dev_minor) ||
-		   file->ino != vma->ino ||
-		   offset != file->offset + (finding->next - finding->start)) {
-		return differs();
-	}
-	finding->next = vma->end;
-	return 0;
-}
-
-static int see_mapping(const struct vma *vma, void *arg)
-{
-	struct finding *finding = arg;
-	const struct pinned_file *file = finding->file;
-
-	if (vma->end <= finding->next) /* a walk that was begun again */
-		return 0;
-	if (vma->start > finding->next || !vma->shared ||
-	    file->dev != makedev(vma->dev_major, vma->dev_minor) ||
-	    file->ino != vma->ino ||
-	    vma->offset + (finding->next - vma->start) !=
-		    file->offset + (finding->next - finding->start))
-		return differs();
-	finding->next = vma->end;
-	return 0;
-}
-
-size_t pinned_still_there(const struct pinned *pinned)
-{
-	uintptr_t start = (uintptr_t)pinned->addr, end = start + pinned->length;
-	struct pinned_file file = pinned->file;
-	struct finding finding = {start, end, start, &file};
-
-	if (vma_each(start, end, see_mapping, &finding) < 0)
-		return 0;
-	return finding.next < end ? finding.next - start : pinned->length;
-}
-
-static int find_file(uintptr_t start, uintptr_t end, struct pinned_file *ret)
-{
-	struct finding finding = {start, end, start, ret};
-	int r = vma_each(start, end, add_mapping, &finding);
-
-	if (r < 0)
-		return reason_set(r,
-				  "what is mapped cannot be seen (/proc: %s)",
-				  strerrordesc_np(-r));
-	if (r || finding.next < end)
-		return reason_set(-EOPNOTSUPP,
-				  "the range is not one piece of one file: "
-				  "register each piece apart");
-	return 0;
 }
 
 static struct ibv_mr *make_mr(const struct pinned *pinned, size_t length)
@@ -220,12 +131,13 @@ static int acquire(struct pinned *pinned)
 /* The program may map something else there meanwhile. */
 static int check_lease(const struct pinned *pinned)
 {
+	size_t there;
 	dev_t dev;
 	ino_t ino;
 
 	lease_file(pinned->lease, &dev, &ino);
-	if (dev == pinned->file.dev && ino == pinned->file.ino &&
-	    pinned_still_there(pinned) == pinned->length)
+	if (pinned_is_of(pinned, dev, ino) &&
+	    !pinned_still_there(pinned, &there) && there == pinned->length)
 		return 0;
 	return reason_set(-EAGAIN, "what is mapped there changes all the time");
 }
@@ -236,23 +148,44 @@ static void give_back(struct pinned *pinned)
 		      clock_now_ns() + GIVE_BACK_NS);
 }
 
-/* Another region's lease may just be away. */
-static int wait_until_held(struct pinned *pinned)
+/*
+ * Another region's lease may just be away, and a call of the program's may just
+ * cut the file off. When this returns 0 others wait for the region.
+ */
+static int wait_until_free(struct pinned *pinned)
 {
 	int64_t until_ns =
 		clock_now_ns() + config_get()->quiesce_ms * 1000000LL;
-	struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+	bool is_own = false, is_free = false;
 	int r = 0, cancel_state;
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	pthread_mutex_lock(&pinned_lock);
-	while (!pinned->is_held && !r)
-		r = pthread_cond_clockwait(&pinned_changed, &pinned_lock,
-					   CLOCK_MONOTONIC, &until);
-	r = pinned->is_held ? 0 : -EBUSY;
-	pthread_mutex_unlock(&pinned_lock);
-	pthread_setcancelstate(cancel_state, NULL);
-	return r ? reason_set(r, "others have %s now", pinned->file.name) : 0;
+	pinned_lock_take(&cancel_state);
+	while (!is_free && !r) {
+		is_own = pinned_own_is_there_locked(pinned);
+		is_free = pinned->is_held && !is_own;
+		if (!is_free)
+			r = pinned_wait_locked(until_ns);
+	}
+	pinned->is_entering = !is_free;
+	pinned_lock_give(cancel_state);
+	if (is_free)
+		return 0;
+	return reason_set(-EBUSY,
+			  is_own ? "the program itself changes %s now"
+				 : "others have %s now",
+			  pinned->file.name);
+}
+
+/* Device and program would not see the same bytes. */
+static int check_shadows(const struct pinned *pinned)
+{
+	if (!shadows_has_file(leases_engine(), pinned->file.dev,
+			      pinned->file.ino))
+		return 0;
+	return reason_set(-EBUSY,
+			  "%s has regions that are staged: deregister those "
+			  "first, or register this one as staged too",
+			  pinned->file.name);
 }
 
 /* The program's own call for the first time. */
@@ -310,10 +243,13 @@ static int enter(struct pinned *pinned, const struct region_call *call)
 
 	pinned->is_held = true;
 	pinned->is_busy = true;
+	pinned->is_entering = true;
 	list(pinned);
 	r = lease_news_listen(&pinned->listener, pinned->lease);
 	if (!r)
-		r = wait_until_held(pinned);
+		r = wait_until_free(pinned);
+	if (!r)
+		r = check_shadows(pinned);
 	if (!r)
 		r = make_first(pinned, call);
 	if (!r) {
@@ -358,8 +294,9 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 			       "program by `daxmr run`");
 		goto free_it;
 	}
-	r = find_file((uintptr_t)call->addr,
-		      (uintptr_t)call->addr + call->length, &pinned->file);
+	r = pinned_find_file((uintptr_t)call->addr,
+			     (uintptr_t)call->addr + call->length,
+			     &pinned->file);
 	if (!r)
 		r = take_gate(pinned);
 	if (r)
@@ -397,8 +334,7 @@ static int leave(struct pinned *pinned)
 	}
 	gate_key_forget(pinned->context, pinned->seen.mr.lkey);
 	unlist(pinned);
-	if (pinned->gate)
-		gate_open(pinned->gate);
+	pinned_gate_open(pinned);
 	lease_news_unlisten(&pinned->listener);
 	give_back(pinned);
 	gate_detach(pinned->context);
@@ -500,6 +436,8 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 	if (r) {
 		pinned->pd = pinned->seen.mr.pd = before.pd;
 		pinned->access = before.access;
+	} else if (pinned->pd != before.pd) { /* it is the gate of that one */
+		pinned_gate_open(pinned);
 	}
 	pinned_end(pinned);
 	errno = r ? r : errno;

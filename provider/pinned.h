@@ -66,15 +66,6 @@ int pinned_deregister(struct pinned *pinned);
 int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		      int access);
 
-/*
- * The program is about to cut the file off or to punch a hole into it, and
- * would wait for its own MR: that goes before, and comes again when the last of
- * such calls has ended. Waits, quiesce_ms at most. Nothing at no cost where
- * there is no such region.
- */
-void pinned_own_begin(dev_t dev, ino_t ino);
-void pinned_own_end(dev_t dev, ino_t ino);
-
 /* A region needs it, also where its MR is away just now: EBUSY. */
 bool pinned_has_pd(const struct ibv_pd *pd);
 

@@ -1,5 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What pinned.c and pinned_recall.c have in common. */
+/*
+ * What the parts of pinned regions have in common.
+ *
+ *   pinned.c         they come and go by the program's calls
+ *   pinned_place.c   what lies where they are
+ *   pinned_own.c     the program's own changes of their files
+ *   pinned_thread.c  news, what is due, and the thread that does it
+ *   pinned_recall.c  what it does when others want the file
+ *   pinned_back.c    what it does when the file is back
+ *   pinned_gate.c    the gates of their PDs
+ */
 #ifndef DAXMR_PINNED_PARTS_H
 #define DAXMR_PINNED_PARTS_H
 
@@ -40,23 +50,37 @@ struct pinned {
 	struct lease *lease;
 
 	/* Whoever sets is_busy has these to himself. */
-	struct ibv_mr *mr; /* the real one; NULL: gone */
-	struct gate *gate; /* NULL: open */
-	size_t registered; /* of length, from the beginning */
+	struct ibv_mr *mr;	  /* the real one; NULL: gone */
+	struct pinned_gate *gate; /* NULL: open */
+	size_t registered;	  /* of length, from the beginning */
 
 	/* Under the lock. */
 	bool is_busy;
-	bool is_held;	  /* the lease is ours */
-	bool is_asked;	  /* and somebody waits for our consent */
-	bool must_go;	  /* others have had the file, with the MR there */
-	bool is_tried;	  /* to come back, since it is held */
-	bool is_dead;	  /* its context is gone, the program forgot it */
-	unsigned int own; /* calls of the program's that it is in the way of */
-	int64_t leave_ns; /* not held: when the MR goes */
+	bool is_entering;    /* it has no MR yet, and waits until it may */
+	bool is_held;	     /* the lease is ours */
+	bool is_asked;	     /* and somebody waits for our consent */
+	bool must_go;	     /* others have had the file, with the MR there */
+	bool is_tried;	     /* to come back, since it is held */
+	bool is_stuck;	     /* it could not come back, and nobody is severed */
+	bool is_dead;	     /* its context is gone, the program forgot it */
+	int64_t leave_ns;    /* not held: when the MR goes */
 	int64_t deadline_ns; /* until then the gate may be closed */
+	int64_t retry_ns;    /* when it is to be tried again to come back */
+	int64_t pause_ns;    /* before that; 0: it has not failed */
 
 	struct lease_listener listener;
 	struct pinned *next;
+	struct pinned *also; /* the thread's: that goes with it */
+};
+
+/* The gate of a PD while it is closed: of all regions that are away. */
+struct pinned_gate {
+	struct ibv_pd *pd;
+	struct gate *gate;
+	unsigned int users; /* under the lock */
+	bool is_entered;    /* a post did not end: not to be drained */
+	bool is_quiet;	    /* the thread's: nothing is outstanding any more */
+	struct pinned_gate *next;
 };
 
 /* Protects the list and what stands above. Held across fork. */
@@ -67,8 +91,17 @@ extern struct pinned *pinned_all;
 /* Without the lock, and without a system call. */
 bool pinned_are_there(void);
 
+/* Not a cancellation point, nor is what is done with the lock. */
+void pinned_lock_take(int *ret_cancel_state);
+void pinned_lock_give(int cancel_state);
+
+/* For pinned_changed. 0 or ETIMEDOUT; INT64_MAX: for ever. */
+int pinned_wait_locked(int64_t until_ns);
+
 /* In a forked child, whose parent has them. With the lock. */
 void pinned_forget_all(void);
+void pinned_gate_forget_all(void);
+void pinned_own_forget_all(void);
 
 /* The thread, where there is none yet. 0 or -errno. */
 int pinned_start(void);
@@ -83,16 +116,44 @@ void pinned_end(struct pinned *pinned);
  */
 struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length);
 
+static inline bool pinned_is_of(const struct pinned *pinned, uint64_t dev,
+				uint64_t ino)
+{
+	return pinned->file.dev == dev && pinned->file.ino == ino;
+}
+
+/* Which one piece of one file lies there: 0, or -errno with a sentence. */
+int pinned_find_file(uintptr_t start, uintptr_t end, struct pinned_file *ret);
+
 /*
  * How much of it, from the beginning, is still mapped where it was; the program
- * may have mapped something else there.
+ * may have mapped something else there. 0, or -errno: it cannot be seen.
  */
-size_t pinned_still_there(const struct pinned *pinned);
+int pinned_still_there(const struct pinned *pinned, size_t *ret);
+
+/* How much of it, from the beginning, is in the file. */
+size_t pinned_surviving(const struct pinned *pinned);
+
+/* Whether a call is under way that its MR would be in the way of. */
+bool pinned_own_is_there_locked(const struct pinned *pinned);
+
+/*
+ * Closes the gate of its PD for the region, or joins those that have. Only by
+ * the thread. 0, also where a post did not end until until_ns; -errno of
+ * gate_close(). Opening needs no closed gate; any thread that has the region.
+ */
+int pinned_gate_close(struct pinned *pinned, int64_t until_ns);
+void pinned_gate_open(struct pinned *pinned);
+
+/* What the thread does, with the region to itself. */
+void pinned_go(struct pinned *first); /* and all that go with it */
+void pinned_come_back(struct pinned *pinned);
+void pinned_sever_stuck(struct pinned *pinned);
 
 /* What the program sees is this MR from now on, the lkey aside. */
 void pinned_show(struct pinned *pinned);
 
-/* Functions of the listener: of the engine's thread. */
+/* Functions of its listener: of the engine's thread. */
 void pinned_hear(struct lease_listener *listener,
 		 const struct recall_report *report, uint64_t missed);
 void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns);

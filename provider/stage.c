@@ -18,6 +18,7 @@
 #include "log.h"
 #include "memory.h"
 #include "own_map.h"
+#include "pinned_own.h"
 #include "raw.h"
 #include "reason.h"
 #include "stage.h"
@@ -211,6 +212,26 @@ static bool is_another(const struct part *part)
 	return !part->is_shadow && (dev != part->dev || ino != part->ino);
 }
 
+/* Not while it has pinned regions, nor may any come meanwhile. */
+static int stage_part(struct part *part)
+{
+	struct pinned_own own;
+	dev_t dev;
+	ino_t ino;
+	int r;
+
+	lease_file(part->lease, &dev, &ino);
+	if (!pinned_own_try(&own, dev, ino))
+		return reason_set(-EBUSY,
+				  "its file has regions that are pinned: "
+				  "deregister those first, or register this "
+				  "one as pinned too");
+	r = lease_stage(part->lease, part->offset, part->length);
+	part->is_staged = !r;
+	pinned_own_end(&own);
+	return r;
+}
+
 static int take_part(struct lease_engine *engine, struct part *part,
 		     const struct stage_wish *wish)
 {
@@ -234,9 +255,7 @@ static int take_part(struct lease_engine *engine, struct part *part,
 		return r;
 	if (is_another(part))
 		return -CHANGED;
-	r = lease_stage(part->lease, part->offset, part->length);
-	part->is_staged = !r;
-	return r;
+	return stage_part(part);
 }
 
 /* What is there is to stay for a while, and is nobody's fault. */

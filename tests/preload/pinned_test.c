@@ -32,6 +32,7 @@ static int fd;
 static char *file;
 static struct ibv_mr *mr;
 static uint32_t posted_lkey;
+static unsigned int refused; /* registrations */
 
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 		     struct ibv_send_wr **bad_wr)
@@ -62,6 +63,7 @@ static int setup(void **state)
 	file = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_ptr_not_equal(file, MAP_FAILED);
 	memset(&device->seen, 0, sizeof(device->seen));
+	refused = 0;
 	mr = ibv_reg_mr(pd, file, SIZE, RW);
 	if (!mr)
 		print_message("%s\n", daxmr_errormsg());
@@ -75,7 +77,7 @@ static int teardown(void **state)
 	(void)state;
 	if (mr)
 		assert_int_equal(ibv_dereg_mr(mr), 0);
-	assert_int_equal(calls(STANDIN_DEREG_MR), registrations());
+	assert_int_equal(calls(STANDIN_DEREG_MR), registrations() - refused);
 	munmap(file, SIZE);
 	close(fd);
 	return unlink(path);
@@ -103,8 +105,7 @@ static uint32_t key_of_a_post(uint32_t lkey)
 	return posted_lkey;
 }
 
-/* Has come to its end, too: until then the gate is closed for posts. */
-static void wait_for_registrations(unsigned int count)
+static void wait_for_attempts(unsigned int count)
 {
 	time_t until = time(NULL) + WAIT_SEC;
 
@@ -112,6 +113,12 @@ static void wait_for_registrations(unsigned int count)
 		assert_true(time(NULL) < until);
 		usleep(1000);
 	}
+}
+
+/* Has come to its end, too: until then the gate is closed for posts. */
+static void wait_for_registrations(unsigned int count)
+{
+	wait_for_attempts(count);
 	key_of_a_post(mr->lkey);
 	assert_int_equal(registrations(), count);
 }
@@ -162,6 +169,66 @@ static void recall__nothing_is_left(void **state)
 	assert_int_equal(calls(STANDIN_DEREG_MR), gone + 1);
 }
 
+/* Posts wait until it can be registered again, and go with that key. */
+static void recall__mr_cannot_be_had_at_first(void **state)
+{
+	uint32_t lkey = mr->lkey;
+
+	(void)state;
+	device->refuse_all = ENOMEM;
+	cut_by_other(SIZE / 2);
+	wait_for_attempts(4);
+	device->refuse_all = 0;
+	assert_int_not_equal(key_of_a_post(lkey), lkey);
+	refused = registrations() - 2;
+	assert_true(refused >= 3);
+	assert_int_equal(posted_lkey, mr->rkey);
+	assert_int_equal(device->seen.length, SIZE / 2);
+}
+
+/* Its second half, on a kernel that pins no such file. */
+static int register_staged(struct daxmr_region **ret)
+{
+	struct daxmr_options options = {.size = sizeof(options),
+					.strategy = DAXMR_STRATEGY_STAGED};
+	int r;
+
+	device->refuse_files = EFAULT;
+	r = daxmr_reg_mr(pd, file + SIZE / 2, SIZE / 2, RW, &options, ret);
+	device->refuse_files = 0;
+	return r;
+}
+
+static void staged__file_has_pinned_regions(void **state)
+{
+	struct daxmr_region *region;
+
+	(void)state;
+	assert_int_equal(register_staged(&region), -EBUSY);
+	assert_non_null(strstr(daxmr_errormsg(), "pinned"));
+	refused = registrations() - 1;
+}
+
+static void pinned__file_has_staged_regions(void **state)
+{
+	struct daxmr_region *region;
+
+	(void)state;
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	mr = NULL;
+	assert_int_equal(register_staged(&region), 0);
+	errno = 0;
+	mr = ibv_reg_mr(pd, file, SIZE / 2, RW);
+	assert_null(mr);
+	assert_int_equal(errno, EBUSY);
+	assert_non_null(strstr(daxmr_errormsg(), "staged"));
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	/* and can have them afterwards */
+	mr = ibv_reg_mr(pd, file, SIZE / 2, RW);
+	assert_non_null(mr);
+	refused = registrations() - calls(STANDIN_DEREG_MR) - 1;
+}
+
 static void rereg__keeps_the_lkey(void **state)
 {
 	uint32_t lkey = mr->lkey;
@@ -195,6 +262,9 @@ int main(void)
 		WITH_REGION(recall__mr_comes_back_as_long_as_the_file),
 		WITH_REGION(recall__program_cuts_its_own_file),
 		WITH_REGION(recall__nothing_is_left),
+		WITH_REGION(recall__mr_cannot_be_had_at_first),
+		WITH_REGION(staged__file_has_pinned_regions),
+		WITH_REGION(pinned__file_has_staged_regions),
 		WITH_REGION(rereg__keeps_the_lkey),
 		WITH_REGION(window__is_refused),
 	};

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rdma_pinned FILE ROUNDS
+ * rdma_pinned FILE ROUNDS [REGIONS]
  *
  * Two ends in one process work on FILE without pause: one of them sends,
  * writes and reads from and into the region, its peer has memory of its own.
  * All of that is local to the region's side, so nothing of it may fail while
  * another process cuts the file off and lets it grow again, ROUNDS times.
- * What lies beyond the cut is not touched. Prints what each round took.
+ * What lies beyond the cut is not touched. Prints what each round took. REGIONS
+ * more of the same file are there as well.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,6 +24,7 @@
 #define SIZE  (8UL << 20)
 #define KEPT  (4UL << 20)
 #define BLOCK 65536U
+#define MORE  64
 
 static struct end local, peer;
 static unsigned char *file, *buffer;
@@ -146,6 +148,24 @@ static pid_t start_other(const char *path)
 	return pid;
 }
 
+static struct ibv_mr *more[MORE];
+
+static void register_more(size_t count)
+{
+	if (count > MORE)
+		die("at most %d regions more", MORE);
+	for (size_t i = 0; i < count; i++)
+		more[i] = end_register(&local, file + i * BLOCK, BLOCK,
+				       IBV_ACCESS_LOCAL_WRITE);
+}
+
+static void deregister_more(void)
+{
+	for (size_t i = 0; i < MORE; i++)
+		if (more[i] && ibv_dereg_mr(more[i]))
+			die("ibv_dereg_mr failed");
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long rounds, i;
@@ -154,8 +174,8 @@ int main(int argc, char **argv)
 	int status;
 	pid_t pid;
 
-	if (argc != 3)
-		die("usage: rdma_pinned FILE ROUNDS");
+	if (argc != 3 && argc != 4)
+		die("usage: rdma_pinned FILE ROUNDS [REGIONS]");
 	rounds = strtoul(argv[2], NULL, 10);
 	/* before the file is mapped: whoever has a mapping is in the way */
 	pid = start_other(argv[1]);
@@ -169,6 +189,7 @@ int main(int argc, char **argv)
 	mr = end_register(&local, file, SIZE,
 			  IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
 	peer_mr = end_register(&peer, buffer, 2 * BLOCK, REMOTE_ALL);
+	register_more(argc == 4 ? strtoul(argv[3], NULL, 10) : 0);
 	if (pthread_create(&thread, NULL, work_without_pause, NULL))
 		die("no thread");
 
@@ -190,6 +211,7 @@ int main(int argc, char **argv)
 	close(orders[1]);
 	if (waitpid(pid, &status, 0) != pid || status)
 		die("the other process has failed");
+	deregister_more();
 	if (ibv_dereg_mr(mr) || ibv_dereg_mr(peer_mr))
 		die("ibv_dereg_mr failed");
 	end_close(&local);

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What becomes of a pinned region when its file is back: what is left of it is
+ * registered again.
+ *
+ * Where that fails it is tried again with growing pauses. The gate stays closed
+ * meanwhile, quiesce_ms at most; then the QPs are severed, whose peers would
+ * wait for what may never come, and it is still tried.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "clock.h"
+#include "config.h"
+#include "log.h"
+#include "pinned_parts.h"
+
+#define MS	  1000000LL
+#define PAUSE_MIN (10 * MS)
+#define PAUSE_MAX (1000 * MS)
+
+/* Posts by the old key are to go with the new one, or wait until they can. */
+static int show_new_key(struct pinned *pinned, struct ibv_mr *mr)
+{
+	int64_t until_ns = clock_now_ns() + config_get()->quiesce_ms * MS;
+	int r = pinned_gate_close(pinned, until_ns);
+
+	if (!r)
+		r = gate_key_promise(pinned->context, pinned->seen.mr.lkey,
+				     mr->lkey);
+	if (r)
+		return r;
+	pinned->mr = mr;
+	pinned_show(pinned);
+	return 0;
+}
+
+/* 0, and *ret of it can be registered; -errno. */
+static int left_of(const struct pinned *pinned, size_t *ret)
+{
+	size_t in_file;
+	int r = pinned_still_there(pinned, ret);
+
+	if (r || !*ret)
+		return r;
+	in_file = pinned_surviving(pinned);
+	if (*ret > in_file)
+		*ret = in_file;
+	return 0;
+}
+
+/* What it is on is what was looked at? */
+static int check(const struct pinned *pinned, size_t length)
+{
+	size_t there = 0;
+	int r = pinned_still_there(pinned, &there);
+
+	return r ? r : there < length ? -EAGAIN : 0;
+}
+
+static int register_again(struct pinned *pinned, size_t length)
+{
+	struct ibv_mr *mr;
+	int r;
+
+	errno = 0;
+	mr = pinned_make_mr(pinned, length);
+	if (!mr)
+		return errno ? -errno : -EIO;
+	r = check(pinned, length);
+	if (!r)
+		r = show_new_key(pinned, mr);
+	if (r)
+		pinned->real->dereg_mr(mr);
+	return r;
+}
+
+/*
+ * Whether it has failed for the first time. Where others have the file again
+ * all begins anew.
+ */
+static bool try_again(struct pinned *pinned)
+{
+	int64_t now_ns = clock_now_ns();
+	int cancel_state;
+	bool is_first;
+
+	pinned_lock_take(&cancel_state);
+	is_first = pinned->is_held && !pinned->pause_ns;
+	if (!pinned->is_held) {
+		pinned_lock_give(cancel_state);
+		return false;
+	}
+	if (is_first) {
+		pinned->is_stuck = true;
+		pinned->deadline_ns = now_ns + config_get()->quiesce_ms * MS;
+		pinned->pause_ns = PAUSE_MIN;
+	} else if (pinned->pause_ns < PAUSE_MAX / 2) {
+		pinned->pause_ns *= 2;
+	} else {
+		pinned->pause_ns = PAUSE_MAX;
+	}
+	pinned->retry_ns = now_ns + pinned->pause_ns;
+	pinned->is_tried = false;
+	pinned_lock_give(cancel_state);
+	return is_first;
+}
+
+static void is_back(struct pinned *pinned)
+{
+	int cancel_state;
+
+	pinned_lock_take(&cancel_state);
+	pinned->is_stuck = false;
+	pinned->retry_ns = pinned->pause_ns = 0;
+	pinned_lock_give(cancel_state);
+}
+
+void pinned_come_back(struct pinned *pinned)
+{
+	int64_t begun_ns = clock_now_ns();
+	size_t length = 0;
+	int r = left_of(pinned, &length);
+
+	if (!r && length)
+		r = register_again(pinned, length);
+	if (r) {
+		if (try_again(pinned))
+			log_write(LOG_ERROR,
+				  "%s: it is back, and its %zu bytes cannot be "
+				  "registered again: %s; it is tried again",
+				  pinned->file.name, length,
+				  strerrordesc_np(-r));
+		return;
+	}
+	is_back(pinned);
+	pinned->registered = length;
+	pinned_gate_open(pinned);
+	log_write(length < pinned->length ? LOG_WARN : LOG_INFO,
+		  "%s: it is back: %zu of %zu bytes registered again in %lld "
+		  "us, rkey %#x",
+		  pinned->file.name, length, pinned->length,
+		  (long long)(clock_now_ns() - begun_ns) / 1000,
+		  pinned->seen.mr.rkey);
+}
+
+void pinned_sever_stuck(struct pinned *pinned)
+{
+	int64_t until_ns = clock_now_ns() + config_get()->quiesce_ms * MS;
+	int r = pinned_gate_close(pinned, until_ns), severed = 0;
+
+	if (!r)
+		severed = gate_sever(pinned->gate->gate, true);
+	pinned_gate_open(pinned);
+	log_write(LOG_ERROR,
+		  "%s: it could not be registered again for %u ms, %d QPs are "
+		  "severed; it is still tried",
+		  pinned->file.name, config_get()->quiesce_ms, severed);
+}

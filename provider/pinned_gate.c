@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The gates of pinned regions: one for each PD, which all of its regions share
+ * that are away. It is drained once, and opens with the last of them.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "pinned_parts.h"
+
+static struct pinned_gate *gates; /* under the lock; added by the thread only */
+
+static struct pinned_gate *find_and_use(const struct ibv_pd *pd)
+{
+	struct pinned_gate *found;
+	int cancel_state;
+
+	pinned_lock_take(&cancel_state);
+	for (found = gates; found && found->pd != pd;)
+		found = found->next;
+	if (found)
+		found->users++;
+	pinned_lock_give(cancel_state);
+	return found;
+}
+
+static void add(struct pinned_gate *added)
+{
+	int cancel_state;
+
+	pinned_lock_take(&cancel_state);
+	added->next = gates;
+	gates = added;
+	pinned_lock_give(cancel_state);
+}
+
+int pinned_gate_close(struct pinned *pinned, int64_t until_ns)
+{
+	struct pinned_gate *gate;
+	int r;
+
+	if (pinned->gate)
+		return 0;
+	pinned->gate = find_and_use(pinned->pd);
+	if (pinned->gate)
+		return 0;
+	gate = calloc(1, sizeof(*gate));
+	if (!gate)
+		return -ENOMEM;
+	r = gate_close(pinned->pd, until_ns, &gate->gate);
+	if (r && r != -ETIMEDOUT) {
+		free(gate);
+		return r;
+	}
+	gate->pd = pinned->pd;
+	gate->is_entered = r;
+	gate->users = 1;
+	add(gate);
+	pinned->gate = gate;
+	return 0;
+}
+
+void pinned_gate_open(struct pinned *pinned)
+{
+	struct pinned_gate *gate = pinned->gate, **at = &gates;
+	bool is_last;
+	int cancel_state;
+
+	if (!gate)
+		return;
+	pinned->gate = NULL;
+	pinned_lock_take(&cancel_state);
+	is_last = !--gate->users;
+	while (is_last && *at && *at != gate)
+		at = &(*at)->next;
+	if (is_last && *at)
+		*at = gate->next;
+	pinned_lock_give(cancel_state);
+	if (!is_last)
+		return;
+	gate_open(gate->gate);
+	free(gate);
+}
+
+/* They are the parent's, and open here. */
+void pinned_gate_forget_all(void)
+{
+	gates = NULL;
+}

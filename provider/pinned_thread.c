@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The thread of pinned.h: hears what happens to the files, and does what is due
+ * for their regions.
+ *
+ * It looks at all regions, does for one of them what is due, without the lock,
+ * and looks again; if nothing is due it waits for news, or for the next time
+ * that something will be. Those whose MRs have to go all go at once.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <time.h>
+
+#include "clock.h"
+#include "config.h"
+#include "log.h"
+#include "pinned_parts.h"
+
+#define NEVER INT64_MAX
+#define MS    1000000LL
+#define STACK (256 << 10)
+
+pthread_mutex_t pinned_lock = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t pinned_changed = PTHREAD_COND_INITIALIZER;
+struct pinned *pinned_all;
+
+static bool is_started; /* under the lock */
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&pinned_lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&pinned_lock);
+}
+
+/* No thread, no lease, no gate that is closed: all regions are its parent's. */
+static void in_child(void)
+{
+	pthread_mutex_init(&pinned_lock, NULL);
+	pthread_cond_init(&pinned_changed, NULL);
+	is_started = false;
+	for (struct pinned *at = pinned_all; at; at = at->next) {
+		at->is_busy = false;
+		at->gate = NULL;
+	}
+	pinned_forget_all();
+	pinned_gate_forget_all();
+	pinned_own_forget_all();
+}
+
+static void follow_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, in_child);
+}
+
+void pinned_lock_take(int *ret_cancel_state)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, ret_cancel_state);
+	pthread_once(&once, follow_forks);
+	pthread_mutex_lock(&pinned_lock);
+}
+
+void pinned_lock_give(int cancel_state)
+{
+	pthread_mutex_unlock(&pinned_lock);
+	pthread_setcancelstate(cancel_state, NULL);
+}
+
+int pinned_wait_locked(int64_t until_ns)
+{
+	struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+
+	if (until_ns == NEVER)
+		return pthread_cond_wait(&pinned_changed, &pinned_lock);
+	return pthread_cond_clockwait(&pinned_changed, &pinned_lock,
+				      CLOCK_MONOTONIC, &until);
+}
+
+void pinned_begin(struct pinned *pinned)
+{
+	int cancel_state;
+
+	pinned_lock_take(&cancel_state);
+	while (pinned->is_busy)
+		pinned_wait_locked(NEVER);
+	pinned->is_busy = true;
+	pinned_lock_give(cancel_state);
+}
+
+void pinned_end(struct pinned *pinned)
+{
+	int cancel_state;
+
+	pinned_lock_take(&cancel_state);
+	pinned->is_busy = false;
+	pthread_cond_broadcast(&pinned_changed);
+	pinned_lock_give(cancel_state);
+}
+
+static int64_t quiesce_ns(void)
+{
+	return config_get()->quiesce_ms * MS;
+}
+
+static struct pinned *of(struct lease_listener *listener)
+{
+	return (struct pinned *)((char *)listener -
+				 offsetof(struct pinned, listener));
+}
+
+/* The program has opened it: nobody else has to be there. */
+static bool can_wait(const struct pinned *pinned,
+		     const struct recall_report *report)
+{
+	return report->cause == RECALL_OWN_OPEN && pinned->file.is_dax;
+}
+
+/* What came of earlier tries to come back is over. */
+static void is_away_locked(struct pinned *pinned)
+{
+	pinned->is_held = false;
+	pinned->is_stuck = false;
+	pinned->retry_ns = pinned->pause_ns = 0;
+}
+
+void pinned_hear(struct lease_listener *listener,
+		 const struct recall_report *report, uint64_t missed)
+{
+	struct pinned *pinned = of(listener);
+	int64_t now_ns = clock_now_ns();
+
+	(void)missed;
+	/* Changed past us, under a lease that stays. */
+	if (report->cause == RECALL_CHANGED)
+		return;
+	pthread_mutex_lock(&pinned_lock);
+	/* Whatever is heard next: its pages may not be the file's any more. */
+	if (report->to == RECALL_YIELDED || report->to == RECALL_LOST)
+		pinned->must_go = true;
+	if (report->to == RECALL_HELD) {
+		pinned->is_held = true;
+		pinned->is_asked = false;
+		pinned->is_tried = false;
+	} else if (pinned->is_held) {
+		is_away_locked(pinned);
+		pinned->deadline_ns = now_ns + quiesce_ns();
+		pinned->leave_ns =
+			can_wait(pinned, report) ? pinned->deadline_ns : now_ns;
+		/* What is late is still to be drained. */
+		if (can_wait(pinned, report))
+			pinned->deadline_ns += quiesce_ns();
+	} else if (report->to == RECALL_LOST) {
+		pinned->leave_ns = now_ns;
+	}
+	pthread_cond_broadcast(&pinned_changed);
+	pthread_mutex_unlock(&pinned_lock);
+}
+
+void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns)
+{
+	struct pinned *pinned = of(listener);
+
+	pthread_mutex_lock(&pinned_lock);
+	is_away_locked(pinned);
+	pinned->is_asked = true;
+	pinned->leave_ns = clock_now_ns();
+	pinned->deadline_ns = deadline_ns;
+	pthread_cond_broadcast(&pinned_changed);
+	pthread_mutex_unlock(&pinned_lock);
+}
+
+static void give_up_waiting(struct pinned *pinned)
+{
+	pinned_gate_open(pinned);
+	log_write(LOG_WARN,
+		  "%s: it is still away after %u ms: what the program posts "
+		  "goes on without it, and fails where it names it",
+		  pinned->file.name, config_get()->quiesce_ms);
+}
+
+/* It had gone before somebody asked. */
+static void agree(struct pinned *pinned)
+{
+	lease_news_consent(&pinned->listener);
+}
+
+typedef void step_fn(struct pinned *pinned);
+
+static step_fn *if_due(step_fn *step, int64_t at_ns, int64_t now_ns,
+		       int64_t *next_ns)
+{
+	if (at_ns <= now_ns)
+		return step;
+	if (at_ns < *next_ns)
+		*next_ns = at_ns;
+	return NULL;
+}
+
+/* The file is ours. */
+static step_fn *due_held_locked(const struct pinned *pinned, int64_t now_ns,
+				int64_t *next_ns)
+{
+	step_fn *step = NULL;
+
+	if (pinned->mr || pinned->is_tried)
+		return pinned->gate ? pinned_gate_open : NULL;
+	if (pinned->is_stuck)
+		step = if_due(pinned_sever_stuck, pinned->deadline_ns, now_ns,
+			      next_ns);
+	return step ? step
+		    : if_due(pinned_come_back, pinned->retry_ns, now_ns,
+			     next_ns);
+}
+
+/* What is due, or when to look again, if that is sooner. */
+static step_fn *due_locked(const struct pinned *pinned, int64_t now_ns,
+			   int64_t *next_ns)
+{
+	bool is_free = pinned->is_held && !pinned_own_is_there_locked(pinned);
+
+	/* It came back while the gate had just been closed: it goes still. */
+	if (is_free && !(pinned->mr && pinned->must_go))
+		return due_held_locked(pinned, now_ns, next_ns);
+	if (pinned->mr)
+		return if_due(pinned_go, pinned->leave_ns, now_ns, next_ns);
+	if (pinned->is_asked)
+		return agree;
+	return pinned->gate ? if_due(give_up_waiting, pinned->deadline_ns,
+				     now_ns, next_ns)
+			    : NULL;
+}
+
+/* What is heard from now on may make it due again. */
+static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
+{
+	pinned->is_busy = true;
+	if (step == pinned_come_back) {
+		pinned->is_tried = true;
+		pinned->must_go = false;
+	} else if (step == pinned_sever_stuck) {
+		pinned->is_stuck = false;
+	} else if (step == agree) {
+		pinned->is_asked = false;
+	} else if (step == pinned_go && pinned->is_held &&
+		   pinned->deadline_ns < now_ns) {
+		pinned->deadline_ns = now_ns + quiesce_ns();
+	}
+}
+
+/*
+ * The first region that something is due for is marked, and returned; with it
+ * those that are to go as well.
+ */
+static struct pinned *take_due_locked(step_fn **ret_step, int64_t *ret_next_ns)
+{
+	struct pinned *pinned, *first = NULL, **last = &first;
+	int64_t now_ns = clock_now_ns();
+	step_fn *step;
+
+	*ret_step = NULL;
+	*ret_next_ns = NEVER;
+	for (pinned = pinned_all; pinned; pinned = pinned->next) {
+		if (pinned->is_busy)
+			continue;
+		step = due_locked(pinned, now_ns, ret_next_ns);
+		if (!step || (first && step != pinned_go))
+			continue;
+		take_locked(pinned, step, now_ns);
+		pinned->also = NULL;
+		*last = pinned;
+		last = &pinned->also;
+		*ret_step = step;
+		if (step != pinned_go)
+			break;
+	}
+	return first;
+}
+
+static void *watch_over_all(void *arg)
+{
+	struct pinned *pinned, *also;
+	int64_t next_ns;
+	step_fn *step;
+
+	pthread_setname_np(pthread_self(), "daxmr-pinned");
+	pthread_mutex_lock(&pinned_lock);
+	for (;;) {
+		pinned = take_due_locked(&step, &next_ns);
+		if (!pinned) {
+			pinned_wait_locked(next_ns);
+			continue;
+		}
+		pthread_mutex_unlock(&pinned_lock);
+		step(pinned);
+		for (; pinned; pinned = also) {
+			also = pinned->also;
+			pinned_end(pinned);
+		}
+		pthread_mutex_lock(&pinned_lock);
+	}
+	return arg;
+}
+
+/* None of the program's signals is for it. */
+static int start(void)
+{
+	sigset_t all, before;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	r = -pthread_attr_init(&attr);
+	if (r)
+		return r;
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, STACK);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = -pthread_create(&thread, &attr, watch_over_all, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+int pinned_start(void)
+{
+	int r = 0, cancel_state;
+
+	pinned_lock_take(&cancel_state);
+	if (!is_started)
+		r = start();
+	is_started = is_started || !r;
+	pinned_lock_give(cancel_state);
+	return r;
+}

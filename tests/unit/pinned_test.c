@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What is due for pinned regions, and in which order it is done: the thread,
+ * the gates and the program's own calls, with a gate, an MR and a lease that
+ * are the test's own.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "clock.h"
+#include "config.h"
+#include "log.h"
+#include "pinned_own.h"
+#include "pinned_parts.h"
+#include "unit.h"
+
+#define REGIONS	 20
+#define DEV	 7
+#define INO	 11
+#define WAIT_SEC 30
+
+static struct ibv_context context;
+static struct ibv_pd pds[2] = {{.context = &context}, {.context = &context}};
+static struct pinned regions[REGIONS];
+static struct config config = {.quiesce_ms = 20000, .log = LOG_WARN};
+
+/* What was done. */
+static atomic_uint closed, drained, opened, severed, gone, back, agreed;
+/* What is to fail: so many QPs cannot be drained; registrations with errno. */
+static atomic_int left, refuse;
+static atomic_uint refused, refused_dereg;
+static atomic_bool keep; /* deregistrations fail */
+
+const struct config *config_get(void)
+{
+	return &config;
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	(void)level;
+	(void)format;
+}
+
+int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
+{
+	(void)pd;
+	(void)deadline_ns;
+	atomic_fetch_add(&closed, 1);
+	*ret = (struct gate *)pd;
+	return 0;
+}
+
+int gate_drain(struct gate *gate, int64_t deadline_ns,
+	       void (*each)(void *arg, uint32_t qp_num, enum gate_left why),
+	       void *arg)
+{
+	int count = atomic_load(&left);
+
+	(void)gate;
+	assert_true(deadline_ns > clock_now_ns());
+	atomic_fetch_add(&drained, 1);
+	for (int i = 0; i < count; i++)
+		each(arg, (uint32_t)i, GATE_LEFT_LATE);
+	return count;
+}
+
+int gate_sever(struct gate *gate, bool all)
+{
+	(void)gate;
+	(void)all;
+	atomic_fetch_add(&severed, 1);
+	return 1;
+}
+
+void gate_open(struct gate *gate)
+{
+	(void)gate;
+	atomic_fetch_add(&opened, 1);
+}
+
+const char *gate_left_name(enum gate_left why)
+{
+	(void)why;
+	return "";
+}
+
+int gate_key_promise(struct ibv_context *of, uint32_t promised, uint32_t actual)
+{
+	(void)of;
+	(void)promised;
+	(void)actual;
+	return 0;
+}
+
+void lease_news_consent(struct lease_listener *listener)
+{
+	(void)listener;
+	atomic_fetch_add(&agreed, 1);
+}
+
+struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length)
+{
+	(void)pinned;
+	(void)length;
+	errno = atomic_load(&refuse);
+	if (errno) {
+		atomic_fetch_add(&refused, 1);
+		return NULL;
+	}
+	atomic_fetch_add(&back, 1);
+	return calloc(1, sizeof(struct ibv_mr));
+}
+
+static int dereg_mr(struct ibv_mr *mr)
+{
+	if (atomic_load(&keep)) {
+		atomic_fetch_add(&refused_dereg, 1);
+		return EBUSY;
+	}
+	free(mr);
+	atomic_fetch_add(&gone, 1);
+	return 0;
+}
+
+static const struct real_verbs verbs = {.dereg_mr = dereg_mr};
+
+int pinned_still_there(const struct pinned *pinned, size_t *ret)
+{
+	*ret = pinned->length;
+	return 0;
+}
+
+size_t pinned_surviving(const struct pinned *pinned)
+{
+	return pinned->length;
+}
+
+void pinned_show(struct pinned *pinned)
+{
+	(void)pinned;
+}
+
+void pinned_forget_all(void)
+{
+	pinned_all = NULL;
+}
+
+/* Regions of which the file is ours, the first half in one PD. */
+static int setup(void **state)
+{
+	(void)state;
+	closed = drained = opened = severed = gone = back = agreed = 0;
+	left = refuse = 0;
+	refused = refused_dereg = 0;
+	keep = false;
+	config.quiesce_ms = 20000;
+	pthread_mutex_lock(&pinned_lock);
+	memset(regions, 0, sizeof(regions));
+	for (size_t i = 0; i < REGIONS; i++) {
+		regions[i].real = &verbs;
+		regions[i].context = &context;
+		regions[i].pd = &pds[i >= REGIONS / 2];
+		regions[i].length = 4096;
+		regions[i].file.dev = DEV;
+		regions[i].file.ino = INO;
+		regions[i].is_held = true;
+		regions[i].mr = calloc(1, sizeof(struct ibv_mr));
+		regions[i].next = i + 1 < REGIONS ? &regions[i + 1] : NULL;
+	}
+	pinned_all = regions;
+	pthread_mutex_unlock(&pinned_lock);
+	return pinned_start();
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	pthread_mutex_lock(&pinned_lock);
+	pinned_all = NULL;
+	pthread_mutex_unlock(&pinned_lock);
+	for (size_t i = 0; i < REGIONS; i++)
+		pinned_begin(&regions[i]);
+	for (size_t i = 0; i < REGIONS; i++)
+		free(regions[i].mr);
+	return 0;
+}
+
+static void wait_for(const atomic_uint *count, unsigned int least)
+{
+	int64_t until_ns = clock_now_ns() + WAIT_SEC * 1000000000LL;
+	const struct timespec pause = {0, 1000000};
+
+	while (atomic_load(count) < least) {
+		assert_true(clock_now_ns() < until_ns);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* Nobody is at work on any of them any more. */
+static void wait_for_all(void)
+{
+	for (size_t i = 0; i < REGIONS; i++)
+		pinned_begin(&regions[i]);
+	for (size_t i = 0; i < REGIONS; i++)
+		pinned_end(&regions[i]);
+}
+
+/* As the engine's thread does, one after another. */
+static void ask_all(void)
+{
+	int64_t deadline_ns = clock_now_ns() + WAIT_SEC * 1000000000LL;
+
+	for (size_t i = 0; i < REGIONS; i++)
+		pinned_hear_asked(&regions[i].listener, deadline_ns);
+}
+
+static void hear_all(enum recall_state to, enum recall_cause cause)
+{
+	const struct recall_report report = {.to = to, .cause = cause};
+
+	for (size_t i = 0; i < REGIONS; i++)
+		pinned_hear(&regions[i].listener, &report, 0);
+}
+
+static void recall__one_gate_and_one_drain_for_each_pd(void **state)
+{
+	(void)state;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(gone, REGIONS);
+	assert_int_equal(closed, 2);
+	assert_int_equal(drained, 2);
+	assert_int_equal(opened, 0);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+	wait_for(&opened, 2);
+	wait_for_all();
+	assert_int_equal(closed, 2);
+	assert_int_equal(opened, 2);
+	assert_int_equal(severed, 0);
+}
+
+static void recall__what_is_not_drained_is_severed_once(void **state)
+{
+	(void)state;
+	left = 30;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(drained, 2);
+	assert_int_equal(severed, 2);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&opened, 2);
+}
+
+/* It cannot be registered for a while: posts wait, and find it. */
+static void back__is_tried_until_it_can_be(void **state)
+{
+	(void)state;
+	refuse = ENOMEM;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&refused, 3 * REGIONS);
+	assert_int_equal(opened, 0);
+	assert_int_equal(back, 0);
+	refuse = 0;
+	wait_for(&back, REGIONS);
+	wait_for(&opened, 2);
+	assert_int_equal(severed, 0);
+}
+
+static void back__that_takes_too_long_severs(void **state)
+{
+	(void)state;
+	config.quiesce_ms = 50;
+	refuse = ENOMEM;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&severed, REGIONS);
+	wait_for(&opened, 2);
+	/* and is tried still */
+	refuse = 0;
+	wait_for(&back, REGIONS);
+	wait_for_all();
+	assert_int_equal(severed, REGIONS);
+	assert_int_equal(opened, closed);
+}
+
+/* What comes next is not spoilt by what came before. */
+static void back__recall_while_it_is_tried(void **state)
+{
+	(void)state;
+	refuse = ENOMEM;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&refused, 2 * REGIONS);
+	ask_all();
+	wait_for(&agreed, 2 * REGIONS);
+	refuse = 0;
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+	wait_for(&opened, 2);
+	assert_int_equal(closed, 2);
+	assert_int_equal(severed, 0);
+}
+
+static void own_call__all_go_before_and_come_back_after_the_last(void **state)
+{
+	struct pinned_own first, second, other;
+
+	(void)state;
+	pinned_own_begin(&other, DEV, INO + 1);
+	assert_int_equal(gone, 0);
+	pinned_own_begin(&first, DEV, INO);
+	assert_int_equal(gone, REGIONS);
+	pinned_own_begin(&second, DEV, INO);
+	pinned_own_end(&first);
+	/* the thread has had its turn: the gate is not left for good */
+	wait_for_all();
+	assert_int_equal(back, 0);
+	assert_int_equal(opened, 0);
+	pinned_own_end(&second);
+	wait_for(&back, REGIONS);
+	wait_for(&opened, 2);
+	pinned_own_end(&other);
+	assert_int_equal(drained, 2);
+}
+
+/* How many were gone when it had begun. */
+static void *begin_and_end(void *arg)
+{
+	unsigned int *ret = arg;
+	struct pinned_own own;
+
+	pinned_own_begin(&own, DEV, INO);
+	*ret = atomic_load(&gone);
+	pinned_own_end(&own);
+	return NULL;
+}
+
+static void own_call__waits_for_an_mr_that_does_not_go(void **state)
+{
+	unsigned int were_gone = 0;
+	pthread_t thread;
+
+	(void)state;
+	keep = true;
+	assert_int_equal(
+		pthread_create(&thread, NULL, begin_and_end, &were_gone), 0);
+	wait_for(&refused_dereg, 1);
+	keep = false;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(were_gone, REGIONS);
+	wait_for(&back, REGIONS);
+}
+
+/* Registered while such a call is under way: it waits, and is not waited for.
+ */
+static void own_call__region_that_comes_meanwhile(void **state)
+{
+	struct pinned_own first, second;
+	struct pinned *late = &regions[0];
+	bool is_there;
+
+	(void)state;
+	pthread_mutex_lock(&pinned_lock);
+	pinned_all = late->next;
+	pthread_mutex_unlock(&pinned_lock);
+	pinned_own_begin(&first, DEV, INO);
+	assert_int_equal(gone, REGIONS - 1);
+
+	pthread_mutex_lock(&pinned_lock);
+	free(late->mr);
+	late->mr = NULL;
+	late->is_busy = late->is_entering = true;
+	pinned_all = late;
+	is_there = pinned_own_is_there_locked(late);
+	pthread_mutex_unlock(&pinned_lock);
+	assert_true(is_there);
+	pinned_own_begin(&second, DEV, INO);
+	pinned_own_end(&first);
+	pthread_mutex_lock(&pinned_lock);
+	is_there = pinned_own_is_there_locked(late);
+	pthread_mutex_unlock(&pinned_lock);
+	assert_true(is_there);
+	pinned_own_end(&second);
+	pthread_mutex_lock(&pinned_lock);
+	is_there = pinned_own_is_there_locked(late);
+	late->is_entering = false;
+	pthread_mutex_unlock(&pinned_lock);
+	assert_false(is_there);
+	pinned_end(late);
+	wait_for(&back, REGIONS);
+}
+
+static void own_call__none_where_regions_are_not_wanted(void **state)
+{
+	struct pinned_own own;
+
+	(void)state;
+	assert_false(pinned_own_try(&own, DEV, INO));
+	assert_true(pinned_own_try(&own, DEV, INO + 1));
+	pinned_own_end(&own);
+	assert_int_equal(gone, 0);
+}
+
+int main(void)
+{
+#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		CASE(recall__one_gate_and_one_drain_for_each_pd),
+		CASE(recall__what_is_not_drained_is_severed_once),
+		CASE(back__is_tried_until_it_can_be),
+		CASE(back__that_takes_too_long_severs),
+		CASE(back__recall_while_it_is_tried),
+		CASE(own_call__all_go_before_and_come_back_after_the_last),
+		CASE(own_call__waits_for_an_mr_that_does_not_go),
+		CASE(own_call__region_that_comes_meanwhile),
+		CASE(own_call__none_where_regions_are_not_wanted),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
