@@ -175,10 +175,10 @@ static void recall__mr_cannot_be_had_at_first(void **state)
 	uint32_t lkey = mr->lkey;
 
 	(void)state;
-	device->refuse_all = ENOMEM;
+	__atomic_store_n(&device->refuse_all, ENOMEM, __ATOMIC_RELAXED);
 	cut_by_other(SIZE / 2);
 	wait_for_attempts(4);
-	device->refuse_all = 0;
+	__atomic_store_n(&device->refuse_all, 0, __ATOMIC_RELAXED);
 	assert_int_not_equal(key_of_a_post(lkey), lkey);
 	refused = registrations() - 2;
 	assert_true(refused >= 3);

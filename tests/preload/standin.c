@@ -76,7 +76,7 @@ static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 {
 	void (*before)(void) =
 		__atomic_exchange_n(&control.before, NULL, __ATOMIC_SEQ_CST);
-	int refuse = control.refuse_all;
+	int refuse = __atomic_load_n(&control.refuse_all, __ATOMIC_RELAXED);
 	struct ibv_mr *mr;
 
 	if (before)
