@@ -29,10 +29,7 @@ static int map_one(const struct staged *staged, uint64_t offset,
 		    offset - staged->offset) == -1)
 		return -errno;
 	syscall(SYS_munlock, addr, length);
-	return raw_madvise((void *)addr, length, MADV_DONTFORK) ||
-			       raw_madvise((void *)addr, length, MADV_DONTDUMP)
-		       ? -errno
-		       : 0;
+	return raw_keep_to_us((void *)addr, length) ? -errno : 0;
 }
 
 int alias_map(const struct lease *lease, uint64_t offset, uint64_t length,

@@ -85,8 +85,9 @@ int extent_seal(int fd)
 }
 
 /*
- * mlockall(MCL_FUTURE) would have all of it filled, were it not for this. NULL
- * and errno.
+ * mlockall(MCL_FUTURE) would have all of it filled, were it not for this. What
+ * stands there, the secret too, is for those who share it alone. NULL and
+ * errno.
  */
 static uint8_t *map_unfilled(int fd, uint64_t size)
 {
@@ -95,7 +96,8 @@ static uint8_t *map_unfilled(int fd, uint64_t size)
 
 	if (bytes == MAP_FAILED)
 		return NULL;
-	if (!syscall(SYS_munlock, bytes, size) &&
+	if (!raw_keep_to_us(bytes, size) &&
+	    !syscall(SYS_munlock, bytes, size) &&
 	    !syscall(SYS_mprotect, bytes, size, PROT_READ | PROT_WRITE))
 		return bytes;
 	saved_errno = errno;

@@ -31,6 +31,8 @@ int keeper_init(struct keeper *keeper)
 	board = raw_map(fd, BOARD_SIZE, PROT_READ, 0);
 	if (board == MAP_FAILED)
 		goto failed;
+	/* A forked child has no keeper whose board it could be. */
+	raw_keep_to_us(board, BOARD_SIZE);
 	*keeper = (struct keeper){
 		.socket = -1,
 		.received_fd = -1,
@@ -217,37 +219,32 @@ int keeper_adopt(struct keeper *keeper, const struct keeper_request *request)
 	return send_request(keeper, KEEPER_ADOPT, request);
 }
 
-int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns)
+/* What is said with nothing but a time, which has one place for all. */
+static int send_time(struct keeper *keeper, enum keeper_kind kind, uint32_t id,
+		     int64_t ns)
 {
 	struct keeper_message message = {
-		.kind = KEEPER_RELEASE,
+		.kind = kind,
 		.id = id,
-		.deadline_ns = deadline_ns,
+		.deadline_ns = ns,
 	};
 
 	return send_message(keeper, &message, NULL, 0);
+}
+
+int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns)
+{
+	return send_time(keeper, KEEPER_RELEASE, id, deadline_ns);
 }
 
 int keeper_consent(struct keeper *keeper, uint32_t id, int64_t asked_ns)
 {
-	struct keeper_message message = {
-		.kind = KEEPER_CONSENT,
-		.id = id,
-		.deadline_ns = asked_ns,
-	};
-
-	return send_message(keeper, &message, NULL, 0);
+	return send_time(keeper, KEEPER_CONSENT, id, asked_ns);
 }
 
 int keeper_ask(struct keeper *keeper, uint32_t id, int64_t consent_ns)
 {
-	struct keeper_message message = {
-		.kind = KEEPER_CONSENT_NS,
-		.id = id,
-		.consent_ns = consent_ns,
-	};
-
-	return send_message(keeper, &message, NULL, 0);
+	return send_time(keeper, KEEPER_CONSENT_NS, id, consent_ns);
 }
 
 static int send_own(struct keeper *keeper, enum keeper_kind step, uint32_t id,

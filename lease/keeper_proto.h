@@ -132,7 +132,7 @@ struct keeper_message {
 	union {
 		int32_t pid;	     /* READY */
 		int64_t deadline_ns; /* ASK, CONSENT to it, RELEASE */
-		int64_t consent_ns;  /* CONSENT_NS; 0: ask no more */
+		int64_t consent_ns;  /* CONSENT_NS, beside it; 0: ask no more */
 		int32_t fd;	     /* FETCHED: the keeper's, sent along */
 		struct {
 			int64_t consent_ns;

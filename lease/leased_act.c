@@ -218,8 +218,9 @@ static void act_ask_consent(void *arg, int64_t deadline_ns)
 	};
 
 	leased_send_report(leased);
-	/* A program that reads nothing is not waited for longer. */
-	outbox_try(&leased->shared->outbox, &message);
+	/* A program that reads late hears of it late, and that it is over; it
+	 * is not waited for longer. */
+	outbox_report(&leased->shared->outbox, &leased->slot, &message);
 }
 
 static void add_beyond(struct leased *leased, struct keeper_message *message,

@@ -71,22 +71,31 @@ void outbox_refuse(struct outbox *outbox, const struct keeper_message *message,
 	outbox_answer(outbox, &answer);
 }
 
-static bool is_alike(const struct keeper_message *one,
-		     const struct keeper_message *other)
-{
-	return one->report.cause == other->report.cause &&
-	       one->error == other->error;
-}
-
 static bool has_same_cause(const struct keeper_message *one,
 			   const struct keeper_message *other)
 {
-	return one->report.cause == other->report.cause;
+	return one->kind == other->kind &&
+	       (one->kind == KEEPER_ASK ||
+		one->report.cause == other->report.cause);
+}
+
+static bool is_alike(const struct keeper_message *one,
+		     const struct keeper_message *other)
+{
+	return has_same_cause(one, other) && one->error == other->error;
 }
 
 static void add_count(uint32_t *to, uint32_t count)
 {
 	*to = count > UINT32_MAX - *to ? UINT32_MAX : *to + count;
+}
+
+static void add_counts(struct keeper_message *to,
+		       const struct keeper_message *from)
+{
+	add_count(&to->report.theirs, from->report.theirs);
+	add_count(&to->report.conflicts, from->report.conflicts);
+	add_count(&to->report.beyond, from->report.beyond);
 }
 
 static void take_out(struct outbox_slot *slot, unsigned int at)
@@ -110,9 +119,8 @@ static bool fold(struct outbox_slot *slot, struct keeper_message *last,
 				to = &slot->reports[j];
 		if (!goes_with(to, old))
 			continue;
-		add_count(&to->report.theirs, old->report.theirs);
-		add_count(&to->report.conflicts, old->report.conflicts);
-		add_count(&to->report.beyond, old->report.beyond);
+		if (old->kind == KEEPER_REPORT)
+			add_counts(to, old);
 		take_out(slot, i);
 		return true;
 	}
@@ -164,12 +172,6 @@ void outbox_report(struct outbox *outbox, struct outbox_slot *slot,
 	if (slot->next)
 		slot->next->previous = slot;
 	outbox->slots = slot;
-}
-
-void outbox_try(struct outbox *outbox, const struct keeper_message *message)
-{
-	if (!outbox_is_waiting(outbox))
-		sent(outbox, message);
 }
 
 bool outbox_is_waiting(const struct outbox *outbox)

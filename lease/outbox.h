@@ -7,6 +7,9 @@
  * error if that can be) is added to that: its blocks count there, and it itself
  * is missing in the line, as `generation` tells. So a program that was stopped
  * for an hour hears of everything that has happened, and of the end in detail.
+ * What it was asked meanwhile (ASK) stands in the same line, where it was
+ * asked: a program whose consent has not been waited for hears so from what
+ * follows.
  */
 #ifndef DAXMR_LEASE_OUTBOX_H
 #define DAXMR_LEASE_OUTBOX_H
@@ -17,9 +20,10 @@
 #include "keeper_proto.h"
 #include "recall.h"
 
-/* Two of one cause are among any that are more than there are causes. */
+/* Two of one kind are among any that are more than there are causes, and ASK.
+ */
 #define OUTBOX_REPORTS 32
-_Static_assert(OUTBOX_REPORTS >= RECALL_CAUSES, "one is in the line already");
+_Static_assert(OUTBOX_REPORTS > RECALL_CAUSES, "one is in the line already");
 
 /* A file's reports that are not sent yet. */
 struct outbox_slot {
@@ -45,11 +49,9 @@ bool outbox_answer(struct outbox *outbox, const struct keeper_message *answer);
 /* Answers a message with its own content and an error. */
 void outbox_refuse(struct outbox *outbox, const struct keeper_message *message,
 		   uint32_t kind, int error);
+/* REPORT, or ASK, which has its place in their line. */
 void outbox_report(struct outbox *outbox, struct outbox_slot *slot,
 		   const struct keeper_message *report);
-/* Only if there is room now. */
-void outbox_try(struct outbox *outbox, const struct keeper_message *message);
-
 bool outbox_is_waiting(const struct outbox *outbox);
 /* Sends what is waiting, while there is room; the slots that are through to fn.
  */

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -82,6 +83,14 @@ static inline int raw_fallocate(int fd, int mode, uint64_t offset,
 static inline int raw_madvise(void *addr, size_t length, int advice)
 {
 	return (int)syscall(SYS_madvise, addr, length, advice);
+}
+
+/* The engine's own: neither a forked child's, nor in a core dump. */
+static inline int raw_keep_to_us(void *addr, size_t length)
+{
+	return raw_madvise(addr, length, MADV_DONTFORK)
+		       ? -1
+		       : raw_madvise(addr, length, MADV_DONTDUMP);
 }
 
 /* Shared, at an address that the kernel chooses; MAP_FAILED and errno. */

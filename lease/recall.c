@@ -218,14 +218,22 @@ void recall_own_begin(struct recall *recall)
 	int64_t at_ns = recall_now(recall);
 
 	recall->own_opens++;
-	/* Who would be asked is who wants it. */
-	recall->has_consent = true;
-	if (recall->state == RECALL_BREAKING)
+	switch (recall->state) {
+	case RECALL_BREAKING:
+		/* What others are to see has been asked for, and it is not
+		 * agreed to by that. */
 		start_waiting(recall, at_ns);
-	else if (recall->state == RECALL_HELD ||
-		 recall->state == RECALL_MERGING)
+		break;
+	case RECALL_HELD:
+	case RECALL_MERGING:
+		/* Who would be asked is who wants it. */
+		recall->has_consent = true;
 		start_breaking(recall, RECALL_OWN_OPEN,
 			       at_ns + recall->policy.break_ns);
+		break;
+	default:
+		break;
+	}
 }
 
 void recall_own_end(struct recall *recall)

@@ -71,7 +71,9 @@
  * It is announced, and the lease handed back before it: without a consent, and
  * without a pause after it. The lease is left alone until the last of those
  * that are at it at the same time is through. A real break meanwhile is served
- * as ever: who comes first opens BREAKING, the other finds it open.
+ * as ever: who comes first opens BREAKING, the other finds it open. So an own
+ * open that finds others waiting for a consent waits for it, too: what they get
+ * is the picture that was agreed to, and to open the file is no agreement.
  *
  * Not thread-safe: a recall belongs to one thread. Actions are called from
  * recall_run() and the events below, and must not call back into the recall.

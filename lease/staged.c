@@ -123,10 +123,7 @@ static int map_shadow(struct staged *staged)
 		return -errno;
 	staged->bytes = bytes;
 	syscall(SYS_munlock, bytes, length);
-	return raw_madvise(bytes, length, MADV_DONTFORK) ||
-			       raw_madvise(bytes, length, MADV_DONTDUMP)
-		       ? -errno
-		       : 0;
+	return raw_keep_to_us(bytes, length) ? -errno : 0;
 }
 
 static int make_shadow(struct staged *staged)

@@ -16,11 +16,13 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lease_stage.h"
 #include "mapping.h"
 #include "reason.h"
+#include "shadows.h"
 #include "unit.h"
 
 #define PAGES  300UL
@@ -454,6 +456,55 @@ static void storm__with_everything_locked(void **state)
 	munlockall();
 }
 
+/*
+ * What program and keeper share beside shadows: board and books, which have the
+ * digests' secret. How many mappings, and how many that children and core files
+ * have as well.
+ */
+static int count_shared(int *ret_spread)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	unsigned long start, end;
+	bool is_ours = false;
+	char line[512];
+	int found = 0;
+
+	*ret_spread = 0;
+	if (!smaps)
+		return -1;
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
+			is_ours = strstr(line, "/memfd:daxmr-") &&
+				  !strstr(line, SHADOW_NAME);
+			found += is_ours;
+		} else if (is_ours && !strncmp(line, "VmFlags:", 8)) {
+			*ret_spread +=
+				!strstr(line, " dc") || !strstr(line, " dd");
+		}
+	}
+	fclose(smaps);
+	return found;
+}
+
+static void child__has_nothing_of_board_and_books(void **state)
+{
+	int spread, status;
+	struct lease *lease;
+	pid_t pid;
+
+	(void)state;
+	lease = stage();
+	assert_int_equal(count_shared(&spread), 2);
+	assert_int_equal(spread, 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid)
+		_exit(count_shared(&spread));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	unstage_range(lease, 0, LENGTH);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -462,6 +513,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			late_read__comes_with_the_write_back, set_up_write_back,
 			tear_down),
+		TEST(child__has_nothing_of_board_and_books),
 		TEST(late_read__comes_with_a_flush),
 		TEST(userfaultfd__elsewhere_is_left_alone),
 		TEST(userfaultfd__on_the_file_is_refused),

@@ -25,6 +25,8 @@ static struct heard {
 	uint64_t theirs;
 	uint64_t conflicts;
 	uint64_t beyond;
+	unsigned int asks;
+	int64_t deadline_ns; /* of the last of them */
 	bool has_cause[RECALL_CAUSES];
 	struct keeper_message last;
 } heard[2];
@@ -81,6 +83,18 @@ static void report(uint32_t id, enum recall_cause cause, int error,
 	outbox_report(&outbox, &slots[id], &message);
 }
 
+static void ask(uint32_t id, int64_t deadline_ns)
+{
+	const struct keeper_message message = {
+		.version = KEEPER_VERSION,
+		.kind = KEEPER_ASK,
+		.id = id,
+		.deadline_ns = deadline_ns,
+	};
+
+	outbox_report(&outbox, &slots[id], &message);
+}
+
 /* The program reads nothing: no room is left. */
 static void stop_program(void)
 {
@@ -114,6 +128,16 @@ static void hear(const struct keeper_message *message)
 	of->last = *message;
 }
 
+/* Between the break that it belongs to and what became of that. */
+static void hear_ask(const struct keeper_message *message)
+{
+	struct heard *of = &heard[message->id];
+
+	assert_int_equal(of->last.report.cause, RECALL_BREAK_HEARD);
+	of->asks++;
+	of->deadline_ns = message->deadline_ns;
+}
+
 /* It reads all there is, and what comes when there is room. */
 static void go_on(void)
 {
@@ -124,6 +148,8 @@ static void go_on(void)
 			break;
 		if (message.kind == KEEPER_REPORT)
 			hear(&message);
+		if (message.kind == KEEPER_ASK)
+			hear_ask(&message);
 		outbox_send(&outbox, slot_through);
 	}
 	assert_int_equal(errno, EAGAIN);
@@ -225,6 +251,47 @@ static void stopped_for_long__errors_without_end(void **state)
 	assert_int_equal(heard[0].reports + heard[0].missed, generation[0]);
 }
 
+static void stopped__what_it_is_asked_has_its_place(void **state)
+{
+	(void)state;
+	stop_program();
+	report(0, RECALL_BREAK_HEARD, 0, 0);
+	ask(0, 111);
+	report(0, RECALL_FLUSHED, 0, 0);
+	go_on();
+	assert_int_equal(heard[0].asks, 1);
+	assert_int_equal(heard[0].deadline_ns, 111);
+	assert_int_equal(heard[0].reports, 2);
+	assert_int_equal(heard[0].missed, 0);
+	assert_int_equal(heard[0].last.report.cause, RECALL_FLUSHED);
+}
+
+/* The last of them; nothing else is lost for it. */
+static void stopped_for_long__it_hears_that_it_was_asked(void **state)
+{
+	const unsigned int rounds = 1000;
+
+	(void)state;
+	stop_program();
+	for (enum recall_cause cause = 0; cause < RECALL_CAUSES; cause++)
+		report(0, cause, 0, 0);
+	for (unsigned int i = 1; i <= rounds; i++) {
+		report(0, RECALL_BREAK_HEARD, 0, 0);
+		ask(0, i);
+		report(0, RECALL_FLUSHED, 0, 0);
+		report(0, RECALL_RETAKEN, 0, 0);
+		report(0, RECALL_MERGED, 0, 1);
+	}
+	assert_true(slots[0].count <= OUTBOX_REPORTS);
+	go_on();
+	assert_true(heard[0].asks > 0);
+	assert_int_equal(heard[0].deadline_ns, rounds);
+	for (enum recall_cause cause = 0; cause < RECALL_CAUSES; cause++)
+		assert_true(heard[0].has_cause[cause]);
+	assert_int_equal(heard[0].conflicts, rounds);
+	assert_int_equal(heard[0].reports + heard[0].missed, generation[0]);
+}
+
 static void counts_too_large__stay_at_the_largest(void **state)
 {
 	(void)state;
@@ -277,6 +344,8 @@ int main(void)
 			stopped_for_long__no_kind_is_lost_and_counts_add_up),
 		outbox_test(stopped_for_long__each_error_is_told),
 		outbox_test(stopped_for_long__errors_without_end),
+		outbox_test(stopped__what_it_is_asked_has_its_place),
+		outbox_test(stopped_for_long__it_hears_that_it_was_asked),
 		outbox_test(counts_too_large__stay_at_the_largest),
 		outbox_test(two_files__each_has_its_line),
 		outbox_test(forgotten__is_not_told),

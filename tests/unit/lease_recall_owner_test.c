@@ -251,15 +251,6 @@ static void own_open__a_real_break_is_served(void **state)
 	assert_int_equal(world_run(&w), yielded_ns + RECALL_PAUSE_MIN);
 	assert_int_equal(w.takes, 0);
 
-	/* before: the consent that was asked for is not waited for any more */
-	world_hold(&w, &world_actions);
-	w.recall.policy.consent_ns = 50 * MS;
-	world_break(&w);
-	assert_true(world_run(&w) > w.now_ns);
-	recall_own_begin(&w.recall);
-	world_run_until(&w, w.now_ns);
-	assert_int_equal(w.recall.state, RECALL_YIELDED);
-
 	/* the file is somebody else's: nothing to do before, none taken */
 	world_hold(&w, &world_few_actions);
 	world_yield(&w);
@@ -270,6 +261,41 @@ static void own_open__a_real_break_is_served(void **state)
 	recall_own_end(&w.recall);
 	world_run_until(&w, w.now_ns);
 	assert_int_equal(w.recall.state, RECALL_HELD);
+}
+
+/* What others see is what was agreed to: the open waits as they do. */
+static void own_open__is_no_consent_to_what_others_are_to_see(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_hold(&w, &world_actions);
+	w.recall.policy.consent_ns = 50 * MS;
+	world_break(&w);
+	recall_own_begin(&w.recall);
+	world_run_until(&w, w.now_ns + 49 * MS);
+	assert_int_equal(w.recall.state, RECALL_BREAKING);
+	assert_int_equal(w.flushes, 0);
+	recall_consent(&w.recall);
+	world_run_until(&w, w.now_ns);
+	assert_int_equal(w.recall.state, RECALL_YIELDED);
+
+	/* without one both have it at the deadline */
+	world_hold(&w, &world_actions);
+	w.recall.policy.consent_ns = 50 * MS;
+	world_break(&w);
+	recall_own_begin(&w.recall);
+	world_run_until(&w, w.now_ns + 50 * MS);
+	assert_int_equal(w.recall.state, RECALL_YIELDED);
+
+	/* of its own open nobody is asked, though others come meanwhile */
+	world_hold(&w, &world_actions);
+	w.recall.policy.consent_ns = 50 * MS;
+	recall_own_begin(&w.recall);
+	world_break(&w);
+	world_run_until(&w, w.now_ns);
+	assert_int_equal(w.recall.state, RECALL_YIELDED);
+	assert_int_equal(w.asked, 0);
 }
 
 static void own_open__merging_is_ended_first(void **state)
@@ -659,6 +685,8 @@ int main(void)
 		cmocka_unit_test(own_open__hands_back_before_and_retakes_after),
 		cmocka_unit_test(own_open__threads_are_counted),
 		cmocka_unit_test(own_open__a_real_break_is_served),
+		cmocka_unit_test(
+			own_open__is_no_consent_to_what_others_are_to_see),
 		cmocka_unit_test(own_open__merging_is_ended_first),
 		cmocka_unit_test(own_open__revoked_is_lost_and_not_retaken),
 		cmocka_unit_test(own_open__release_meanwhile),

@@ -445,6 +445,10 @@ static void swap__closing_everything_meanwhile_harms_nothing(void **state)
 		stage.file.fd = stage.swap.file_fd = 3;
 		stage.shadow = stage.swap.shadow_fd = 4;
 		stage.swap.view_fd = 4;
+		/* The book is the parent's alone. */
+		stage.shelf.first = NULL;
+		if (extent_new(&stage.shelf, 0, LENGTH, &stage.extent))
+			_exit(5);
 		swapper.stage = &stage;
 		swapper.deadline = now_sec() + WAIT_SEC;
 		if (pthread_create(&swapping, NULL, swap_all_the_time,
