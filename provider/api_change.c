@@ -56,14 +56,15 @@ static int flush(struct daxmr_region *region, size_t offset, size_t length,
 	struct event_fact fact = {0};
 	int r;
 
-	if (region->stage) {
+	if (region->mr.stage) {
 		if (!is_now)
 			atomic_store(&region->flush_asked_ns, clock_now_ns());
-		return stage_flush(region->stage,
+		return stage_flush(region->mr.stage,
 				   (char *)region->call.addr + offset, length,
 				   is_now);
 	}
-	if (region->strategy != STRATEGY_ODP)
+	if (region->mr.strategy != STRATEGY_ODP &&
+	    region->mr.strategy != STRATEGY_PINNED)
 		return reason_set(-EOPNOTSUPP,
 				  "region %s is registered as it is "
 				  "(passthrough): daxmr does not know what "
@@ -123,40 +124,36 @@ static int set_size(int fd, uint64_t size)
 /* The new one is there before the old one goes. */
 static int move(struct daxmr_region *region, size_t length)
 {
-	enum strategy strategy;
-	struct stage *stage;
-	struct ibv_mr *mr;
-	int r = api_register(region, length, &mr, &strategy, &stage);
+	struct api_mr mr;
+	int r = api_register(region, length, &mr);
 
 	if (r)
 		return r;
-	r = api_ears_open(region, &region->new_ears, stage);
+	r = api_ears_open(region, &region->new_ears, &mr);
 	if (r) {
 		log_sentence(LOG_WARN, "region %s cannot be resized: %s",
 			     region->name, reason_text());
-		region_deregister(region->real, mr);
+		region_deregister(region->real, mr.mr);
 		return r;
 	}
 	api_ears_close(region, &region->ears);
-	r = -region_deregister(region->real, region->mr);
+	r = -region_deregister(region->real, region->mr.mr);
 	if (r) {
 		log_sentence(LOG_WARN,
 			     "region %s cannot be resized: its MR is in use, "
 			     "ibv_dereg_mr says: %s",
 			     region->name, strerrordesc_np(-r));
-		if (api_ears_open(region, &region->ears, region->stage))
+		if (api_ears_open(region, &region->ears, &region->mr))
 			log_write(LOG_ERROR,
 				  "nothing more will be heard of region %s: %s",
 				  region->name, reason_text());
 		api_ears_close(region, &region->new_ears);
-		region_deregister(region->real, mr);
+		region_deregister(region->real, mr.mr);
 		return r;
 	}
 	api_ears_move(region, &region->new_ears, &region->ears);
 	region->mr = mr;
 	region->length = length;
-	region->strategy = strategy;
-	region->stage = stage;
 	return 0;
 }
 

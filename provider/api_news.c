@@ -4,9 +4,11 @@
  * All of it runs on the engine's thread, but when a region is opened or closed.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "api_region.h"
+#include "clock.h"
 #include "leases.h"
 #include "reason.h"
 #include "stage.h"
@@ -95,6 +97,13 @@ static void count_and_post(struct api_ear *ear, enum api_count count,
 	post(ear, kind, fact);
 }
 
+/* A pinned region is not back before its MR is: tell_pinned(). */
+static bool is_of_pinned(const struct api_ear *ear, enum recall_cause cause)
+{
+	return ear->pinned &&
+	       (cause == RECALL_RETAKEN || cause == RECALL_MERGED);
+}
+
 static void changed(struct lease_listener *listener,
 		    const struct recall_report *report, uint64_t missed)
 {
@@ -105,6 +114,8 @@ static void changed(struct lease_listener *listener,
 	(void)missed;
 	if (report->from == RECALL_YIELDED && report->to != RECALL_YIELDED)
 		add(ear, API_YIELDED_NS, (uint64_t)report->spent_ns);
+	if (is_of_pinned(ear, report->cause))
+		return;
 	switch (report->cause) {
 	case RECALL_BREAK_HEARD:
 		recalled(ear, &fact);
@@ -153,6 +164,32 @@ static void changed(struct lease_listener *listener,
 	case RECALL_RELEASED:
 	case RECALL_UNWATCHED: /* the log has it */
 	case RECALL_CAUSES:
+		break;
+	}
+}
+
+static void tell_pinned(struct pinned_ear *of_pinned, enum pinned_news news,
+			uint64_t blocks, int error)
+{
+	struct api_ear *ear =
+		(struct api_ear *)((char *)of_pinned -
+				   offsetof(struct api_ear, of_pinned));
+	struct event_fact fact = {.at_ns = clock_now_ns(), .error = error};
+
+	switch (news) {
+	case PINNED_BACK:
+		count_and_post(ear, API_RETAKEN, DAXMR_EVENT_RETAKEN, &fact);
+		break;
+	case PINNED_SHRUNK:
+		post_blocks(ear, DAXMR_EVENT_SHRUNK, &fact, API_CUT_OFF,
+			    (uint32_t)blocks);
+		break;
+	case PINNED_GROWN:
+		post_blocks(ear, DAXMR_EVENT_GROWN, &fact, API_GROWN,
+			    (uint32_t)blocks);
+		break;
+	case PINNED_SEVERED:
+		post(ear, DAXMR_EVENT_SEVERED, &fact);
 		break;
 	}
 }
@@ -215,25 +252,30 @@ void api_ears_close(struct daxmr_region *region, struct api_ears *ears)
 {
 	struct api_ears old = exchange(region, ears, (struct api_ears){0});
 
-	while (old.count)
-		lease_news_unlisten(&old.ear[--old.count].listener);
+	while (old.count) {
+		struct api_ear *ear = &old.ear[--old.count];
+
+		if (ear->pinned)
+			pinned_listen(ear->pinned, NULL);
+		lease_news_unlisten(&ear->listener);
+	}
 	free(old.ear);
 }
 
-static size_t count_leases(const struct stage *stage)
+static size_t count_leases(const struct api_mr *mr)
 {
 	size_t count = 0;
 
-	while (stage && stage_lease(stage, count))
+	while (mr->stage && stage_lease(mr->stage, count))
 		count++;
-	return count;
+	return mr->pinned ? 1 : count;
 }
 
 /* Who is asked is found before he is. */
 int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
-		  const struct stage *stage)
+		  const struct api_mr *mr)
 {
-	struct api_ears new = {.count = count_leases(stage)};
+	struct api_ears new = {.count = count_leases(mr)};
 	int r = new.count ? event_source_lend(&region->source, leases_engine())
 			  : 0;
 
@@ -246,6 +288,8 @@ int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 		struct api_ear *ear = &new.ear[i];
 
 		ear->region = region;
+		ear->pinned = mr->pinned;
+		ear->of_pinned.tell = tell_pinned;
 		ear->listener.changed = changed;
 		ear->listener.asked = region->is_asked ? asked : NULL;
 		ear->listener.consent_ns = region->consent_ns;
@@ -253,7 +297,10 @@ int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 	exchange(region, ears, new);
 	for (size_t i = 0; !r && i < new.count; i++)
 		r = lease_news_listen(&new.ear[i].listener,
-				      stage_lease(stage, i));
+				      mr->pinned ? pinned_lease(mr->pinned)
+						 : stage_lease(mr->stage, i));
+	if (!r && mr->pinned)
+		pinned_listen(mr->pinned, &new.ear[0].of_pinned);
 	if (r)
 		api_ears_close(region, ears);
 	return r;

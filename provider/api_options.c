@@ -117,7 +117,7 @@ static int read_recall(const struct daxmr_options *given,
 {
 	uint32_t ms = given->quiesce_ms ? given->quiesce_ms : QUIESCE_MS;
 
-	if ((unsigned int)given->on_recall > DAXMR_ON_RECALL_ASK)
+	if ((unsigned int)given->on_recall > DAXMR_ON_RECALL_SEVER)
 		return refuse("on_recall", "one of enum daxmr_on_recall");
 	if (given->on_recall == DAXMR_ON_RECALL_ASK && !given->channel)
 		return refuse("channel", "there where on_recall is "
@@ -128,6 +128,15 @@ static int read_recall(const struct daxmr_options *given,
 			      "at most 60000, or 0 for the default");
 	region->is_asked = given->on_recall == DAXMR_ON_RECALL_ASK;
 	region->consent_ns = ms * 1000000LL;
+	region->options.quiesce_ms = given->quiesce_ms
+					     ? given->quiesce_ms
+					     : config_get()->quiesce_ms;
+	region->options.on_recall = config_get()->on_recall;
+	if (given->on_recall)
+		region->options.on_recall =
+			given->on_recall == DAXMR_ON_RECALL_SEVER
+				? ON_RECALL_SEVER
+				: ON_RECALL_YIELD;
 	return 0;
 }
 
@@ -169,10 +178,11 @@ int api_options_read(const struct daxmr_options *given,
 		r = read_terms(&options, &region->terms);
 	if (!r)
 		r = read_recall(&options, region);
-	if (!r && region->is_asked &&
-	    region->options.strategy == STRATEGY_PINNED)
-		r = refuse("on_recall", "another than DAXMR_ON_RECALL_ASK with "
-					"pinned regions, which have no events");
+	if (!r && options.on_recall == DAXMR_ON_RECALL_SEVER &&
+	    region->options.strategy != STRATEGY_PINNED)
+		r = refuse("on_recall", "another than DAXMR_ON_RECALL_SEVER "
+					"where the strategy is not pinned: "
+					"only there peers have to be cut off");
 	if (r)
 		return r;
 	read_sizes(&options, &region->options);

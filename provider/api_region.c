@@ -51,8 +51,7 @@ static struct ibv_mr *original(const struct region_call *call,
 }
 
 int api_register(const struct daxmr_region *region, size_t length,
-		 struct ibv_mr **ret, enum strategy *ret_strategy,
-		 struct stage **ret_stage)
+		 struct api_mr *ret)
 {
 	struct region_call call = region->call;
 	struct mr_record record;
@@ -63,12 +62,11 @@ int api_register(const struct daxmr_region *region, size_t length,
 	mr = region_register(&call);
 	if (!mr)
 		return errno ? -errno : -EIO;
-	*ret = mr;
-	*ret_strategy = STRATEGY_PASSTHROUGH;
-	*ret_stage = NULL;
+	*ret = (struct api_mr){.mr = mr, .strategy = STRATEGY_PASSTHROUGH};
 	if (mr_record_get(mr, &record)) {
-		*ret_strategy = record.strategy;
-		*ret_stage = record.stage;
+		ret->strategy = record.strategy;
+		ret->stage = record.stage;
+		ret->pinned = record.pinned;
 	}
 	return 0;
 }
@@ -85,7 +83,7 @@ static int open_events(struct daxmr_region *region,
 	event_source_init(&region->source, channel, region, data);
 	region->source.agreed = api_agreed;
 	region->source.free = free_region;
-	return api_ears_open(region, &region->ears, region->stage);
+	return api_ears_open(region, &region->ears, &region->mr);
 }
 
 /* Events that somebody has read already keep it until they are acked. */
@@ -100,8 +98,7 @@ static void discard(struct daxmr_region *region)
 static int open_region(struct daxmr_region *region,
 		       struct daxmr_channel *channel, void *data)
 {
-	int r = api_register(region, region->length, &region->mr,
-			     &region->strategy, &region->stage);
+	int r = api_register(region, region->length, &region->mr);
 
 	if (r)
 		return r;
@@ -110,7 +107,7 @@ static int open_region(struct daxmr_region *region,
 		log_sentence(LOG_WARN,
 			     "registration of %zu bytes at %p failed: %s",
 			     region->length, region->call.addr, reason_text());
-		region_deregister(region->real, region->mr);
+		region_deregister(region->real, region->mr.mr);
 	}
 	return r;
 }
@@ -162,7 +159,7 @@ EXPORT int daxmr_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 		r = open_region(region, channel, data);
 	if (!r) {
 		log_write(LOG_INFO, "region %s: %zu bytes at %p, lkey %#x",
-			  region->name, length, addr, region->mr->lkey);
+			  region->name, length, addr, region->mr.mr->lkey);
 		*ret = region;
 	} else {
 		discard(region);
@@ -174,7 +171,7 @@ EXPORT int daxmr_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 /* As it was; a file that has gone meanwhile is told of again. */
 static void stay(struct daxmr_region *region)
 {
-	if (api_ears_open(region, &region->ears, region->stage))
+	if (api_ears_open(region, &region->ears, &region->mr))
 		log_write(LOG_ERROR,
 			  "nothing more will be heard of region %s: %s",
 			  region->name, reason_text());
@@ -190,7 +187,7 @@ EXPORT int daxmr_dereg_mr(struct daxmr_region *region)
 	if (!r) {
 		/* The leases are its no more when the MR is gone. */
 		api_ears_close(region, &region->ears);
-		r = -region_deregister(region->real, region->mr);
+		r = -region_deregister(region->real, region->mr.mr);
 		if (r) {
 			log_sentence(LOG_WARN,
 				     "region %s, %zu bytes at %p, cannot be "
@@ -230,7 +227,7 @@ static enum daxmr_state state_of(const struct daxmr_region *region)
 
 static enum daxmr_strategy strategy_of(const struct daxmr_region *region)
 {
-	switch (region->strategy) {
+	switch (region->mr.strategy) {
 	case STRATEGY_ODP:
 		return DAXMR_STRATEGY_ODP;
 	case STRATEGY_STAGED:
@@ -273,9 +270,10 @@ EXPORT int daxmr_region_info(const struct daxmr_region *region,
 		.name = region->name,
 		.addr = region->call.addr,
 		.length = region->length,
-		.mr = region->mr,
-		.lkey = region->mr->lkey,
-		.rkey = region->mr->rkey,
+		.mr = region->mr.mr,
+		.lkey = region->mr.mr->lkey,
+		/* of a pinned one it may just change */
+		.rkey = __atomic_load_n(&region->mr.mr->rkey, __ATOMIC_RELAXED),
 		.strategy = strategy_of(region),
 		.state = state_of(region),
 	};

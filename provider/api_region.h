@@ -13,6 +13,7 @@
 #include "daxmr.h"
 #include "event.h"
 #include "lease_news.h"
+#include "pinned.h"
 #include "region.h"
 
 /* The counts of struct daxmr_stats, in its order. */
@@ -36,6 +37,8 @@ enum api_count {
 /* One of the files that a region lies in. */
 struct api_ear {
 	struct lease_listener listener;
+	struct pinned_ear of_pinned;
+	struct pinned *pinned; /* NULL: the file is staged */
 	struct daxmr_region *region;
 	/* The count of the last time it was asked (event.h); 0: answered. */
 	_Atomic uint64_t asked;
@@ -46,18 +49,24 @@ struct api_ears {
 	struct api_ear *ear;
 };
 
+/* An MR of a region, and where it lies. */
+struct api_mr {
+	struct ibv_mr *mr;
+	enum strategy strategy;
+	struct stage *stage;   /* what it lies in; NULL: nothing */
+	struct pinned *pinned; /* or what it is of */
+};
+
 struct daxmr_region {
 	pid_t pid;
 	const struct real_verbs *real;
-	struct ibv_mr *mr;
+	struct api_mr mr;
 	size_t length;
 	struct region_call call;
 	struct region_options options;
 	struct lease_terms terms;
 	bool is_asked; /* on_recall ask */
 	int64_t consent_ns;
-	enum strategy strategy;
-	struct stage *stage; /* what the MR lies in; NULL: nothing */
 	char name[DAXMR_NAME_MAX + 1];
 	struct event_source source;
 	struct api_ears ears;
@@ -73,11 +82,11 @@ int api_options_read(const struct daxmr_options *given,
 		     struct daxmr_channel **ret_channel, void **ret_data);
 
 /*
- * api_news.c: hears of all files of a stage (NULL: of none). 0, or -errno with
- * a sentence.
+ * api_news.c: hears of all files that an MR lies in. 0, or -errno with a
+ * sentence.
  */
 int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
-		  const struct stage *stage);
+		  const struct api_mr *mr);
 void api_ears_close(struct daxmr_region *region, struct api_ears *ears);
 void api_ears_move(struct daxmr_region *region, struct api_ears *from,
 		   struct api_ears *to);
@@ -89,8 +98,7 @@ void api_agreed(struct event_source *source, uint64_t asked);
  * sentence.
  */
 int api_register(const struct daxmr_region *region, size_t length,
-		 struct ibv_mr **ret, enum strategy *ret_strategy,
-		 struct stage **ret_stage);
+		 struct api_mr *ret);
 
 /*
  * Around what a program is not to notice: errno is kept, and the calling thread

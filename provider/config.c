@@ -116,6 +116,21 @@ int config_parse_quiesce_ms(const char *text, uint32_t *ret)
 	return parse_number(text, 1, QUIESCE_MS_MAX, ret);
 }
 
+int config_parse_on_recall(const char *text, enum on_recall *ret)
+{
+	static const char *const names[] = {
+		[ON_RECALL_YIELD] = "yield",
+		[ON_RECALL_SEVER] = "sever",
+		NULL,
+	};
+	int r = parse_choice(text, names);
+
+	if (r < 0)
+		return r;
+	*ret = (enum on_recall)r;
+	return 0;
+}
+
 int config_parse_on_conflict(const char *text, enum on_conflict *ret)
 {
 	static const char *const names[] = {
@@ -200,6 +215,7 @@ READER(stage_max)
 READER(flush_ms)
 READER(flush_cpu)
 READER(quiesce_ms)
+READER(on_recall)
 READER(on_conflict)
 READER(on_shrink)
 READER(uffd)
@@ -220,6 +236,8 @@ const struct config_policy config_policies[CONFIG_POLICIES] = {
 	 CONFIG_FLUSH_CPU_VALUES, VALUE(FLUSH_CPU) " it is"},
 	{"quiesce-ms", "DAXMR_QUIESCE_MS", read_quiesce_ms,
 	 CONFIG_QUIESCE_MS_VALUES, "1000 it is"},
+	{"on-recall", "DAXMR_ON_RECALL", read_on_recall,
+	 CONFIG_ON_RECALL_VALUES, "yield it is"},
 	{"on-conflict", "DAXMR_ON_CONFLICT", read_on_conflict,
 	 CONFIG_ON_CONFLICT_VALUES, "ours it is"},
 	{"on-shrink", "DAXMR_ON_SHRINK", read_on_shrink,

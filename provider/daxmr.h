@@ -101,9 +101,9 @@ enum daxmr_strategy {
 	DAXMR_STRATEGY_PINNED
 };
 
-/* What happens when somebody wants a staged file. */
+/* What happens when somebody wants a staged or pinned file. */
 enum daxmr_on_recall {
-	DAXMR_ON_RECALL_DEFAULT, /* yield */
+	DAXMR_ON_RECALL_DEFAULT, /* yield; pinned: what the environment says */
 	DAXMR_ON_RECALL_YIELD,	 /* it is written and handed over at once */
 	/*
 	 * The program is asked: event RECALL, which it acks when it has paused,
@@ -112,7 +112,12 @@ enum daxmr_on_recall {
 	 * goes there but by daxmr_flush(), so what is new is durable only then.
 	 * Needs a channel.
 	 */
-	DAXMR_ON_RECALL_ASK
+	DAXMR_ON_RECALL_ASK,
+	/*
+	 * pinned alone: the queue pairs of the region's protection domain are
+	 * cut off at once, event SEVERED, and nothing is waited for.
+	 */
+	DAXMR_ON_RECALL_SEVER
 };
 
 /* A block of 4 KiB was changed by others and here. */
@@ -155,7 +160,8 @@ struct daxmr_options {
 	enum daxmr_on_shrink on_shrink;	    /* all regions in it have the */
 	uint32_t flush_ms;		    /* same, or -EBUSY */
 	uint32_t flush_cpu;		    /* percent of one CPU */
-	uint32_t quiesce_ms; /* on_recall ask: the deadline; default 1000 */
+	uint32_t quiesce_ms; /* on_recall ask: the deadline; default 1000.
+				pinned: how long the work is held up */
 	uint32_t reserved;   /* 0 */
 	uint64_t prefetch;   /* odp: bytes from the start */
 	uint64_t stage_max;  /* bytes in shadows of this process, with these */
@@ -196,7 +202,7 @@ int daxmr_dereg_mr(struct daxmr_region *region);
 /* How the lease on a region's file stands; of several the farthest from HELD.
  */
 enum daxmr_state {
-	DAXMR_STATE_NONE,     /* not staged */
+	DAXMR_STATE_NONE,     /* neither staged nor pinned */
 	DAXMR_STATE_HELD,     /* nobody else has the file */
 	DAXMR_STATE_BREAKING, /* somebody waits; it is being written */
 	DAXMR_STATE_MERGING,  /* what others did is merged */
@@ -286,7 +292,8 @@ int daxmr_resize(struct daxmr_region *region, int fd, uint64_t file_size,
 enum daxmr_event_kind {
 	DAXMR_EVENT_RECALL = 1,	 /* somebody wants the file and waits */
 	DAXMR_EVENT_YIELDED,	 /* others have it, and see all of it */
-	DAXMR_EVENT_RETAKEN,	 /* it is ours again */
+	DAXMR_EVENT_RETAKEN,	 /* it is ours again; pinned: the MR is there,
+				    with the rkey of daxmr_region_info() */
 	DAXMR_EVENT_MERGED,	 /* blocks: that others had changed */
 	DAXMR_EVENT_CONFLICT,	 /* blocks: that both had */
 	DAXMR_EVENT_CHANGED,	 /* somebody changed it without asking for it */
@@ -297,7 +304,8 @@ enum daxmr_event_kind {
 	DAXMR_EVENT_FLUSH_ERROR, /* error; it is tried again */
 	DAXMR_EVENT_LOST,	 /* error; the kernel took it, nothing more is
 				    written before it is retaken and merged */
-	DAXMR_EVENT_SEVERED,	 /* pinned: peers have been cut off */
+	DAXMR_EVENT_SEVERED,	 /* pinned: peers have been cut off; error: what
+				    kept the MR from coming back, or 0 */
 	DAXMR_EVENT_KINDS
 };
 

@@ -86,7 +86,8 @@ bool pinned_has_key(const struct ibv_mr *mr)
 void pinned_show(struct pinned *pinned)
 {
 	pinned->seen.mr.handle = pinned->mr->handle;
-	pinned->seen.mr.rkey = pinned->mr->rkey;
+	__atomic_store_n(&pinned->seen.mr.rkey, pinned->mr->rkey,
+			 __ATOMIC_RELAXED);
 }
 
 static void list(struct pinned *pinned)
@@ -154,8 +155,7 @@ static void give_back(struct pinned *pinned)
  */
 static int wait_until_free(struct pinned *pinned)
 {
-	int64_t until_ns =
-		clock_now_ns() + config_get()->quiesce_ms * 1000000LL;
+	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
 	bool is_own = false, is_free = false;
 	int r = 0, cancel_state;
 
@@ -276,8 +276,34 @@ static struct pinned *new_pinned(const struct region_call *call)
 	pinned->access = call->access & ~(unsigned int)IBV_ACCESS_ON_DEMAND;
 	pinned->listener.changed = pinned_hear;
 	pinned->listener.asked = pinned_hear_asked;
-	pinned->listener.consent_ns = config_get()->quiesce_ms * 1000000LL;
+	pinned->on_recall = call->options ? call->options->on_recall
+					  : config_get()->on_recall;
+	pinned->quiesce_ns = (call->options ? call->options->quiesce_ms
+					    : config_get()->quiesce_ms) *
+			     1000000LL;
+	pinned->listener.consent_ns = pinned->quiesce_ns;
 	return pinned;
+}
+
+struct lease *pinned_lease(const struct pinned *pinned)
+{
+	return pinned->lease;
+}
+
+void pinned_listen(struct pinned *pinned, struct pinned_ear *ear)
+{
+	if (pinned->is_dead) /* nobody tells anything of it */
+		return;
+	pinned_begin(pinned);
+	pinned->ear = ear;
+	pinned_end(pinned);
+}
+
+void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
+		 int error)
+{
+	if (pinned->ear)
+		pinned->ear->tell(pinned->ear, news, blocks, error);
 }
 
 int pinned_register(const struct region_call *call, struct pinned **ret,
@@ -336,7 +362,8 @@ static int leave(struct pinned *pinned)
 	unlist(pinned);
 	pinned_gate_open(pinned);
 	lease_news_unlisten(&pinned->listener);
-	give_back(pinned);
+	if (!pinned->ear) /* which hears of the lease, too */
+		give_back(pinned);
 	gate_detach(pinned->context);
 	return 0;
 }
@@ -348,6 +375,8 @@ int pinned_deregister(struct pinned *pinned)
 	if (!pinned->is_dead) {
 		pinned_begin(pinned);
 		r = leave(pinned);
+	} else if (pinned->ear) {
+		give_back(pinned);
 	}
 	if (!r)
 		free(pinned);
@@ -392,7 +421,8 @@ void pinned_context_closing(const struct ibv_context *context)
 		/* The device goes, and the MR with it. */
 		unlist(pinned);
 		lease_news_unlisten(&pinned->listener);
-		give_back(pinned);
+		if (!pinned->ear)
+			give_back(pinned);
 	}
 	errno = saved_errno;
 }

@@ -66,6 +66,29 @@ int pinned_deregister(struct pinned *pinned);
 int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		      int access);
 
+/* What is told of a region beside what becomes of its lease (lease_news.h). */
+enum pinned_news {
+	PINNED_BACK,	/* its MR is there, with a new rkey */
+	PINNED_SHRUNK,	/* blocks of 4 KiB less than before */
+	PINNED_GROWN,	/* more */
+	PINNED_SEVERED, /* peers are cut off; error: -errno, or 0 */
+};
+
+struct pinned_ear {
+	void (*tell)(struct pinned_ear *ear, enum pinned_news news,
+		     uint64_t blocks, int error);
+};
+
+/*
+ * From now on the one who is told, by the thread: he must not wait for anything
+ * that waits for the region. NULL: nobody is being told anything when this
+ * returns.
+ */
+void pinned_listen(struct pinned *pinned, struct pinned_ear *ear);
+
+/* What keeps others from its file, as long as it is registered. */
+struct lease *pinned_lease(const struct pinned *pinned);
+
 /* A region needs it, also where its MR is away just now: EBUSY. */
 bool pinned_has_pd(const struct ibv_pd *pd);
 

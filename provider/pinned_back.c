@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "clock.h"
-#include "config.h"
 #include "log.h"
 #include "pinned_parts.h"
 
@@ -22,7 +21,7 @@
 /* Posts by the old key are to go with the new one, or wait until they can. */
 static int show_new_key(struct pinned *pinned, struct ibv_mr *mr)
 {
-	int64_t until_ns = clock_now_ns() + config_get()->quiesce_ms * MS;
+	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
 	int r = pinned_gate_close(pinned, until_ns);
 
 	if (!r)
@@ -33,6 +32,26 @@ static int show_new_key(struct pinned *pinned, struct ibv_mr *mr)
 	pinned->mr = mr;
 	pinned_show(pinned);
 	return 0;
+}
+
+#define BLOCK 4096
+
+static uint64_t blocks_of(size_t bytes)
+{
+	return (bytes + BLOCK - 1) / BLOCK;
+}
+
+static void tell_back(struct pinned *pinned, size_t before)
+{
+	size_t now = pinned->registered;
+
+	if (now < before)
+		pinned_tell(pinned, PINNED_SHRUNK,
+			    blocks_of(before) - blocks_of(now), 0);
+	else if (now > before)
+		pinned_tell(pinned, PINNED_GROWN,
+			    blocks_of(now) - blocks_of(before), 0);
+	pinned_tell(pinned, PINNED_BACK, 0, 0);
 }
 
 /* 0, and *ret of it can be registered; -errno. */
@@ -93,7 +112,7 @@ static bool try_again(struct pinned *pinned)
 	}
 	if (is_first) {
 		pinned->is_stuck = true;
-		pinned->deadline_ns = now_ns + config_get()->quiesce_ms * MS;
+		pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 		pinned->pause_ns = PAUSE_MIN;
 	} else if (pinned->pause_ns < PAUSE_MAX / 2) {
 		pinned->pause_ns *= 2;
@@ -119,11 +138,12 @@ static void is_back(struct pinned *pinned)
 void pinned_come_back(struct pinned *pinned)
 {
 	int64_t begun_ns = clock_now_ns();
-	size_t length = 0;
+	size_t length = 0, before = pinned->registered;
 	int r = left_of(pinned, &length);
 
 	if (!r && length)
 		r = register_again(pinned, length);
+	pinned->error = r;
 	if (r) {
 		if (try_again(pinned))
 			log_write(LOG_ERROR,
@@ -136,6 +156,7 @@ void pinned_come_back(struct pinned *pinned)
 	is_back(pinned);
 	pinned->registered = length;
 	pinned_gate_open(pinned);
+	tell_back(pinned, before);
 	log_write(length < pinned->length ? LOG_WARN : LOG_INFO,
 		  "%s: it is back: %zu of %zu bytes registered again in %lld "
 		  "us, rkey %#x",
@@ -146,14 +167,16 @@ void pinned_come_back(struct pinned *pinned)
 
 void pinned_sever_stuck(struct pinned *pinned)
 {
-	int64_t until_ns = clock_now_ns() + config_get()->quiesce_ms * MS;
+	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
 	int r = pinned_gate_close(pinned, until_ns), severed = 0;
 
 	if (!r)
 		severed = gate_sever(pinned->gate->gate, true);
 	pinned_gate_open(pinned);
+	pinned_tell(pinned, PINNED_SEVERED, 0, pinned->error);
 	log_write(LOG_ERROR,
 		  "%s: it could not be registered again for %u ms, %d QPs are "
 		  "severed; it is still tried",
-		  pinned->file.name, config_get()->quiesce_ms, severed);
+		  pinned->file.name, (unsigned int)(pinned->quiesce_ns / MS),
+		  severed);
 }

@@ -2,7 +2,6 @@
 #include <time.h>
 
 #include "clock.h"
-#include "config.h"
 #include "pinned_own.h"
 #include "pinned_parts.h"
 
@@ -51,8 +50,7 @@ static bool are_in_the_way_locked(dev_t dev, ino_t ino)
 
 void pinned_own_begin(struct pinned_own *own, dev_t dev, ino_t ino)
 {
-	int64_t now_ns = clock_now_ns(),
-		until_ns = now_ns + config_get()->quiesce_ms * 1000000LL;
+	int64_t now_ns = clock_now_ns(), until_ns = now_ns;
 	struct pinned *pinned;
 	int cancel_state;
 
@@ -62,7 +60,9 @@ void pinned_own_begin(struct pinned_own *own, dev_t dev, ino_t ino)
 		if (!pinned_is_of(pinned, dev, ino))
 			continue;
 		pinned->leave_ns = now_ns;
-		pinned->deadline_ns = until_ns;
+		pinned->deadline_ns = now_ns + pinned->quiesce_ns;
+		if (until_ns < pinned->deadline_ns)
+			until_ns = pinned->deadline_ns;
 	}
 	pthread_cond_broadcast(&pinned_changed);
 	while (are_in_the_way_locked(dev, ino) &&

@@ -46,24 +46,31 @@ struct pinned {
 	size_t length;
 	uint64_t iova;
 	unsigned int access;
+	enum on_recall on_recall;
 	struct pinned_file file;
 	struct lease *lease;
+	int64_t quiesce_ns;
 
 	/* Whoever sets is_busy has these to himself. */
+	struct pinned_ear *ear;	  /* NULL: nobody listens */
 	struct ibv_mr *mr;	  /* the real one; NULL: gone */
 	struct pinned_gate *gate; /* NULL: open */
 	size_t registered;	  /* of length, from the beginning */
+	int error;		  /* why it could not come back, or 0 */
 
 	/* Under the lock. */
 	bool is_busy;
 	bool is_entering;    /* it has no MR yet, and waits until it may */
 	bool is_held;	     /* the lease is ours */
 	bool is_asked;	     /* and somebody waits for our consent */
+	bool may_wait;	     /* the program itself has opened the file */
 	bool must_go;	     /* others have had the file, with the MR there */
 	bool is_tried;	     /* to come back, since it is held */
 	bool is_stuck;	     /* it could not come back, and nobody is severed */
 	bool is_dead;	     /* its context is gone, the program forgot it */
 	int64_t leave_ns;    /* not held: when the MR goes */
+	int64_t late_ns;     /* since when others had it, and the MR should have
+				been gone; 0: not */
 	int64_t deadline_ns; /* until then the gate may be closed */
 	int64_t retry_ns;    /* when it is to be tried again to come back */
 	int64_t pause_ns;    /* before that; 0: it has not failed */
@@ -130,6 +137,10 @@ int pinned_find_file(uintptr_t start, uintptr_t end, struct pinned_file *ret);
  * may have mapped something else there. 0, or -errno: it cannot be seen.
  */
 int pinned_still_there(const struct pinned *pinned, size_t *ret);
+
+/* Who listens hears it; by who has the region. */
+void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
+		 int error);
 
 /* How much of it, from the beginning, is in the file. */
 size_t pinned_surviving(const struct pinned *pinned);

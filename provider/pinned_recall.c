@@ -76,6 +76,15 @@ static void drain(struct pinned_gate *gate, int64_t until_ns,
 		sever(gate, course, left < 0);
 }
 
+/* Nothing is waited for. */
+static void cut_off(struct pinned *pinned, struct course *course)
+{
+	if (pinned->gate->is_quiet)
+		return;
+	pinned->gate->is_quiet = true;
+	sever(pinned->gate, course, true);
+}
+
 /* All gates are closed before one is waited for. */
 static void quiesce(struct pinned *first, struct course *course)
 {
@@ -88,6 +97,9 @@ static void quiesce(struct pinned *first, struct course *course)
 		if (r)
 			course->close_error = r;
 	}
+	for (pinned = first; pinned; pinned = pinned->also)
+		if (pinned->gate && pinned->on_recall == ON_RECALL_SEVER)
+			cut_off(pinned, course);
 	for (pinned = first; pinned; pinned = pinned->also)
 		if (pinned->gate)
 			drain(pinned->gate, until_ns, course);
@@ -157,11 +169,29 @@ static void tell_troubles(const struct pinned *first,
 			  name, strerrordesc_np(course->dereg_error));
 }
 
+/* The program was stopped, say: nobody else can deregister. */
+static void tell_late(struct pinned *pinned, int64_t gone_ns)
+{
+	int64_t late_ns;
+	int cancel_state;
+
+	pinned_lock_take(&cancel_state);
+	late_ns = pinned->late_ns;
+	pinned_lock_give(cancel_state);
+	if (late_ns && late_ns < gone_ns)
+		log_write(LOG_ERROR,
+			  "%s: others have had it for %lld ms while its MR "
+			  "was still there: on fs-dax a truncate had to wait, "
+			  "on the page cache what a device wrote may be lost",
+			  pinned->file.name,
+			  (long long)(gone_ns - late_ns) / 1000000);
+}
+
 void pinned_go(struct pinned *first)
 {
 	struct course course = {.begun_ns = clock_now_ns()};
+	int64_t before_ns, gone_ns;
 	struct pinned *pinned;
-	int64_t gone_ns;
 	int r;
 
 	quiesce(first, &course);
@@ -170,10 +200,19 @@ void pinned_go(struct pinned *first)
 		r = deregister(pinned, &course);
 		if (r)
 			course.dereg_error = r;
-		else
-			lease_news_consent(&pinned->listener);
 	}
+	before_ns = clock_now_ns();
+	for (pinned = first; pinned; pinned = pinned->also)
+		if (!pinned->mr)
+			lease_news_consent(&pinned->listener);
 	gone_ns = clock_now_ns();
+	for (pinned = first; pinned; pinned = pinned->also) {
+		if (course.severed || pinned->on_recall == ON_RECALL_SEVER)
+			pinned_tell(pinned, PINNED_SEVERED, 0, 0);
+		/* Who was cut off has nothing to wait for. */
+		if (!pinned->mr && pinned->on_recall == ON_RECALL_SEVER)
+			pinned_gate_open(pinned);
+	}
 	tell_troubles(first, &course);
 	for (pinned = first; pinned; pinned = pinned->also) {
 		if (pinned->mr) {
@@ -188,5 +227,6 @@ void pinned_go(struct pinned *first)
 				  1000,
 			  (long long)(gone_ns - course.drained_ns) / 1000,
 			  course.severed);
+		tell_late(pinned, before_ns);
 	}
 }

@@ -13,7 +13,6 @@
 #include <time.h>
 
 #include "clock.h"
-#include "config.h"
 #include "log.h"
 #include "pinned_parts.h"
 
@@ -103,11 +102,6 @@ void pinned_end(struct pinned *pinned)
 	pinned_lock_give(cancel_state);
 }
 
-static int64_t quiesce_ns(void)
-{
-	return config_get()->quiesce_ms * MS;
-}
-
 static struct pinned *of(struct lease_listener *listener)
 {
 	return (struct pinned *)((char *)listener -
@@ -141,20 +135,24 @@ void pinned_hear(struct lease_listener *listener,
 		return;
 	pthread_mutex_lock(&pinned_lock);
 	/* Whatever is heard next: its pages may not be the file's any more. */
-	if (report->to == RECALL_YIELDED || report->to == RECALL_LOST)
+	if (report->to == RECALL_YIELDED || report->to == RECALL_LOST) {
+		if (!pinned->late_ns && !pinned->may_wait)
+			pinned->late_ns = now_ns;
 		pinned->must_go = true;
+	}
 	if (report->to == RECALL_HELD) {
 		pinned->is_held = true;
 		pinned->is_asked = false;
 		pinned->is_tried = false;
 	} else if (pinned->is_held) {
 		is_away_locked(pinned);
-		pinned->deadline_ns = now_ns + quiesce_ns();
+		pinned->may_wait = can_wait(pinned, report);
+		pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 		pinned->leave_ns =
-			can_wait(pinned, report) ? pinned->deadline_ns : now_ns;
+			pinned->may_wait ? pinned->deadline_ns : now_ns;
 		/* What is late is still to be drained. */
-		if (can_wait(pinned, report))
-			pinned->deadline_ns += quiesce_ns();
+		if (pinned->may_wait)
+			pinned->deadline_ns += pinned->quiesce_ns;
 	} else if (report->to == RECALL_LOST) {
 		pinned->leave_ns = now_ns;
 	}
@@ -169,6 +167,7 @@ void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns)
 	pthread_mutex_lock(&pinned_lock);
 	is_away_locked(pinned);
 	pinned->is_asked = true;
+	pinned->may_wait = false;
 	pinned->leave_ns = clock_now_ns();
 	pinned->deadline_ns = deadline_ns;
 	pthread_cond_broadcast(&pinned_changed);
@@ -181,7 +180,7 @@ static void give_up_waiting(struct pinned *pinned)
 	log_write(LOG_WARN,
 		  "%s: it is still away after %u ms: what the program posts "
 		  "goes on without it, and fails where it names it",
-		  pinned->file.name, config_get()->quiesce_ms);
+		  pinned->file.name, (unsigned int)(pinned->quiesce_ns / MS));
 }
 
 /* It had gone before somebody asked. */
@@ -243,13 +242,14 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 	if (step == pinned_come_back) {
 		pinned->is_tried = true;
 		pinned->must_go = false;
+		pinned->late_ns = 0;
 	} else if (step == pinned_sever_stuck) {
 		pinned->is_stuck = false;
 	} else if (step == agree) {
 		pinned->is_asked = false;
 	} else if (step == pinned_go && pinned->is_held &&
 		   pinned->deadline_ns < now_ns) {
-		pinned->deadline_ns = now_ns + quiesce_ns();
+		pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 	}
 }
 

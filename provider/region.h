@@ -21,6 +21,8 @@ struct region_options {
 	enum strategy strategy;
 	uint64_t prefetch;		 /* odp: bytes */
 	uint64_t stage_max;		 /* staged: stage.h */
+	enum on_recall on_recall;	 /* pinned */
+	uint32_t quiesce_ms;		 /* the same */
 	const struct lease_terms *terms; /* staged: NULL as lease.h has it */
 };
 

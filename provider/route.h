@@ -44,6 +44,12 @@ enum strategy {
 	STRATEGIES
 };
 
+/* What becomes of a pinned region's peers when somebody wants its file. */
+enum on_recall {
+	ON_RECALL_YIELD, /* as little as can be */
+	ON_RECALL_SEVER	 /* they are cut off */
+};
+
 const char *strategy_name(enum strategy strategy);
 
 enum route_trust {

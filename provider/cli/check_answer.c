@@ -164,6 +164,8 @@ static void verdict_pinned(struct check_answer *answer,
 		     "meanwhile");
 	note(answer, "what peers do by themselves while it is away fails, and "
 		     "they need the new rkey afterwards");
+	note(answer, "while the program is stopped (SIGSTOP, a debugger) its "
+		     "pins stay: a truncate of an fs-dax file waits for them");
 }
 
 static void add_notes(struct check_answer *answer,

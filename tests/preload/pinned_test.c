@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,6 +230,119 @@ static void pinned__file_has_staged_regions(void **state)
 	refused = registrations() - calls(STANDIN_DEREG_MR) - 1;
 }
 
+static void expect_event(struct daxmr_channel *channel,
+			 enum daxmr_event_kind kind, uint64_t blocks)
+{
+	struct daxmr_event *event;
+
+	assert_int_equal(daxmr_event_get(channel, WAIT_SEC * 1000, &event), 0);
+	assert_string_equal(daxmr_event_name(event->kind),
+			    daxmr_event_name(kind));
+	assert_int_equal(event->blocks, blocks);
+	assert_int_equal(event->error, 0);
+	assert_int_equal(daxmr_event_ack(event), 0);
+}
+
+static uint32_t rkey_of(const struct daxmr_region *region)
+{
+	struct daxmr_info info = {.size = sizeof(info)};
+
+	assert_int_equal(daxmr_region_info(region, &info), 0);
+	return info.rkey;
+}
+
+/* The last event of each comes with the new key. */
+static void events__of_a_region_that_is_cut_and_grows(void **state)
+{
+	struct daxmr_options options = {.size = sizeof(options),
+					.strategy = DAXMR_STRATEGY_PINNED};
+	struct daxmr_region *region;
+	uint32_t rkey;
+
+	(void)state;
+	assert_int_equal(daxmr_channel_open(&options.channel), 0);
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
+			 0);
+	rkey = rkey_of(region);
+	cut_by_other(SIZE / 2);
+	expect_event(options.channel, DAXMR_EVENT_RECALL, 0);
+	expect_event(options.channel, DAXMR_EVENT_YIELDED, 0);
+	expect_event(options.channel, DAXMR_EVENT_SHRUNK, SIZE / 4096 / 2);
+	expect_event(options.channel, DAXMR_EVENT_RETAKEN, 0);
+	assert_int_not_equal(rkey_of(region), rkey);
+	cut_by_other(SIZE);
+	expect_event(options.channel, DAXMR_EVENT_RECALL, 0);
+	expect_event(options.channel, DAXMR_EVENT_YIELDED, 0);
+	expect_event(options.channel, DAXMR_EVENT_GROWN, SIZE / 4096 / 2);
+	expect_event(options.channel, DAXMR_EVENT_RETAKEN, 0);
+	assert_int_equal(daxmr_flush(region, 0, SIZE, 0), 0);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	assert_int_equal(daxmr_channel_close(options.channel), 0);
+}
+
+static void events__of_a_region_that_is_severed(void **state)
+{
+	struct daxmr_options options = {.size = sizeof(options),
+					.strategy = DAXMR_STRATEGY_PINNED,
+					.on_recall = DAXMR_ON_RECALL_SEVER};
+	struct daxmr_region *region;
+	struct daxmr_event *event;
+	bool is_severed = false, is_back = false;
+
+	(void)state;
+	assert_int_equal(daxmr_channel_open(&options.channel), 0);
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
+			 0);
+	cut_by_other(SIZE / 2);
+	while (!is_back) {
+		assert_int_equal(daxmr_event_get(options.channel,
+						 WAIT_SEC * 1000, &event),
+				 0);
+		is_severed |= event->kind == DAXMR_EVENT_SEVERED;
+		is_back = event->kind == DAXMR_EVENT_RETAKEN;
+		assert_int_equal(daxmr_event_ack(event), 0);
+	}
+	assert_true(is_severed);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	assert_int_equal(daxmr_channel_close(options.channel), 0);
+	options.strategy = DAXMR_STRATEGY_STAGED;
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
+			 -EINVAL);
+	assert_non_null(strstr(daxmr_errormsg(), "on_recall"));
+}
+
+/* It is asked, and the file goes when it has agreed. */
+static void events__consent(void **state)
+{
+	struct daxmr_options options = {.size = sizeof(options),
+					.strategy = DAXMR_STRATEGY_PINNED,
+					.on_recall = DAXMR_ON_RECALL_ASK};
+	struct daxmr_region *region;
+	struct daxmr_event *event;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	options.quiesce_ms = WAIT_SEC * 1000;
+	assert_int_equal(daxmr_channel_open(&options.channel), 0);
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
+			 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(truncate(path, SIZE / 2) ? 1 : 0);
+	assert_int_equal(
+		daxmr_event_get(options.channel, WAIT_SEC * 1000, &event), 0);
+	assert_int_equal(event->kind, DAXMR_EVENT_RECALL);
+	assert_true(event->deadline_ns > 0);
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	assert_int_equal(daxmr_event_ack(event), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	expect_event(options.channel, DAXMR_EVENT_YIELDED, 0);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	assert_int_equal(daxmr_channel_close(options.channel), 0);
+}
+
 static void rereg__keeps_the_lkey(void **state)
 {
 	uint32_t lkey = mr->lkey;
@@ -265,6 +379,9 @@ int main(void)
 		WITH_REGION(recall__mr_cannot_be_had_at_first),
 		WITH_REGION(staged__file_has_pinned_regions),
 		WITH_REGION(pinned__file_has_staged_regions),
+		WITH_REGION(events__of_a_region_that_is_cut_and_grows),
+		WITH_REGION(events__of_a_region_that_is_severed),
+		WITH_REGION(events__consent),
 		WITH_REGION(rereg__keeps_the_lkey),
 		WITH_REGION(window__is_refused),
 	};

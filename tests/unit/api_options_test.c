@@ -96,7 +96,7 @@ static void options__that_make_no_sense(void **state)
 		const char *sentence;
 	} cases[] = {
 		{{.strategy = (enum daxmr_strategy)6}, "strategy"},
-		{{.on_recall = (enum daxmr_on_recall)3}, "on_recall"},
+		{{.on_recall = (enum daxmr_on_recall)4}, "on_recall"},
 		{{.on_recall = DAXMR_ON_RECALL_ASK}, "channel"},
 		{{.on_conflict = (enum daxmr_on_conflict)4}, "on_conflict"},
 		{{.on_shrink = (enum daxmr_on_shrink)4}, "on_shrink"},

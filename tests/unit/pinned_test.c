@@ -12,7 +12,6 @@
 #include <time.h>
 
 #include "clock.h"
-#include "config.h"
 #include "log.h"
 #include "pinned_own.h"
 #include "pinned_parts.h"
@@ -26,24 +25,23 @@
 static struct ibv_context context;
 static struct ibv_pd pds[2] = {{.context = &context}, {.context = &context}};
 static struct pinned regions[REGIONS];
-static struct config config = {.quiesce_ms = 20000, .log = LOG_WARN};
+#define QUIESCE_NS 20000000000LL
 
 /* What was done. */
 static atomic_uint closed, drained, opened, severed, gone, back, agreed;
 /* What is to fail: so many QPs cannot be drained; registrations with errno. */
 static atomic_int left, refuse;
 static atomic_uint refused, refused_dereg;
+static atomic_int why_severed;
+static atomic_uint logged_late;
+static atomic_uint told[PINNED_SEVERED + 1];
 static atomic_bool keep; /* deregistrations fail */
-
-const struct config *config_get(void)
-{
-	return &config;
-}
 
 void log_write(enum log_level level, const char *format, ...)
 {
 	(void)level;
-	(void)format;
+	if (strstr(format, "while its MR was still there"))
+		atomic_fetch_add(&logged_late, 1);
 }
 
 int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
@@ -145,6 +143,16 @@ void pinned_show(struct pinned *pinned)
 	(void)pinned;
 }
 
+void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
+		 int error)
+{
+	(void)pinned;
+	(void)blocks;
+	if (news == PINNED_SEVERED)
+		atomic_store(&why_severed, error);
+	atomic_fetch_add(&told[news], 1);
+}
+
 void pinned_forget_all(void)
 {
 	pinned_all = NULL;
@@ -156,16 +164,18 @@ static int setup(void **state)
 	(void)state;
 	closed = drained = opened = severed = gone = back = agreed = 0;
 	left = refuse = 0;
-	refused = refused_dereg = 0;
+	refused = refused_dereg = logged_late = 0;
+	for (size_t i = 0; i <= PINNED_SEVERED; i++)
+		told[i] = 0;
 	keep = false;
-	config.quiesce_ms = 20000;
 	pthread_mutex_lock(&pinned_lock);
 	memset(regions, 0, sizeof(regions));
 	for (size_t i = 0; i < REGIONS; i++) {
 		regions[i].real = &verbs;
 		regions[i].context = &context;
 		regions[i].pd = &pds[i >= REGIONS / 2];
-		regions[i].length = 4096;
+		regions[i].length = regions[i].registered = 4096;
+		regions[i].quiesce_ns = QUIESCE_NS;
 		regions[i].file.dev = DEV;
 		regions[i].file.ino = INO;
 		regions[i].is_held = true;
@@ -243,6 +253,42 @@ static void recall__one_gate_and_one_drain_for_each_pd(void **state)
 	assert_int_equal(closed, 2);
 	assert_int_equal(opened, 2);
 	assert_int_equal(severed, 0);
+	assert_int_equal(told[PINNED_BACK], REGIONS);
+	assert_int_equal(told[PINNED_SEVERED], 0);
+	assert_int_equal(logged_late, 0);
+}
+
+/* As by a program that is stopped, and goes on. */
+static void recall__others_had_it_before_the_mr_went(void **state)
+{
+	(void)state;
+	keep = true;
+	ask_all();
+	wait_for(&refused_dereg, 1);
+	hear_all(RECALL_YIELDED, RECALL_OUT_OF_TIME);
+	assert_int_equal(gone, 0);
+	keep = false;
+	wait_for(&gone, REGIONS);
+	wait_for(&logged_late, REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+}
+
+/* Nothing is drained, no post waits. */
+static void recall__peers_are_cut_off_at_once(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < REGIONS; i++)
+		regions[i].on_recall = ON_RECALL_SEVER;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	wait_for_all();
+	assert_int_equal(drained, 0);
+	assert_int_equal(opened, closed);
+	assert_in_range(severed, 2, closed);
+	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
 }
 
 static void recall__what_is_not_drained_is_severed_once(void **state)
@@ -277,7 +323,8 @@ static void back__is_tried_until_it_can_be(void **state)
 static void back__that_takes_too_long_severs(void **state)
 {
 	(void)state;
-	config.quiesce_ms = 50;
+	for (size_t i = 0; i < REGIONS; i++)
+		regions[i].quiesce_ns = 50000000;
 	refuse = ENOMEM;
 	ask_all();
 	wait_for(&agreed, REGIONS);
@@ -289,6 +336,8 @@ static void back__that_takes_too_long_severs(void **state)
 	wait_for(&back, REGIONS);
 	wait_for_all();
 	assert_int_equal(severed, REGIONS);
+	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	assert_int_equal(why_severed, -ENOMEM);
 	assert_int_equal(opened, closed);
 }
 
@@ -416,6 +465,8 @@ int main(void)
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(recall__one_gate_and_one_drain_for_each_pd),
+		CASE(recall__others_had_it_before_the_mr_went),
+		CASE(recall__peers_are_cut_off_at_once),
 		CASE(recall__what_is_not_drained_is_severed_once),
 		CASE(back__is_tried_until_it_can_be),
 		CASE(back__that_takes_too_long_severs),
