@@ -247,9 +247,10 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 		pinned->is_stuck = false;
 	} else if (step == agree) {
 		pinned->is_asked = false;
-	} else if (step == pinned_go && pinned->is_held &&
-		   pinned->deadline_ns < now_ns) {
-		pinned->deadline_ns = now_ns + pinned->quiesce_ns;
+	} else if (step == pinned_go) { /* which agrees when it is through */
+		pinned->is_asked = false;
+		if (pinned->is_held && pinned->deadline_ns < now_ns)
+			pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 	}
 }
 
