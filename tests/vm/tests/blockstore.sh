@@ -1,0 +1,127 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# examples/02-blockstore under load: a `cp` is whole, the file is cut off and grows, the server is killed and comes back, and no committed block is lost or torn.
+# on: 6.1-stock-xfs new-fixed-xfs
+# limit: 240
+# short
+# soak 3000
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$SRC/tests/vm/tests/lib.sh"
+
+windows=2 kills=1
+test -z "${DAXMR_TEST_LONG:-}" || windows=4 kills=100
+last=$((windows - 1))
+programs=$BUILD/examples/02-blockstore
+store=$DAX/store address=10.0.0.1:7471
+server='' clients=() starts=0 counted=0 size=''
+
+# Under this load a program that is started takes long: the shell itself looks.
+exec {never}<> <(:)
+pause() {
+	read -rt 0.1 -u "$never" || true
+}
+
+# count FILE PATTERN: how many lines have it, in $counted.
+count() {
+	local line lines
+	mapfile -t lines <"$1"
+	counted=0
+	for line in "${lines[@]}"; do
+		[[ $line != *$2* ]] || counted=$((counted + 1))
+	done
+}
+
+# until_more FILE PATTERN NUMBER: more lines than that have it.
+until_more() {
+	local end=$((SECONDS + 60))
+	while count "$1" "$2" && test "$counted" -le "$3"; do
+		kill -0 "$server" 2>/dev/null || fail "the server has ended: $(cat server.log)"
+		test "$SECONDS" -lt "$end" || fail "'$2' did not come: $(tail -n 20 "$1") $(tail -n 20 server.log)"
+		pause
+	done
+}
+
+start_server() {
+	: >>server.log
+	"$programs/daxmr-blockd" --listen "$address" "$store" >>server.log 2>&1 &
+	server=$!
+	until_more server.log 'windows at' "$starts"
+	starts=$((starts + 1))
+}
+
+start_client() { # WINDOW
+	: >"client.$1.log"
+	nice "$programs/daxmr-block" --window "$1" --rounds 1000000 --seed "$1" --verify --reconnect 100 \
+		--depth 4 --commit-every 4 --verbose --json "$address" write >"client.$1" 2>>"client.$1.log" &
+	clients+=($!)
+}
+
+# Every client has got to the end of its window since.
+until_all_wrote() {
+	local window before=()
+	for ((window = 0; window < windows; window++)); do
+		count "client.$window.log" 'is done'
+		before+=("$counted")
+	done
+	for ((window = 0; window < windows; window++)); do
+		until_more "client.$window.log" 'is done' "${before[window]}"
+	done
+}
+
+# The file's, in KiB, so that the last window has so many blocks: 128 for each,
+# and 64 before the first window.
+size() { # BLOCKS
+	size=$((64 + (last * 16 + $1) * 128))K
+}
+
+# The shell waits for the file; truncate(1) itself does not.
+resize() { # BLOCKS
+	size "$1"
+	exec 3<"$store"
+	truncate -s "$size" "$store"
+	exec 3<&-
+	until_more server.log "window $last: $1 blocks now" 0
+	until_all_wrote
+}
+
+size 12
+truncate -s "$size" "$store"
+"$programs/daxmr-blockd" --format --windows "$windows" --window-size 1M "$store"
+start_server
+for ((window = 0; window < windows; window++)); do
+	start_client "$window"
+done
+until_all_wrote
+
+cp "$store" "$DAX/copy"
+out=$("$programs/daxmr-blockd" --check "$DAX/copy" 2>&1) || fail "the copy: $out"
+has "$out" 'window 0: 16 blocks, 16 committed, up to sequence [0-9]+, 0 torn'
+
+resize 4
+resize 16
+
+for ((kill = 1; kill <= kills; kill++)); do
+	test "$kills" = 1 || read -rt "0.$((RANDOM % 10))1" -u "$never" || true
+	kill -KILL "$server"
+	wait "$server" || true
+	start_server
+	test $((kill % 10)) != 1 || until_all_wrote
+done
+
+kill "${clients[@]}"
+for ((window = 0; window < windows; window++)); do
+	wait "${clients[window]}" || fail "client $window: $(cat "client.$window" "client.$window.log")"
+	has "$(cat "client.$window")" '"reconnects": [1-9][0-9]*, "lost": 0, "torn": 0'
+done
+
+# what goes beyond the window's end is refused, in words
+if out=$("$programs/daxmr-block" --size 2M "$address" write 2>&1); then
+	fail "was written beyond the end: $out"
+fi
+has "$out" 'has 16 blocks .* let the file grow'
+
+kill "$server"
+wait "$server" || fail "the server: $(cat server.log)"
+out=$("$programs/daxmr-blockd" --check "$store" 2>&1) || fail "$out"
+test "$(grep -cE ': 16 blocks, 16 committed, up to sequence [0-9]+, 0 torn' <<<"$out")" = "$windows" || fail "$out"
+test -z "${DAXMR_TEST_LONG:-}" || cat client.?
