@@ -184,6 +184,7 @@ static int send_request(struct keeper *keeper, enum keeper_kind kind,
 {
 	struct keeper_message message = {
 		.kind = kind,
+		.ticket = request->ticket,
 		.id = request->id,
 		.acquire =
 			{
@@ -221,10 +222,11 @@ int keeper_adopt(struct keeper *keeper, const struct keeper_request *request)
 
 /* What is said with nothing but a time, which has one place for all. */
 static int send_time(struct keeper *keeper, enum keeper_kind kind, uint32_t id,
-		     int64_t ns)
+		     int64_t ns, uint32_t ticket)
 {
 	struct keeper_message message = {
 		.kind = kind,
+		.ticket = ticket,
 		.id = id,
 		.deadline_ns = ns,
 	};
@@ -234,42 +236,70 @@ static int send_time(struct keeper *keeper, enum keeper_kind kind, uint32_t id,
 
 int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns)
 {
-	return send_time(keeper, KEEPER_RELEASE, id, deadline_ns);
+	return send_time(keeper, KEEPER_RELEASE, id, deadline_ns, 0);
 }
 
 int keeper_consent(struct keeper *keeper, uint32_t id, int64_t asked_ns)
 {
-	return send_time(keeper, KEEPER_CONSENT, id, asked_ns);
+	return send_time(keeper, KEEPER_CONSENT, id, asked_ns, 0);
 }
 
-int keeper_ask(struct keeper *keeper, uint32_t id, int64_t consent_ns)
+int keeper_ask(struct keeper *keeper, uint32_t id, int64_t consent_ns,
+	       uint32_t ticket)
 {
-	return send_time(keeper, KEEPER_CONSENT_NS, id, consent_ns);
+	return send_time(keeper, KEEPER_CONSENT_NS, id, consent_ns, ticket);
 }
 
 static int send_own(struct keeper *keeper, enum keeper_kind step, uint32_t id,
-		    enum keeper_own kind)
+		    enum keeper_own kind, uint32_t ticket)
 {
-	struct keeper_message message = {.kind = step, .id = id, .own = kind};
+	struct keeper_message message = {
+		.kind = step,
+		.ticket = ticket,
+		.id = id,
+		.own = kind,
+	};
 
 	return send_message(keeper, &message, NULL, 0);
 }
 
-int keeper_own_begin(struct keeper *keeper, uint32_t id, enum keeper_own kind)
+int keeper_own_begin(struct keeper *keeper, uint32_t id, enum keeper_own kind,
+		     uint32_t ticket)
 {
-	return send_own(keeper, KEEPER_OWN_BEGIN, id, kind);
+	return send_own(keeper, KEEPER_OWN_BEGIN, id, kind, ticket);
 }
 
 int keeper_own_end(struct keeper *keeper, uint32_t id, enum keeper_own kind)
 {
-	return send_own(keeper, KEEPER_OWN_END, id, kind);
+	return send_own(keeper, KEEPER_OWN_END, id, kind, 0);
+}
+
+/* What is said with nothing but a name. */
+static int send_word(struct keeper *keeper, enum keeper_kind kind, uint32_t id,
+		     uint32_t ticket)
+{
+	struct keeper_message message = {
+		.kind = kind,
+		.ticket = ticket,
+		.id = id,
+	};
+
+	return send_message(keeper, &message, NULL, 0);
 }
 
 int keeper_unlock(struct keeper *keeper, uint32_t id)
 {
-	struct keeper_message message = {.kind = KEEPER_UNLOCK, .id = id};
+	return send_word(keeper, KEEPER_UNLOCK, id, 0);
+}
 
-	return send_message(keeper, &message, NULL, 0);
+int keeper_flush(struct keeper *keeper, uint32_t id, uint32_t ticket)
+{
+	return send_word(keeper, KEEPER_FLUSH, id, ticket);
+}
+
+int keeper_fetch(struct keeper *keeper, uint32_t id, uint32_t ticket)
+{
+	return send_word(keeper, KEEPER_FETCH, id, ticket);
 }
 
 int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent)
@@ -278,6 +308,7 @@ int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent)
 					     extent->page.fd};
 	struct keeper_message message = {
 		.kind = KEEPER_ATTACH,
+		.ticket = extent->ticket,
 		.id = extent->id,
 		.extent =
 			{
@@ -292,20 +323,14 @@ int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent)
 			    extent->shadow_fd < 0 ? 0 : KEEPER_MESSAGE_FDS);
 }
 
-int keeper_flush(struct keeper *keeper, uint32_t id)
-{
-	struct keeper_message message = {.kind = KEEPER_FLUSH, .id = id};
-
-	return send_message(keeper, &message, NULL, 0);
-}
-
 int keeper_persist(struct keeper *keeper, uint32_t id, uint64_t offset,
-		   uint64_t end, uint64_t ticket)
+		   uint64_t end, uint32_t ticket)
 {
 	struct keeper_message message = {
 		.kind = KEEPER_PERSIST,
+		.ticket = ticket,
 		.id = id,
-		.persist = {offset, end, ticket},
+		.persist = {offset, end},
 	};
 
 	return send_message(keeper, &message, NULL, 0);
@@ -318,13 +343,6 @@ int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent)
 		.id = id,
 		.extent = {.id = extent},
 	};
-
-	return send_message(keeper, &message, NULL, 0);
-}
-
-int keeper_fetch(struct keeper *keeper, uint32_t id)
-{
-	struct keeper_message message = {.kind = KEEPER_FETCH, .id = id};
 
 	return send_message(keeper, &message, NULL, 0);
 }

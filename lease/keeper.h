@@ -48,8 +48,9 @@ void keeper_done(struct keeper *keeper);
 /* Where a lease is asked for by keeper_acquire() and keeper_adopt(). */
 struct keeper_request {
 	uint32_t id; /* a slot of the board that no lease has */
-	int fd;	     /* the keeper gets a dup */
-	int type;    /* F_WRLCK, F_RDLCK */
+	uint32_t ticket;
+	int fd;	  /* the keeper gets a dup */
+	int type; /* F_WRLCK, F_RDLCK */
 	int64_t consent_ns;
 	int64_t pause_min_ns; /* 0: as recall.h has them */
 	int64_t pause_max_ns;
@@ -70,13 +71,16 @@ int keeper_release(struct keeper *keeper, uint32_t id, int64_t deadline_ns);
 /* To the ASK with this deadline; to another that has come since it is none. */
 int keeper_consent(struct keeper *keeper, uint32_t id, int64_t asked_ns);
 /* How long a consent is waited for from the next break on. */
-int keeper_ask(struct keeper *keeper, uint32_t id, int64_t consent_ns);
+int keeper_ask(struct keeper *keeper, uint32_t id, int64_t consent_ns,
+	       uint32_t ticket);
 
 /*
  * Around a call of the program's own. The answer to begin is KEEPER_OWN_READY
- * with the same id and kind; the call is made after that. end has begin's kind.
+ * with the same id, kind and ticket; the call is made after that. end has
+ * begin's kind.
  */
-int keeper_own_begin(struct keeper *keeper, uint32_t id, enum keeper_own kind);
+int keeper_own_begin(struct keeper *keeper, uint32_t id, enum keeper_own kind,
+		     uint32_t ticket);
 int keeper_own_end(struct keeper *keeper, uint32_t id, enum keeper_own kind);
 
 /*
@@ -89,6 +93,7 @@ int keeper_unlock(struct keeper *keeper, uint32_t id);
 struct keeper_extent {
 	uint32_t id;	 /* the lease's */
 	uint32_t extent; /* its number among those of the lease */
+	uint32_t ticket;
 	uint64_t offset;
 	uint64_t length;
 	int shadow_fd; /* the keeper gets dups; both, or -1 */
@@ -100,14 +105,14 @@ int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent);
 int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent);
 
 /* A pass over all shadows of the file, now or when it is ours again. */
-int keeper_flush(struct keeper *keeper, uint32_t id);
+int keeper_flush(struct keeper *keeper, uint32_t id, uint32_t ticket);
 
 /* What is in its shadows there becomes durable: KEEPER_PERSISTED. */
 int keeper_persist(struct keeper *keeper, uint32_t id, uint64_t offset,
-		   uint64_t end, uint64_t ticket);
+		   uint64_t end, uint32_t ticket);
 
 /* A descriptor of the file: KEEPER_FETCHED, then keeper_received_fd(). */
-int keeper_fetch(struct keeper *keeper, uint32_t id);
+int keeper_fetch(struct keeper *keeper, uint32_t id, uint32_t ticket);
 
 /*
  * The next message; timeout_ms as poll(2). 0, or -errno: -ETIMEDOUT none came,

@@ -112,7 +112,7 @@ static void look_and_run(struct leased *leased)
 
 static void flush_and_run(struct leased *leased)
 {
-	leased_flush_now(leased);
+	leased_flush_now(leased, leased->flush_ticket);
 	run(leased);
 }
 
@@ -181,7 +181,7 @@ static void own(const struct keeper_message *message, struct leased *leased)
 		if (message->own >= KEEPER_OWN_WRITE || !is_begin)
 			watches_read(&shared.watches, leased_watch_told);
 		if (is_begin)
-			leased_own_begin(leased, message->own);
+			leased_own_begin(leased, message->own, message->ticket);
 		else
 			leased_own_end(leased, message->own);
 		run(leased);
@@ -225,8 +225,10 @@ static void handle(const struct keeper_message *message, int *fds)
 		}
 		break;
 	case KEEPER_FLUSH:
-		if (leased)
-			flush_and_run(leased);
+		if (leased) {
+			leased_flush_now(leased, message->ticket);
+			run(leased);
+		}
 		break;
 	case KEEPER_PERSIST:
 		if (leased) {
@@ -238,7 +240,7 @@ static void handle(const struct keeper_message *message, int *fds)
 		break;
 	case KEEPER_FETCH:
 		if (leased)
-			leased_fetch(leased);
+			leased_fetch(leased, message->ticket);
 		else
 			no_such(message, KEEPER_FETCHED);
 		break;

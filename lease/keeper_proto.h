@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What program and keeper say to each other: messages of one size over a
- * SOCK_SEQPACKET socketpair, descriptors by SCM_RIGHTS.
+ * SOCK_SEQPACKET socketpair, descriptors by SCM_RIGHTS. A request has a ticket
+ * of the program's choice, and its answer the same: of many answers that are
+ * alike it is the one to that request. 0: nobody waits for it in particular.
  *
  *   program                                   keeper
  *      |  (starts it)                            |
@@ -23,10 +25,10 @@
  *      |  ATTACH id, extent, shadow, book ---->  |
  *      |  <---------------------- ATTACHED error |
  *      |  DETACH id, extent ----------------->  |
- *      |  FLUSH id -------------------------->  |
+ *      |  FLUSH id, ticket ------------------>  |
  *      |  <-------- REPORT (RECALL_WRITTEN, ...) |  if it is ours; or later
- *      |  PERSIST id, range, ticket --------->  |  a part of it, also while
- *      |  <------------- PERSISTED ticket, error |  others have the file
+ *      |  PERSIST id, range ----------------->  |  a part of it, also while
+ *      |  <--------------------- PERSISTED error |  others have the file
  *      |  UNLOCK id -------------------------->  |  flock and OFD locks
  *      |  FETCH id -------------------------->  |
  *      |  <------------------ FETCHED error, file |
@@ -44,6 +46,11 @@
  * -ETIMEDOUT), the file is handed back all the same; -ESRCH there is no such
  * lease. An OWN_END without its OWN_BEGIN (of a keeper that died) means
  * nothing.
+ *
+ * FLUSH has tickets that grow. RECALL_WRITTEN and RECALL_FLUSHED have that of
+ * the last FLUSH that was heard before the pass began which they are the end
+ * of: what was in the shadows when that was sent is in the file. Of FLUSH that
+ * a keeper that died has not answered so the next one hears again.
  *
  * What was in the shadows of a range before PERSIST was sent is in the file and
  * durable when PERSISTED comes, with its ticket and error 0; -EBUSY: others
@@ -71,7 +78,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 11
+#define KEEPER_VERSION 12
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -123,8 +130,9 @@ enum keeper_own {
 #define KEEPER_MESSAGE_FDS 2
 
 struct keeper_message {
-	uint32_t version;
-	uint32_t kind;
+	uint16_t version;
+	uint16_t kind;	 /* enum keeper_kind */
+	uint32_t ticket; /* of a request; its answer's; REPORT: FLUSH's */
 	uint32_t id;
 	/* READY, ACQUIRED, REPORT, OWN_READY, ATTACHED, FETCHED, PERSISTED:
 	 * -errno or 0 */
@@ -166,8 +174,7 @@ struct keeper_message {
 		struct {
 			uint64_t offset; /* of the file */
 			uint64_t end;
-			uint64_t ticket;
-		} persist; /* PERSIST, PERSISTED: only its ticket */
+		} persist;
 		char room[48];
 	};
 };

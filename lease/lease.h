@@ -220,9 +220,14 @@ int lease_flush(struct lease *lease, uint64_t offset, uint64_t length);
 /*
  * The same of all that is in its shadows, as soon as the file is ours: begun,
  * and not waited for. The observer hears RECALL_WRITTEN, or RECALL_FLUSHED
- * where it is handed over, or why not. -ESRCH in a forked child.
+ * where it is handed over, or why not; that which recall_has_flushed() with
+ * this ticket is the answer, also where another keeper had to be asked. -ESRCH
+ * in a forked child.
  */
-int lease_flush_soon(struct lease *lease);
+int lease_flush_soon(struct lease *lease, uint32_t ticket);
+
+/* For as many files as there are: what was stored before is meant. Never 0. */
+uint32_t lease_flush_ticket(void);
 
 /*
  * The same of whatever file it is, which may be one of the memfds that are

@@ -106,17 +106,36 @@ int lease_flush(struct lease *lease, uint64_t offset, uint64_t length)
 	return lease_engine_call(lease->engine, flush, &call);
 }
 
+struct flush_call {
+	struct lease *lease;
+	uint32_t ticket;
+};
+
+/* Calls of several threads may come in another order than their tickets. */
 static int flush_soon(struct lease_table *table, void *arg)
 {
-	struct lease *lease = arg;
+	const struct flush_call *call = arg;
+	struct lease *lease = call->lease;
 
-	keeper_flush(&table->keeper, lease->id);
+	if ((int32_t)(call->ticket - lease->flush_ticket) > 0)
+		lease->flush_ticket = call->ticket;
+	keeper_flush(&table->keeper, lease->id, lease->flush_ticket);
 	return 0;
 }
 
-int lease_flush_soon(struct lease *lease)
+int lease_flush_soon(struct lease *lease, uint32_t ticket)
 {
-	return lease_engine_call(lease->engine, flush_soon, lease);
+	struct flush_call call = {lease, ticket};
+
+	return lease_engine_call(lease->engine, flush_soon, &call);
+}
+
+uint32_t lease_flush_ticket(void)
+{
+	static _Atomic uint32_t last;
+	uint32_t ticket = atomic_fetch_add(&last, 1) + 1;
+
+	return ticket ? ticket : atomic_fetch_add(&last, 1) + 1;
 }
 
 struct lend_call {

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "attach.h"
 #include "extent_book.h"
 #include "keeper.h"
 #include "lease.h"
@@ -36,7 +37,7 @@ struct lease_range {
 	struct lease_range *next;
 	uint64_t offset;
 	uint64_t end;
-	uint32_t extent; /* its number for the keeper */
+	struct attached attached;
 };
 
 struct lease {
@@ -60,13 +61,18 @@ struct lease {
 	bool was_told_lost; /* before a keeper said so */
 	atomic_bool is_out_of_sight; /* LOST, whatever the board says */
 	bool has_closed;	     /* a descriptor with locks: own_locks.c */
-	bool is_waiting;	     /* for the keeper to answer */
-	bool is_persisting;	     /* the same: staged_flush.c */
-	int persist_error;	     /* the answer */
-	int error;		     /* of the last phase */
-	uint64_t persist_ticket;     /* the last */
-	uint64_t generation;	     /* of the last report */
-	int64_t deadline_ns;	     /* RELEASING */
+	/* talk_expect(): its ticket, 0: nothing is waited for; what it is. */
+	uint32_t awaited;
+	enum keeper_kind awaited_kind;
+	uint32_t awaited_extent; /* KEEPER_ATTACH */
+	int answer;		 /* to the last of them */
+	uint32_t persist_ticket; /* the last: staged_flush.c; 0: answered */
+	int persist_error;	 /* the answer */
+	uint32_t flush_ticket;	 /* the last that was asked for */
+	uint32_t flushed_ticket; /* the last that was answered */
+	int error;		 /* of the last phase */
+	uint64_t generation;	 /* of the last report */
+	int64_t deadline_ns;	 /* RELEASING */
 	struct own *owns; /* announced, in the order of the announcements */
 	struct lease_region *regions; /* by offset */
 	struct lease_range *ranges;
@@ -74,14 +80,9 @@ struct lease {
 	unsigned int shadows;  /* how many: shadows.h */
 	struct own_gate gate;
 	uint32_t last_extent;
-	uint32_t awaited_extent; /* 0: none */
-	int extent_error;	 /* the answer */
-	unsigned int late;	 /* KEEPER_OWN_READY that nobody waits for */
-	bool is_fetching;	 /* lease->fd */
 	atomic_bool has_consent;
 	_Atomic int64_t asked_ns;  /* the last ASK's deadline */
 	_Atomic int64_t agreed_ns; /* that of the ASK that is agreed to */
-	int fetch_error;	   /* of is_fetching: the answer */
 	struct lease *next_consent;
 };
 
@@ -98,6 +99,9 @@ struct lease_table {
 	struct lease *by_file[1U << TABLE_BUCKET_BITS];
 	uint32_t next_id;
 	uint32_t ids_end;      /* one past the highest id ever used */
+	uint32_t last_ticket;  /* of a request to a keeper */
+	uint32_t keepers;      /* so many have been talked to */
+	int64_t attach_ns;     /* attach_again(); 0: there is nothing */
 	int64_t next_start_ns; /* of a keeper, after one died */
 	int64_t unserved_ns;   /* since when none can be started, or 0 */
 	bool is_keeper_dead;

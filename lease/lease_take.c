@@ -39,7 +39,7 @@ static void remove_lease(struct lease_table *table, struct lease *lease)
 static void leave(struct lease_table *table, struct lease *lease)
 {
 	lease->phase = LEASE_RELEASING;
-	lease->is_waiting = true;
+	talk_expect(table, lease, KEEPER_RELEASE);
 	lease->is_left = true;
 	table->left++;
 }
@@ -62,7 +62,7 @@ static int give_back_last(struct lease_table *table, struct lease *lease,
 	until_ns = until_ns < INT64_MAX - GRACE_NS ? until_ns + GRACE_NS
 						   : INT64_MAX;
 	lease->phase = LEASE_RELEASING;
-	lease->is_waiting = true;
+	talk_expect(table, lease, KEEPER_RELEASE);
 	lease->deadline_ns = deadline_ns;
 	if (lease->is_adrift)
 		table->recover_ns = 0;
@@ -239,7 +239,7 @@ static int ask(struct lease_table *table, struct lease *lease)
 	int r;
 
 	lease->phase = LEASE_ACQUIRING;
-	lease->is_waiting = true;
+	talk_expect(table, lease, KEEPER_ACQUIRE);
 	lease->error = 0;
 	talk_ask(table, lease);
 	r = talk_wait_for_answer(table, lease);

@@ -32,6 +32,7 @@ static struct keeper_request request_of(const struct lease_table *table,
 {
 	return (struct keeper_request){
 		.id = lease->id,
+		.ticket = lease->phase == LEASE_ACQUIRING ? lease->awaited : 0,
 		.fd = lease->fd,
 		.type = lease->type,
 		.consent_ns = lease->consent_ns,
@@ -45,6 +46,67 @@ static struct keeper_request request_of(const struct lease_table *table,
 	};
 }
 
+uint32_t talk_ticket(struct lease_table *table)
+{
+	if (!++table->last_ticket)
+		table->last_ticket = 1;
+	return table->last_ticket;
+}
+
+uint32_t talk_expect(struct lease_table *table, struct lease *lease,
+		     enum keeper_kind kind)
+{
+	lease->awaited = talk_ticket(table);
+	lease->awaited_kind = kind;
+	lease->awaited_extent = 0;
+	lease->answer = 0;
+	return lease->awaited;
+}
+
+void talk_answer(struct lease *lease, uint32_t ticket, int error)
+{
+	if (!ticket || ticket != lease->awaited)
+		return;
+	lease->awaited = 0;
+	lease->answer = error;
+}
+
+/* Who announces blocks needs no keeper for it, and a consent goes with ADOPT.
+ */
+void talk_answer_without(struct lease *lease)
+{
+	bool needs_one = lease->awaited_kind != KEEPER_OWN_BEGIN &&
+			 lease->awaited_kind != KEEPER_CONSENT_NS;
+
+	talk_answer(lease, lease->awaited, needs_one ? -ECONNRESET : 0);
+}
+
+/* Of another keeper: what a lease waits for that is no phase of its own. */
+static void ask_again(struct lease_table *table, struct lease *lease)
+{
+	struct keeper *keeper = &table->keeper;
+
+	if (lease->flush_ticket != lease->flushed_ticket)
+		keeper_flush(keeper, lease->id, lease->flush_ticket);
+	if (!lease->awaited)
+		return;
+	switch (lease->awaited_kind) {
+	case KEEPER_OWN_BEGIN:
+		keeper_own_begin(keeper, lease->id, KEEPER_OWN_ALLOCATE,
+				 lease->awaited);
+		break;
+	case KEEPER_CONSENT_NS:
+		keeper_ask(keeper, lease->id, lease->consent_ns,
+			   lease->awaited);
+		break;
+	case KEEPER_FETCH:
+		keeper_fetch(keeper, lease->id, lease->awaited);
+		break;
+	default: /* attach_all() */
+		break;
+	}
+}
+
 static void tell_keeper_died(struct lease_table *table, int error)
 {
 	const struct lease_observer *observer = &table->config->observer;
@@ -53,20 +115,24 @@ static void tell_keeper_died(struct lease_table *table, int error)
 		observer->keeper_died(observer->arg, error);
 }
 
+static void hear_answer(struct lease_table *table, struct lease *lease,
+			uint32_t ticket, int error);
+
 void talk_ask(struct lease_table *table, struct lease *lease)
 {
 	struct keeper_request request = request_of(table, lease);
 	bool is_new = lease->phase == LEASE_ACQUIRING &&
 		      keeper_state(&table->keeper, lease->id) == RECALL_FREE;
+	int r;
 
-	if (is_new)
-		keeper_acquire(&table->keeper, &request);
-	else if (keeper_adopt(&table->keeper, &request) == -ETOOMANYREFS)
-		return recover_begin(table, lease);
-	lease->late = 0; /* those of a keeper that is dead */
-	range_attach_all(table, lease);
-	staged_attach_all(table, lease);
+	r = is_new ? keeper_acquire(&table->keeper, &request)
+		   : keeper_adopt(&table->keeper, &request);
+	/* No room for what goes along; of its death the next message tells. */
+	if (r && r != -EPIPE)
+		return hear_answer(table, lease, request.ticket, r);
+	attach_all(table, lease);
 	own_desk_again(table, lease);
+	ask_again(table, lease);
 	if (lease->phase == LEASE_RELEASING)
 		keeper_release(&table->keeper, lease->id, lease->deadline_ns);
 }
@@ -74,12 +140,14 @@ void talk_ask(struct lease_table *table, struct lease *lease)
 /* No keeper is to be had: who waits for one gets that for an answer. */
 static void give_up(struct lease *lease, int error)
 {
-	if (!lease->is_waiting || (lease->phase == LEASE_RELEASING &&
-				   clock_now_ns() < lease->deadline_ns))
+	if (!lease->awaited || (lease->phase == LEASE_RELEASING &&
+				clock_now_ns() < lease->deadline_ns))
 		return;
-	lease->is_waiting = false;
-	if (lease->phase == LEASE_LIVE)
+	if (lease->phase == LEASE_LIVE) {
+		talk_answer_without(lease);
 		return;
+	}
+	lease->awaited = 0;
 	/* Nobody is left to flush, and nobody is to wait for that. */
 	if (lease->phase == LEASE_RELEASING && lease->fd >= 0)
 		setlease_drop(lease->fd);
@@ -107,6 +175,7 @@ static int launch_keeper(struct lease_table *table)
 
 	table->keeper.listener = table->config->keeper_socket;
 	r = keeper_start(&table->keeper, table->config->keeper_path);
+	table->keepers += !r;
 	if (!r && observer->shared_fate &&
 	    fate_find(table->keeper.pid, fate, sizeof(fate)))
 		observer->shared_fate(observer->arg, fate);
@@ -159,15 +228,18 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 		.theirs = message->report.theirs,
 		.conflicts = message->report.conflicts,
 		.beyond = message->report.beyond,
+		.flushed = message->ticket,
 	};
 	uint64_t missed = message->report.generation - lease->generation - 1;
 	bool is_known;
 
 	lease->generation = message->report.generation;
+	if (report.flushed)
+		lease->flushed_ticket = report.flushed;
 	if (report.to == RECALL_FREE && lease->phase == LEASE_RELEASING) {
 		lease->phase = LEASE_ENDED;
 		lease->error = report.error;
-		lease->is_waiting = false;
+		lease->awaited = 0;
 	}
 	is_known = lease->was_told_lost && report.to == RECALL_LOST;
 	lease->was_told_lost = false;
@@ -176,25 +248,25 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 }
 
 static void hear_answer(struct lease_table *table, struct lease *lease,
-			int error)
+			uint32_t ticket, int error)
 {
 	switch (lease->phase) {
 	case LEASE_ACQUIRING:
+		if (ticket != lease->awaited)
+			break;
 		lease->phase = error ? LEASE_ENDED : LEASE_LIVE;
 		lease->error = error;
-		lease->is_waiting = false;
+		lease->awaited = 0;
 		break;
 	case LEASE_RELEASING:
 		/* It had been given back, and the report was lost. */
 		if (error) {
 			lease->phase = LEASE_ENDED;
 			lease->error = 0;
-			lease->is_waiting = false;
+			lease->awaited = 0;
 		}
 		break;
 	default:
-		/* Of a keeper that has heard of nothing else. */
-		lease->is_waiting = false;
 		/* It has no descriptor left for what another keeper had. */
 		if (error)
 			recover_begin(table, lease);
@@ -202,16 +274,8 @@ static void hear_answer(struct lease_table *table, struct lease *lease,
 	}
 }
 
-/* Answers that come too late come first. */
-static void hear_announced(struct lease *lease)
-{
-	if (lease->late)
-		lease->late--;
-	else
-		lease->is_waiting = false;
-}
-
-static void hear_fetched(struct lease *lease, int error)
+/* Of the file that is meant, for who still waits for it. */
+static void hear_fetched(struct lease *lease, uint32_t ticket, int error)
 {
 	int fd = keeper_received_fd(&lease->table->keeper);
 	struct stat st;
@@ -221,13 +285,11 @@ static void hear_fetched(struct lease *lease, int error)
 	else if (!error && (raw_stat(fd, &st) || st.st_dev != lease->dev ||
 			    st.st_ino != lease->ino))
 		error = -ESTALE;
-	if (!error && lease->is_fetching && lease->fd < 0)
+	if (!error && ticket == lease->awaited && lease->fd < 0)
 		lease->fd = fd;
 	else if (fd >= 0)
 		raw_close(fd);
-	lease->fetch_error = error;
-	if (lease->is_fetching)
-		lease->is_waiting = false;
+	talk_answer(lease, ticket, error);
 }
 
 static void handle(struct lease_table *table,
@@ -244,7 +306,7 @@ static void handle(struct lease_table *table,
 		hear_report(table, lease, message);
 		break;
 	case KEEPER_ACQUIRED:
-		hear_answer(table, lease, message->error);
+		hear_answer(table, lease, message->ticket, message->error);
 		break;
 	case KEEPER_ASK:
 		atomic_store(&lease->asked_ns, message->deadline_ns);
@@ -253,24 +315,24 @@ static void handle(struct lease_table *table,
 					message->deadline_ns);
 		break;
 	case KEEPER_ATTACHED:
-		range_attached(lease, message->extent.id, message->error);
-		staged_attached(lease, message->extent.id, message->error);
+		attach_answered(table, lease, message->extent.id,
+				message->ticket, message->error);
 		break;
 	case KEEPER_OWN_READY:
+		/* What cannot be written is for who opens the file. */
 		if (message->own == KEEPER_OWN_ALLOCATE)
-			hear_announced(lease);
+			talk_answer(lease, message->ticket, 0);
 		else
-			own_desk_ready(lease, message->own);
+			own_desk_ready(lease, message->ticket);
 		break;
 	case KEEPER_CONSENT_NS:
-		hear_announced(lease);
+		talk_answer(lease, message->ticket, message->error);
 		break;
 	case KEEPER_PERSISTED:
-		staged_persisted(lease, message->persist.ticket,
-				 message->error);
+		staged_persisted(lease, message->ticket, message->error);
 		break;
 	case KEEPER_FETCHED:
-		hear_fetched(lease, message->error);
+		hear_fetched(lease, message->ticket, message->error);
 		break;
 	default:
 		break;
@@ -288,6 +350,7 @@ static bool hear(struct lease_table *table, int timeout_ms)
 		return !table->is_keeper_dead;
 	}
 	recover_run(table);
+	attach_again(table);
 	r = keeper_receive(&table->keeper, timeout_ms, &message);
 	if (!r)
 		handle(table, &message);
@@ -331,14 +394,14 @@ void talk_step(struct lease_table *table)
 
 void talk_wait(struct lease_table *table, struct lease *lease)
 {
-	while (lease->is_waiting)
+	while (lease->awaited)
 		talk_step(table);
 }
 
 int talk_wait_until(struct lease_table *table, struct lease *lease,
 		    int64_t until_ns)
 {
-	while (lease->is_waiting) {
+	while (lease->awaited) {
 		if (clock_now_ns() >= until_ns)
 			return reason_set(-ETIMEDOUT,
 					  "daxmr-keeper (process %d) does not "
@@ -354,67 +417,72 @@ int talk_wait_until(struct lease_table *table, struct lease *lease,
 
 int talk_wait_for_answer(struct lease_table *table, struct lease *lease)
 {
-	return talk_wait_until(table, lease, clock_now_ns() + ANSWER_NS);
+	int r = talk_wait_until(table, lease, clock_now_ns() + ANSWER_NS);
+
+	if (r)
+		lease->awaited = 0;
+	return r;
 }
 
 int talk_announce(struct lease_table *table, struct lease *lease)
 {
+	uint32_t ticket = talk_expect(table, lease, KEEPER_OWN_BEGIN);
 	int r;
 
-	lease->is_waiting = true;
-	keeper_own_begin(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	keeper_own_begin(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE,
+			 ticket);
 	r = talk_wait_for_answer(table, lease);
-	if (r) {
-		lease->late++;
+	if (r)
 		keeper_own_end(&table->keeper, lease->id, KEEPER_OWN_ALLOCATE);
-	}
 	return r;
 }
 
+/* An error is that there is no such lease: who adopts it is told. */
 int talk_set_consent(struct lease_table *table, struct lease *lease)
 {
-	int r;
+	uint32_t ticket = talk_expect(table, lease, KEEPER_CONSENT_NS);
 
-	lease->is_waiting = true;
-	keeper_ask(&table->keeper, lease->id, lease->consent_ns);
-	r = talk_wait_for_answer(table, lease);
-	lease->late += r != 0;
-	return r;
+	keeper_ask(&table->keeper, lease->id, lease->consent_ns, ticket);
+	return talk_wait_for_answer(table, lease);
 }
 
 int talk_fetch(struct lease_table *table, struct lease *lease)
 {
+	uint32_t ticket;
 	int r = 0;
 
 	if (lease->fd >= 0)
 		return 0;
-	lease->fetch_error = -ECONNRESET;
+	lease->answer = -ECONNRESET;
 	if (!lease->is_adrift) {
-		lease->is_waiting = lease->is_fetching = true;
-		keeper_fetch(&table->keeper, lease->id);
+		ticket = talk_expect(table, lease, KEEPER_FETCH);
+		keeper_fetch(&table->keeper, lease->id, ticket);
 		r = talk_wait_for_answer(table, lease);
-		lease->is_fetching = false;
 	}
 	if (r || lease->fd >= 0)
 		return r;
-	if (lease->fetch_error == -ECONNRESET)
+	if (lease->answer == -ECONNRESET)
 		return reason_set(-EBUSY,
 				  "%s: the daxmr-keeper that had it open died, "
 				  "and the next one has not found it yet: try "
 				  "again",
 				  lease->path);
-	return reason_set(lease->fetch_error,
+	return reason_set(lease->answer,
 			  "%s: daxmr-keeper alone has it open, and no "
 			  "descriptor comes from there (%s): raise "
 			  "RLIMIT_NOFILE",
-			  lease->path, strerrordesc_np(-lease->fetch_error));
+			  lease->path, strerrordesc_np(-lease->answer));
 }
 
 int talk_timeout_ms(const struct lease_table *table)
 {
-	return table->count && table->is_keeper_dead
-		       ? (int)(START_NS / MS)
-		       : recover_timeout_ms(table);
+	/* -1 is for ever, the greatest of all when it is taken for unsigned. */
+	unsigned int recover = (unsigned int)recover_timeout_ms(table);
+	unsigned int attach = (unsigned int)attach_timeout_ms(table);
+
+	if (table->count && table->is_keeper_dead)
+		return (int)(START_NS / MS);
+	return (int)(recover < attach ? recover : attach);
 }
 
 /* One that is given again before it was sent is sent once. */

@@ -18,17 +18,35 @@ int talk_start_keeper(struct lease_table *table);
  */
 void talk_ask(struct lease_table *table, struct lease *lease);
 
+/* Never 0, nor that of a request before it. */
+uint32_t talk_ticket(struct lease_table *table);
+
+/*
+ * A request of this kind is sent next, and it is its answer, and that of no
+ * other, that ends the wait which follows. Its ticket. When the keeper dies it
+ * is asked again, of the next one; where none has the lease any more the answer
+ * is -ECONNRESET, but for what needs no keeper then.
+ */
+uint32_t talk_expect(struct lease_table *table, struct lease *lease,
+		     enum keeper_kind kind);
+
+/* lease->answer, where that is what is waited for. */
+void talk_answer(struct lease *lease, uint32_t ticket, int error);
+
+/* No keeper has the lease just now. */
+void talk_answer_without(struct lease *lease);
+
 /* Until the keeper has answered; not so long that consents wait for it. */
 void talk_wait(struct lease_table *table, struct lease *lease);
 
 /*
  * As talk_wait(), not beyond until_ns (INT64_MAX: for ever): -ETIMEDOUT with a
- * sentence, and it is still waited for by the name of lease->is_waiting.
+ * sentence, and lease->awaited is what it was.
  */
 int talk_wait_until(struct lease_table *table, struct lease *lease,
 		    int64_t until_ns);
 
-/* For what a keeper does at once: 10 s at most. */
+/* For what a keeper does at once: 10 s at most, then its answer is none. */
 int talk_wait_for_answer(struct lease_table *table, struct lease *lease);
 
 /*

@@ -97,6 +97,7 @@ struct leased *leased_new(struct leased_shared *shared,
 	struct keeper_message reply = {
 		.version = KEEPER_VERSION,
 		.kind = KEEPER_ACQUIRED,
+		.ticket = message->ticket,
 		.id = message->id,
 		.error = -ENOMEM,
 	};
@@ -155,6 +156,7 @@ void leased_free(struct leased *leased)
 	watch_remove(&leased->shared->watches, &leased->watch);
 	set_due(leased, RECALL_NEVER);
 	outbox_forget(&leased->shared->outbox, &leased->slot);
+	free(leased->waiting);
 	close(leased->fd);
 	free(leased);
 }
@@ -238,11 +240,31 @@ static void end_change(struct leased *leased)
 		extents_own_size(&leased->extents, (uint64_t)size);
 }
 
-void leased_own_begin(struct leased *leased, enum keeper_own kind)
+/* Without memory for an answer the conversation is at its end. */
+static void wait_for_ready(struct leased *leased, enum keeper_own kind,
+			   uint32_t ticket)
+{
+	struct leased_waiting *more = leased->waiting;
+
+	if (leased->waiting_count == leased->waiting_room) {
+		leased->waiting_room = 2 * leased->waiting_room + 2;
+		more = reallocarray(more, leased->waiting_room, sizeof(*more));
+		if (!more) {
+			leased->waiting_room = leased->waiting_count;
+			leased->shared->is_broken = true;
+			return;
+		}
+		leased->waiting = more;
+	}
+	more[leased->waiting_count++] = (struct leased_waiting){kind, ticket};
+}
+
+void leased_own_begin(struct leased *leased, enum keeper_own kind,
+		      uint32_t ticket)
 {
 	if (kind == KEEPER_OWN_CHANGE && !leased->change_ns)
 		leased->change_ns = clock_now_ns();
-	leased->waiting[kind]++;
+	wait_for_ready(leased, kind, ticket);
 	if (!leased->at[kind]++ && kind == KEEPER_OWN_CHANGE)
 		begin_change(leased);
 	see_size(leased);
@@ -271,27 +293,33 @@ void leased_own_end(struct leased *leased, enum keeper_own kind)
 	due_now(leased);
 }
 
+/* In the order in which they were announced; an open once it isn't ours. */
 static void send_ready(struct leased *leased)
 {
 	enum recall_state state = leased->recall.state;
 	bool is_ours = state == RECALL_HELD || state == RECALL_MERGING ||
 		       state == RECALL_BREAKING;
+	unsigned int count = leased->waiting_count;
 
-	for (uint32_t kind = 0; kind < KEEPER_OWNS; kind++) {
+	leased->waiting_count = 0;
+	for (unsigned int i = 0; i < count; i++) {
+		struct leased_waiting one = leased->waiting[i];
 		struct keeper_message message = {
 			.version = KEEPER_VERSION,
 			.kind = KEEPER_OWN_READY,
+			.ticket = one.ticket,
 			.id = leased->id,
-			.own = kind,
+			.own = one.kind,
 		};
 
-		if (is_open(leased, kind)) {
-			if (is_ours)
-				continue;
+		if (is_open(leased, one.kind)) {
 			message.error = leased->own_error;
+			if (is_ours) {
+				leased->waiting[leased->waiting_count++] = one;
+				continue;
+			}
 		}
-		for (; leased->waiting[kind]; leased->waiting[kind]--)
-			answer(leased->shared, &message);
+		answer(leased->shared, &message);
 	}
 }
 
@@ -332,17 +360,23 @@ void leased_unlock(struct leased *leased)
 	fcntl(leased->fd, F_OFD_SETLK, &all);
 }
 
-void leased_flush_now(struct leased *leased)
+void leased_flush_now(struct leased *leased, uint32_t ticket)
 {
+	if ((int32_t)(ticket - leased->flush_ticket) > 0)
+		leased->flush_ticket = ticket;
+	/* Nothing is left of what has no shadow. */
+	if (!leased->recall.actions->restart_flush)
+		leased->pass_ticket = leased->flush_ticket;
 	recall_flush_now(&leased->recall);
 	due_now(leased);
 }
 
-void leased_fetch(struct leased *leased)
+void leased_fetch(struct leased *leased, uint32_t ticket)
 {
 	struct keeper_message reply = {
 		.version = KEEPER_VERSION,
 		.kind = KEEPER_FETCHED,
+		.ticket = ticket,
 		.id = leased->id,
 		.fd = leased->fd,
 	};

@@ -72,6 +72,12 @@ struct leased_shared {
 	bool is_broken; /* the conversation cannot go on */
 };
 
+/* An OWN_BEGIN that is not answered yet. */
+struct leased_waiting {
+	enum keeper_own kind;
+	uint32_t ticket;
+};
+
 struct leased {
 	struct leased_shared *shared;
 	struct recall recall;
@@ -89,8 +95,12 @@ struct leased {
 
 	bool is_lent_to_readers; /* YIELDED: as far as it is known */
 	bool is_writing_through; /* a pass is under way */
-	/* A part of it that is to be durable; ticket 0: none. */
-	uint64_t persist_ticket;
+	/* FLUSH: of the last, and of the last that the pass goes for. */
+	uint32_t flush_ticket;
+	uint32_t pass_ticket;
+	/* A part of it that is to be durable; its ticket. */
+	bool is_persisting;
+	uint32_t persist_ticket;
 	uint64_t persist_offset;
 	uint64_t persist_end;
 
@@ -110,7 +120,9 @@ struct leased {
 	unsigned int shadows_due;     /* to be attached, after ADOPT */
 	unsigned int at[KEEPER_OWNS]; /* that the program is at */
 	int64_t change_ns; /* since when a change is waited for; 0: it isn't */
-	unsigned int waiting[KEEPER_OWNS]; /* for OWN_READY */
+	struct leased_waiting *waiting; /* for OWN_READY */
+	unsigned int waiting_count;
+	unsigned int waiting_room;
 	int own_error;
 	off_t own_size; /* before its changes; -1: nobody knows */
 };
@@ -130,7 +142,8 @@ void leased_look(struct leased *leased);
 /* To what was asked with this deadline. */
 void leased_consent(struct leased *leased, int64_t asked_ns);
 /* The caller has read the watches before both. */
-void leased_own_begin(struct leased *leased, enum keeper_own kind);
+void leased_own_begin(struct leased *leased, enum keeper_own kind,
+		      uint32_t ticket);
 void leased_own_end(struct leased *leased, enum keeper_own kind);
 /* Answered; the descriptors stay the caller's. */
 void leased_attach(struct leased *leased, const struct keeper_message *message,
@@ -138,12 +151,13 @@ void leased_attach(struct leased *leased, const struct keeper_message *message,
 void leased_detach(struct leased *leased, uint32_t extent);
 /* Drops flock and OFD locks of the description. */
 void leased_unlock(struct leased *leased);
-void leased_flush_now(struct leased *leased);
+/* ticket 0: nobody asks for its end. */
+void leased_flush_now(struct leased *leased, uint32_t ticket);
 /* Answered when it is done. */
 void leased_persist(struct leased *leased,
 		    const struct keeper_message *message);
 /* Answered with the descriptor. */
-void leased_fetch(struct leased *leased);
+void leased_fetch(struct leased *leased, uint32_t ticket);
 /* There is nobody any more who is at anything. */
 void leased_owner_gone(struct leased *leased);
 void leased_release(struct leased *leased, int64_t deadline_ns);

@@ -166,6 +166,7 @@ static void act_restart_flush(void *arg)
 {
 	struct leased *leased = arg;
 
+	leased->pass_ticket = leased->flush_ticket;
 	extents_restart_flush(&leased->extents);
 }
 
@@ -272,6 +273,8 @@ static void act_tell(void *arg, const struct recall_report *report)
 	if (report->from == RECALL_BREAKING && report->to != RECALL_BREAKING)
 		leased->own_error = report->error;
 	add_beyond(leased, &message, report->cause);
+	if (report->cause == RECALL_WRITTEN || report->cause == RECALL_FLUSHED)
+		message.ticket = leased->pass_ticket;
 	if (report->cause == RECALL_MERGED || report->cause == RECALL_RELEASED)
 		add_merged(leased, &message);
 	if (report->cause == RECALL_MERGED)

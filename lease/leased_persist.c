@@ -12,11 +12,12 @@ void leased_persist(struct leased *leased, const struct keeper_message *message)
 {
 	uint64_t offset = message->persist.offset, end = message->persist.end;
 
-	if (leased->persist_ticket && leased->persist_offset < offset)
+	if (leased->is_persisting && leased->persist_offset < offset)
 		offset = leased->persist_offset;
-	if (leased->persist_ticket && leased->persist_end > end)
+	if (leased->is_persisting && leased->persist_end > end)
 		end = leased->persist_end;
-	leased->persist_ticket = message->persist.ticket;
+	leased->is_persisting = true;
+	leased->persist_ticket = message->ticket;
 	leased->persist_offset = offset;
 	leased->persist_end = end;
 	leased_act_restart_persist(leased);
@@ -38,12 +39,12 @@ static void answer(struct leased *leased, int error)
 	struct keeper_message message = {
 		.version = KEEPER_VERSION,
 		.kind = KEEPER_PERSISTED,
+		.ticket = leased->persist_ticket,
 		.id = leased->id,
 		.error = error,
-		.persist = {.ticket = leased->persist_ticket},
 	};
 
-	leased->persist_ticket = 0;
+	leased->is_persisting = false;
 	if (!outbox_answer(&leased->shared->outbox, &message))
 		leased->shared->is_broken = true;
 }

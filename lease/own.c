@@ -179,6 +179,13 @@ static struct lease *find(struct lease_table *table, const struct own *own)
 }
 
 /* An error is the keeper's death: the next one hears of it. */
+static void announce(struct lease_table *table, struct own *own)
+{
+	own->ticket = talk_ticket(table);
+	keeper_own_begin(&table->keeper, own->lease->id, own->kind,
+			 own->ticket);
+}
+
 static void begin(struct lease_table *table, struct own *own)
 {
 	struct lease *lease = find(table, own);
@@ -193,7 +200,7 @@ static void begin(struct lease_table *table, struct own *own)
 	for (at = &lease->owns; *at; at = &(*at)->next)
 		;
 	*at = own;
-	keeper_own_begin(&table->keeper, lease->id, own->kind);
+	announce(table, own);
 }
 
 static void end(struct lease_table *table, struct own *own)
@@ -338,15 +345,15 @@ bool own_desk_is_changing(const struct lease *lease)
 	return false;
 }
 
-void own_desk_ready(struct lease *lease, enum keeper_own kind)
+void own_desk_ready(struct lease *lease, uint32_t ticket)
 {
 	struct own *own = lease->owns;
 
-	while (own && (own->is_answered || own->kind != kind))
+	while (own && own->ticket != ticket)
 		own = own->next;
-	if (!own)
+	if (!own || !ticket)
 		return;
-	own->is_answered = true;
+	own->ticket = 0;
 	if (!own->is_heard) {
 		own->is_heard = true;
 		own->copied = own_change_copied(lease);
@@ -356,10 +363,8 @@ void own_desk_ready(struct lease *lease, enum keeper_own kind)
 
 void own_desk_again(struct lease_table *table, struct lease *lease)
 {
-	for (struct own *own = lease->owns; own; own = own->next) {
-		own->is_answered = false;
-		keeper_own_begin(&table->keeper, lease->id, own->kind);
-	}
+	for (struct own *own = lease->owns; own; own = own->next)
+		announce(table, own);
 }
 
 /*

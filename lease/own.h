@@ -77,7 +77,7 @@ struct own {
 	/* The engine's, while it is announced. */
 	struct own *next;    /* of the same lease */
 	struct lease *lease; /* NULL: it was released meanwhile */
-	bool is_answered;    /* by the keeper that runs now */
+	uint32_t ticket;     /* of the keeper that runs now; 0: answered */
 	bool is_heard;	     /* its caller has been told */
 	uint64_t copied;     /* own_change_copied() then */
 };

@@ -43,7 +43,7 @@ void own_desk_finish(struct own *own);
 bool own_desk_is_changing(const struct lease *lease);
 
 /* KEEPER_OWN_READY. */
-void own_desk_ready(struct lease *lease, enum keeper_own kind);
+void own_desk_ready(struct lease *lease, uint32_t ticket);
 
 /* Another keeper has the lease: it hears of all that is announced. */
 void own_desk_again(struct lease_table *table, struct lease *lease);

@@ -11,35 +11,35 @@
 #include "range.h"
 #include "reason.h"
 
-static int attach(struct lease_table *table, const struct lease *lease,
-		  const struct lease_range *range)
+static void attach(struct lease_table *table, struct lease *lease,
+		   struct lease_range *range)
 {
 	struct keeper_extent extent = {
-		.id = lease->id,
-		.extent = range->extent,
 		.offset = range->offset,
 		.length = range->end - range->offset,
 		.shadow_fd = -1,
 		.page.fd = -1,
 	};
 
-	return keeper_attach(&table->keeper, &extent);
+	attach_send(table, lease, &range->attached, &extent);
 }
 
-void range_attach_all(struct lease_table *table, const struct lease *lease)
+void range_attach(struct lease_table *table, struct lease *lease,
+		  bool failed_only)
 {
-	for (const struct lease_range *range = lease->ranges; range;
+	for (struct lease_range *range = lease->ranges; range;
 	     range = range->next)
-		attach(table, lease, range);
+		if (!failed_only || range->attached.error)
+			attach(table, lease, range);
 }
 
-void range_attached(struct lease *lease, uint32_t extent, int error)
+struct attached *range_attached(struct lease *lease, uint32_t extent)
 {
-	if (!lease->awaited_extent || lease->awaited_extent != extent)
-		return;
-	lease->awaited_extent = 0;
-	lease->extent_error = error;
-	lease->is_waiting = false;
+	struct lease_range *range = lease->ranges;
+
+	while (range && range->attached.extent != extent)
+		range = range->next;
+	return range ? &range->attached : NULL;
 }
 
 /* Is one of them as large? Else it grows over all that it touches. */
@@ -72,7 +72,8 @@ static void drop_covered(struct lease_table *table, struct lease *lease)
 			at = &range->next;
 			continue;
 		}
-		keeper_detach(&table->keeper, lease->id, range->extent);
+		keeper_detach(&table->keeper, lease->id,
+			      range->attached.extent);
 		*at = range->next;
 		free(range);
 	}
@@ -80,6 +81,11 @@ static void drop_covered(struct lease_table *table, struct lease *lease)
 
 int range_refuse(int error)
 {
+	if (error == -ECONNRESET)
+		return reason_set(-EBUSY,
+				  "the daxmr-keeper that was to write the "
+				  "range to the file died, and no other has "
+				  "the file yet: try again");
 	return reason_set(error,
 			  "daxmr-keeper, which is to write the range to the "
 			  "file, cannot have it (%s): it has the program's "
@@ -100,22 +106,20 @@ static int look_after(struct lease_table *table, struct lease *lease,
 	if (!range)
 		return reason_set(-ENOMEM, "no memory for one range more");
 	*range = wanted;
-	range->extent = ++lease->last_extent;
+	range->attached.extent = ++lease->last_extent;
 	range->next = lease->ranges;
 	lease->ranges = range;
-	lease->awaited_extent = range->extent;
-	lease->extent_error = 0;
-	lease->is_waiting = true;
+	talk_expect(table, lease, KEEPER_ATTACH);
+	lease->awaited_extent = range->attached.extent;
 	attach(table, lease, range);
 	r = talk_wait_for_answer(table, lease);
-	lease->awaited_extent = 0;
-	if (!r && lease->extent_error)
-		r = range_refuse(lease->extent_error);
+	if (!r && lease->answer)
+		r = range_refuse(lease->answer);
 	if (!r) {
 		drop_covered(table, lease);
 		return 0;
 	}
-	keeper_detach(&table->keeper, lease->id, range->extent);
+	keeper_detach(&table->keeper, lease->id, range->attached.extent);
 	lease->ranges = range->next;
 	free(range);
 	return r;
@@ -198,7 +202,7 @@ static bool find_gap(const struct lease *lease, uint64_t at, uint64_t end,
 static void attach_as_new(struct lease_table *table, struct lease *lease,
 			  struct lease_range *range)
 {
-	range->extent = ++lease->last_extent;
+	range->attached = (struct attached){.extent = ++lease->last_extent};
 	attach(table, lease, range);
 }
 
@@ -216,7 +220,7 @@ static void cut(struct lease_table *table, struct lease *lease,
 	while ((*at)->offset > gap->offset || (*at)->end < gap->end)
 		at = &(*at)->next;
 	range = *at;
-	whole = range->extent;
+	whole = range->attached.extent;
 	has_left = range->offset < gap->offset;
 	has_right = range->end > gap->end;
 	if (has_left && has_right) {

@@ -28,10 +28,11 @@ int range_remove(struct lease_table *table, struct lease *lease,
 /* All, with the lease. */
 void range_free_all(struct lease *lease);
 
-/* Before another keeper. */
-void range_attach_all(struct lease_table *table, const struct lease *lease);
+/* For attach.h: those that this keeper could not have, or all of them. */
+void range_attach(struct lease_table *table, struct lease *lease,
+		  bool failed_only);
 
-/* KEEPER_ATTACHED. */
-void range_attached(struct lease *lease, uint32_t extent, int error);
+/* The one with this number; NULL: there is none. */
+struct attached *range_attached(struct lease *lease, uint32_t extent);
 
 #endif

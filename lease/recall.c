@@ -61,6 +61,13 @@ void recall_no_write_back(struct recall *recall, int64_t at_ns)
 	recall->write_due_ns = at_ns + recall->policy.flush_ns;
 }
 
+void recall_restart_flush(struct recall *recall)
+{
+	recall->is_pass_begun = recall->is_flush_late = false;
+	if (recall->actions->restart_flush)
+		recall->actions->restart_flush(recall->arg);
+}
+
 /* All of it that is ours is written from HELD and from MERGING alike. */
 static bool goes_on(enum recall_state from, enum recall_state to)
 {
@@ -78,8 +85,10 @@ int recall_set_state(struct recall *recall, enum recall_state to,
 		recall->refused++;
 		return -EINVAL;
 	}
-	if (to == RECALL_BREAKING && recall->actions->restart_flush)
-		recall->actions->restart_flush(recall->arg);
+	/* Of a pass that was broken off when it was lost nothing holds. */
+	if (to == RECALL_BREAKING ||
+	    (to == RECALL_MERGING && from != RECALL_HELD))
+		recall_restart_flush(recall);
 	if (to == RECALL_MERGING && recall->actions->restart_merge)
 		recall->actions->restart_merge(recall->arg);
 	if (recall->must_persist && recall->actions->restart_persist)
@@ -153,10 +162,9 @@ static void choose_pause(struct recall *recall, int64_t at_ns)
 					   recall->policy.pause_max_ns);
 }
 
-static void restart_flush(struct recall *recall)
+static void flush_anew(struct recall *recall)
 {
-	if (recall->actions->restart_flush)
-		recall->actions->restart_flush(recall->arg);
+	recall_restart_flush(recall);
 	try_now(recall);
 }
 
@@ -189,7 +197,7 @@ void recall_break_heard(struct recall *recall)
 		recall->breaks++;
 		recall->is_broken = true;
 		recall->give_up_ns = RECALL_NEVER;
-		restart_flush(recall);
+		flush_anew(recall);
 		break;
 	case RECALL_HELD:
 	case RECALL_MERGING:
@@ -282,10 +290,18 @@ void recall_news(struct recall *recall, enum recall_cause cause, int error)
 
 void recall_flush_now(struct recall *recall)
 {
+	bool is_broken_in = recall->state == RECALL_BREAKING;
+
 	recall->must_flush = true;
 	recall->is_writing_back = false;
-	if (recall->state == RECALL_HELD || recall->state == RECALL_MERGING)
-		restart_flush(recall);
+	/* Who waits for the file waits for one pass: it comes after that. */
+	if (is_broken_in && recall->is_pass_begun)
+		recall->is_flush_late = true;
+	else if (is_broken_in)
+		recall_restart_flush(recall);
+	else if (recall->state == RECALL_HELD ||
+		 recall->state == RECALL_MERGING)
+		flush_anew(recall);
 }
 
 void recall_persist_now(struct recall *recall)

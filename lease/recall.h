@@ -115,6 +115,9 @@ enum recall_cause {
 	RECALL_SHRUNK,	     /* others have cut the file off */
 	RECALL_GROWN,	     /* again, for what was stored beyond its end */
 	RECALL_DROPPED,	     /* that was stored beyond its end */
+	RECALL_UNATTACHED,   /* error: a keeper that comes after one that died
+				cannot have a shadow, what is in it is not
+				written until it can; 0: it has it */
 	RECALL_CAUSES
 };
 
@@ -133,7 +136,18 @@ struct recall_report {
 	uint32_t conflicts;
 	/* RECALL_SHRUNK, _GROWN, _DROPPED: blocks. The caller's, too. */
 	uint32_t beyond;
+	/*
+	 * RECALL_WRITTEN, _FLUSHED: what was in the shadows when the flush with
+	 * this ticket was asked for is in the file; 0: none was. The caller's.
+	 */
+	uint32_t flushed;
 };
+
+/* Is `flushed` the answer to that flush, or to one that was asked for later? */
+static inline bool recall_has_flushed(uint32_t flushed, uint32_t ticket)
+{
+	return flushed && (int32_t)(flushed - ticket) >= 0;
+}
 
 /*
  * flush and merge do one piece at a time, of some milliseconds: > 0 there is
@@ -211,6 +225,8 @@ struct recall {
 	bool must_merge;	/* others had the file since the last merge */
 	bool must_settle;	/* HELD: the owner changed it */
 	bool must_flush;	/* HELD: on demand */
+	bool is_pass_begun;	/* of a flush, since it was last restarted */
+	bool is_flush_late;	/* demanded in BREAKING when it was */
 	bool must_persist;	/* HELD, YIELDED: a part, on demand */
 	bool is_writing_back;	/* a pass every flush_ns is under way */
 	bool is_merge_stuck;	/* it failed: what is demanded goes first */

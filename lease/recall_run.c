@@ -48,6 +48,7 @@ static int flush_a_piece(struct recall *recall)
 {
 	int r = act(recall, recall->actions->flush);
 
+	recall->is_pass_begun = true;
 	if (r < 0)
 		failed(recall, RECALL_FLUSH_FAILED, r);
 	return r;
@@ -144,7 +145,7 @@ static int seal(struct recall *recall)
 
 	if (!r || (r < 0 && recall->is_broken))
 		return r;
-	actions->restart_flush(recall->arg);
+	recall_restart_flush(recall);
 	recall->retry_ns = at_ns;
 	if (r > 0)
 		return r;
@@ -169,7 +170,7 @@ static void hand_back(struct recall *recall, enum recall_cause cause,
 		return;
 	}
 	if (cause == RECALL_FLUSHED)
-		recall->must_flush = false;
+		recall->must_flush = recall->is_flush_late;
 	if (recall->is_releasing &&
 	    ((cause == RECALL_FLUSHED && !may_come) ||
 	     recall_now(recall) >= recall->release_deadline_ns)) {

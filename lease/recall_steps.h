@@ -26,6 +26,9 @@ static inline int64_t later(int64_t a, int64_t b)
 void recall_tell(struct recall *recall, enum recall_state from,
 		 enum recall_cause cause, int error, int64_t at_ns);
 
+/* The next piece is a pass's first. */
+void recall_restart_flush(struct recall *recall);
+
 /* None is under way; the next one comes in its time from at_ns on. */
 void recall_no_write_back(struct recall *recall, int64_t at_ns);
 

@@ -53,8 +53,7 @@ int64_t recall_write_back_piece(struct recall *recall)
 	    (recall->state != RECALL_HELD && recall->state != RECALL_MERGING))
 		return recall->retry_ns;
 	if (!recall->is_writing_back) {
-		if (actions->restart_flush)
-			actions->restart_flush(recall->arg);
+		recall_restart_flush(recall);
 		recall->is_writing_back = true;
 		recall->write_begun_ns = at_ns;
 	}

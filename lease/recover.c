@@ -46,9 +46,8 @@ void recover_begin(struct lease_table *table, struct lease *lease)
 	if (!lease->is_adrift)
 		table->adrift++;
 	lease->is_adrift = true;
-	/* Who announces blocks for a range more needs no keeper for it. */
 	if (lease->phase == LEASE_LIVE)
-		lease->is_waiting = false;
+		talk_answer_without(lease);
 	own_desk_give_up(lease);
 	table->recover_ns = 0;
 }
@@ -183,7 +182,7 @@ static void reopen(struct lease_table *table, struct lease *lease)
 		   (r != -EBUSY || clock_now_ns() >= lease->deadline_ns)) {
 		lease->phase = LEASE_ENDED;
 		lease->error = r;
-		lease->is_waiting = false;
+		lease->awaited = 0;
 	}
 }
 

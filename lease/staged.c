@@ -25,19 +25,17 @@ static void widen(uint64_t *offset, uint64_t *end)
 	*offset = *offset / EXTENT_BLOCK * EXTENT_BLOCK;
 }
 
-static void attach(struct lease_table *table, const struct lease *lease,
-		   const struct staged *staged)
+static void attach(struct lease_table *table, struct lease *lease,
+		   struct staged *staged)
 {
 	struct keeper_extent extent = {
-		.id = lease->id,
-		.extent = staged->id,
 		.offset = staged->offset,
 		.length = staged->end - staged->offset,
 		.shadow_fd = staged->shadow_fd,
 		.page = extent_place(&staged->extent),
 	};
 
-	keeper_attach(&table->keeper, &extent);
+	attach_send(table, lease, &staged->attached, &extent);
 }
 
 unsigned int staged_count(const struct lease *lease)
@@ -49,21 +47,21 @@ unsigned int staged_count(const struct lease *lease)
 	return count;
 }
 
-void staged_attach_all(struct lease_table *table, const struct lease *lease)
+void staged_attach(struct lease_table *table, struct lease *lease,
+		   bool failed_only)
 {
 	for (struct staged *at = lease->staged; at; at = at->next)
-		if (!at->is_let_go)
+		if (!at->is_let_go && (!failed_only || at->attached.error))
 			attach(table, lease, at);
 }
 
-void staged_attached(struct lease *lease, uint32_t extent, int error)
+struct attached *staged_attached(struct lease *lease, uint32_t extent)
 {
-	for (struct staged *at = lease->staged; at; at = at->next) {
-		if (at->id != extent)
-			continue;
-		at->error = error;
-		lease->is_waiting = false;
-	}
+	struct staged *at = lease->staged;
+
+	while (at && at->attached.extent != extent)
+		at = at->next;
+	return at ? &at->attached : NULL;
 }
 
 static void free_staged(struct staged *staged)
@@ -172,10 +170,11 @@ static int lay_before_keeper(struct lease_table *table, struct lease *lease,
 		at = &(*at)->next;
 	staged->next = *at;
 	*at = staged;
-	lease->is_waiting = true;
+	talk_expect(table, lease, KEEPER_ATTACH);
+	lease->awaited_extent = staged->attached.extent;
 	attach(table, lease, staged);
 	talk_wait(table, lease);
-	return staged->error;
+	return lease->answer;
 }
 
 /*
@@ -217,7 +216,7 @@ static int add_extent(struct lease_table *table, struct lease *lease,
 		.lease = lease,
 		.offset = offset,
 		.end = end,
-		.id = ++lease->last_extent,
+		.attached.extent = ++lease->last_extent,
 		.shadow_fd = -1,
 	};
 	r = make_shadow(staged);

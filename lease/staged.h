@@ -79,10 +79,13 @@ struct lease *staged_lease(const struct lease_table *table, dev_t dev,
 int staged_find(const struct lease_table *table, dev_t dev, ino_t ino,
 		uint64_t *ret_offset);
 
-/* Before another keeper: so many; what it says to that. */
+/* Before another keeper: so many. */
 unsigned int staged_count(const struct lease *lease);
-void staged_attach_all(struct lease_table *table, const struct lease *lease);
-void staged_attached(struct lease *lease, uint32_t extent, int error);
-void staged_persisted(struct lease *lease, uint64_t ticket, int error);
+
+/* For attach.h, as those of range.h. */
+void staged_attach(struct lease_table *table, struct lease *lease,
+		   bool failed_only);
+struct attached *staged_attached(struct lease *lease, uint32_t extent);
+void staged_persisted(struct lease *lease, uint32_t ticket, int error);
 
 #endif

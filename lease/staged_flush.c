@@ -12,12 +12,30 @@
 /* How long the keeper is waited for. */
 #define PERSIST_NS (30 * 1000000000LL)
 
-void staged_persisted(struct lease *lease, uint64_t ticket, int error)
+void staged_persisted(struct lease *lease, uint32_t ticket, int error)
 {
-	if (ticket != lease->persist_ticket)
+	if (!ticket || ticket != lease->persist_ticket)
 		return;
-	lease->is_persisting = false;
+	lease->persist_ticket = 0;
 	lease->persist_error = error;
+}
+
+/* What the keeper has said to ATTACH it has said before it answers. */
+static int unattached(const struct lease *lease, uint64_t offset, uint64_t end)
+{
+	const struct staged *at = lease->staged;
+
+	while (at && (!staged_overlaps(at, offset, end) || at->is_let_go ||
+		      !at->attached.error))
+		at = at->next;
+	if (!at)
+		return 0;
+	return reason_set(-EIO,
+			  "the daxmr-keeper that has taken over cannot have "
+			  "the shadow (%s), and what is in it is not written "
+			  "until it can, which is tried again: it has the "
+			  "program's limits on memory and descriptors",
+			  strerrordesc_np(-at->attached.error));
 }
 
 static int touched(const struct lease *lease)
@@ -47,13 +65,10 @@ int staged_persist(struct lease_table *table, struct lease *lease,
 		   uint64_t offset, uint64_t end)
 {
 	int64_t deadline_ns = clock_now_ns() + PERSIST_NS;
-	pid_t keeper = 0;
+	uint32_t ticket = talk_ticket(table), keeper = table->keepers - 1;
 
-	lease->persist_ticket++;
-	lease->is_persisting = true;
-	for (;;) {
-		if (!lease->is_persisting)
-			break;
+	lease->persist_ticket = ticket;
+	while (lease->persist_ticket) {
 		if (lease_state(lease) == RECALL_LOST)
 			return reason_set(-EAGAIN,
 					  "the kernel took the lease away: "
@@ -64,16 +79,18 @@ int staged_persist(struct lease_table *table, struct lease *lease,
 					  "the keeper has not written the file "
 					  "in %lld s",
 					  PERSIST_NS / 1000000000LL);
-		if (!table->is_keeper_dead && keeper != table->keeper.pid) {
-			keeper = table->keeper.pid;
+		if (!table->is_keeper_dead && keeper != table->keepers) {
+			keeper = table->keepers;
 			keeper_persist(&table->keeper, lease->id, offset, end,
-				       lease->persist_ticket);
+				       ticket);
 		}
 		talk_step(table);
 	}
 	if (lease->persist_error == -EBUSY)
 		return touched(lease);
-	return lease->persist_error ? failed(lease->persist_error) : 0;
+	if (lease->persist_error)
+		return failed(lease->persist_error);
+	return unattached(lease, offset, end);
 }
 
 int staged_flush_file(struct lease_table *table, dev_t dev, ino_t ino,

@@ -15,14 +15,13 @@ struct staged {
 	uint64_t offset;
 	uint64_t end;
 	unsigned int refs;
-	uint32_t id;   /* for the keeper */
+	struct attached attached;
 	uint32_t slot; /* shadows.h */
 	int shadow_fd;
 	struct extent extent;
 	uint8_t *bytes; /* of the shadow, for own_io.h; no view */
 	bool is_sync;	/* the file was mapped with MAP_SYNC */
 	bool is_let_go; /* the keeper has it no more */
-	int error;	/* the keeper's answer */
 };
 
 static inline bool staged_overlaps(const struct staged *staged, uint64_t offset,

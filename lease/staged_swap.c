@@ -299,9 +299,9 @@ void staged_let_go(const struct swapping *swapping)
 	struct keeper *keeper = &swapping->table->keeper;
 
 	swapping->staged->is_let_go = true;
-	keeper_detach(keeper, lease->id, swapping->staged->id);
-	lease->is_waiting = true;
-	keeper_own_begin(keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	keeper_detach(keeper, lease->id, swapping->staged->attached.extent);
+	keeper_own_begin(keeper, lease->id, KEEPER_OWN_ALLOCATE,
+			 talk_expect(swapping->table, lease, KEEPER_OWN_BEGIN));
 	talk_wait(swapping->table, lease);
 	keeper_own_end(keeper, lease->id, KEEPER_OWN_ALLOCATE);
 }

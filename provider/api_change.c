@@ -50,18 +50,31 @@ static int flush_pages(const struct daxmr_region *region, size_t offset,
 			  length, offset, region->name, strerrordesc_np(errno));
 }
 
+/* Before it can be answered; of several threads' the last. */
+static void expect_flushed(struct daxmr_region *region, uint32_t ticket)
+{
+	uint32_t before = atomic_load(&region->flush_asked);
+
+	while ((!before || (int32_t)(ticket - before) > 0) &&
+	       !atomic_compare_exchange_weak(&region->flush_asked, &before,
+					     ticket))
+		;
+}
+
 static int flush(struct daxmr_region *region, size_t offset, size_t length,
 		 bool is_now)
 {
 	struct event_fact fact = {0};
+	uint32_t ticket;
 	int r;
 
-	if (region->mr.stage) {
-		if (!is_now)
-			atomic_store(&region->flush_asked_ns, clock_now_ns());
+	if (region->mr.stage && is_now)
 		return stage_flush(region->mr.stage,
-				   (char *)region->call.addr + offset, length,
-				   is_now);
+				   (char *)region->call.addr + offset, length);
+	if (region->mr.stage) {
+		ticket = lease_flush_ticket();
+		expect_flushed(region, ticket);
+		return stage_flush_soon(region->mr.stage, ticket);
 	}
 	if (region->mr.strategy != STRATEGY_ODP &&
 	    region->mr.strategy != STRATEGY_PINNED)

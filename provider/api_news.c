@@ -56,18 +56,24 @@ static void failed(struct api_ear *ear, const struct event_fact *fact)
 	post(ear, DAXMR_EVENT_FLUSH_ERROR, fact);
 }
 
-static void written(struct api_ear *ear, const struct event_fact *fact)
+/* The region's flush is done when that of each of its files is. */
+static void written(struct api_ear *ear, const struct recall_report *report,
+		    const struct event_fact *fact)
 {
-	int64_t asked_ns = atomic_load(&ear->region->flush_asked_ns);
+	uint32_t asked = atomic_load(&ear->region->flush_asked);
 
-	/* What was written before was that of somebody else. */
-	if (asked_ns && fact->at_ns >= asked_ns &&
-	    atomic_compare_exchange_strong(&ear->region->flush_asked_ns,
-					   &asked_ns, 0))
+	if (report->flushed)
+		ear->flushed = report->flushed;
+	for (size_t i = 0; i < ear->siblings; i++)
+		if (!recall_has_flushed(ear->first[i].flushed, asked))
+			return;
+	if (asked && atomic_compare_exchange_strong(&ear->region->flush_asked,
+						    &asked, 0))
 		post(ear, DAXMR_EVENT_FLUSHED, fact);
 }
 
-static void yielded(struct api_ear *ear, const struct event_fact *fact)
+static void yielded(struct api_ear *ear, const struct recall_report *report,
+		    const struct event_fact *fact)
 {
 	if (atomic_exchange(&ear->asked, 0))
 		add(ear, API_CONSENTS_LATE, 1);
@@ -75,7 +81,7 @@ static void yielded(struct api_ear *ear, const struct event_fact *fact)
 	if (fact->error)
 		failed(ear, fact);
 	else
-		written(ear, fact);
+		written(ear, report, fact);
 	post(ear, DAXMR_EVENT_YIELDED, fact);
 }
 
@@ -128,10 +134,10 @@ static void changed(struct lease_listener *listener,
 		break;
 	case RECALL_FLUSHED:
 	case RECALL_OUT_OF_TIME:
-		yielded(ear, &fact);
+		yielded(ear, report, &fact);
 		break;
 	case RECALL_WRITTEN:
-		written(ear, &fact);
+		written(ear, report, &fact);
 		break;
 	case RECALL_REVOKED:
 		count_and_post(ear, API_LOST, DAXMR_EVENT_LOST, &fact);
@@ -146,6 +152,10 @@ static void changed(struct lease_listener *listener,
 	case RECALL_MERGE_FAILED:
 	case RECALL_TAKE_FAILED:
 		failed(ear, &fact);
+		break;
+	case RECALL_UNATTACHED:
+		if (fact.error)
+			failed(ear, &fact);
 		break;
 	case RECALL_SHRUNK:
 		post_blocks(ear, DAXMR_EVENT_SHRUNK, &fact, API_CUT_OFF,
@@ -290,6 +300,8 @@ int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 		ear->region = region;
 		ear->pinned = mr->pinned;
 		ear->of_pinned.tell = tell_pinned;
+		ear->first = new.ear;
+		ear->siblings = new.count;
 		ear->listener.changed = changed;
 		ear->listener.asked = region->is_asked ? asked : NULL;
 		ear->listener.consent_ns = region->consent_ns;

@@ -40,6 +40,10 @@ struct api_ear {
 	struct pinned_ear of_pinned;
 	struct pinned *pinned; /* NULL: the file is staged */
 	struct daxmr_region *region;
+	/* All of them, while one is told something. */
+	struct api_ear *first;
+	size_t siblings;
+	uint32_t flushed; /* the engine's: that of the last report */
 	/* The count of the last time it was asked (event.h); 0: answered. */
 	_Atomic uint64_t asked;
 };
@@ -71,8 +75,8 @@ struct daxmr_region {
 	struct event_source source;
 	struct api_ears ears;
 	struct api_ears new_ears; /* while it moves */
-	_Atomic int64_t
-		flush_asked_ns; /* DAXMR_FLUSH_NOWAIT, not answered yet */
+	/* DAXMR_FLUSH_NOWAIT: lease_flush_ticket(); 0: answered */
+	_Atomic uint32_t flush_asked;
 	_Atomic uint64_t counts[API_COUNTS];
 };
 

@@ -21,7 +21,7 @@
 #include "reason.h"
 
 /* Every cause: the compiler warns of one that is missing. */
-static const char *cause_name(enum recall_cause cause)
+static const char *cause_name(enum recall_cause cause, int error)
 {
 	switch (cause) {
 	case RECALL_GRANTED:
@@ -62,6 +62,11 @@ static const char *cause_name(enum recall_cause cause)
 		return "data beyond the file's end, which has grown for it";
 	case RECALL_DROPPED:
 		return "data beyond the file's end, which is dropped";
+	case RECALL_UNATTACHED:
+		return error ? "the new daxmr-keeper cannot have a region's "
+			       "shadow, which is not flushed until it can; it "
+			       "is tried again"
+			     : "the new daxmr-keeper has the region's shadow";
 	case RECALL_CAUSES:
 		break;
 	}
@@ -177,7 +182,7 @@ void lease_log_changed(struct lease *lease, const struct recall_report *report,
 			"lease on inode %llu of %u:%u: %s%s, %s after %lld us "
 			"of %s%s%s%s",
 			(unsigned long long)ino, major(dev), minor(dev),
-			cause_name(report->cause), merged,
+			cause_name(report->cause, report->error), merged,
 			recall_state_name(report->to),
 			(long long)report->spent_ns / 1000,
 			recall_state_name(report->from),

@@ -443,16 +443,25 @@ static int flush_part(const struct part *part, uintptr_t start, uintptr_t end)
 			   end - start);
 }
 
-int stage_flush(const struct stage *stage, const void *addr, size_t length,
-		bool is_now)
+int stage_flush(const struct stage *stage, const void *addr, size_t length)
 {
 	uintptr_t start = (uintptr_t)addr;
 	int first = 0;
 
 	for (size_t i = 0; i < stage->count; i++) {
-		const struct part *part = &stage->parts[i];
-		int r = is_now ? flush_part(part, start, start + length)
-			       : lease_flush_soon(part->lease);
+		int r = flush_part(&stage->parts[i], start, start + length);
+
+		first = first ? first : r;
+	}
+	return first;
+}
+
+int stage_flush_soon(const struct stage *stage, uint32_t ticket)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < stage->count; i++) {
+		int r = lease_flush_soon(stage->parts[i].lease, ticket);
 
 		first = first ? first : r;
 	}

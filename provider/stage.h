@@ -53,12 +53,12 @@ int stage_take(const void *addr, size_t length, const struct stage_wish *wish,
 struct lease *stage_lease(const struct stage *stage, size_t i);
 
 /*
- * lease_flush() of so much of it as lies in [addr, addr + length); is_now
- * false: lease_flush_soon() of all its files. 0, or the first error with its
- * sentence, and the rest is flushed all the same.
+ * lease_flush() of so much of it as lies in [addr, addr + length), and
+ * lease_flush_soon() of all its files. 0, or the first error with its sentence,
+ * and the rest is flushed all the same.
  */
-int stage_flush(const struct stage *stage, const void *addr, size_t length,
-		bool is_now);
+int stage_flush(const struct stage *stage, const void *addr, size_t length);
+int stage_flush_soon(const struct stage *stage, uint32_t ticket);
 
 /*
  * What the device is to have in place of the address that was staged, where the

@@ -76,7 +76,7 @@ static void announced__what_came_before_is_told(void **state)
 	kept_acquire(0);
 	kill(keeper.pid, SIGSTOP);
 	write_raw();
-	assert_int_equal(keeper_own_begin(&keeper, 0, KEEPER_OWN_CHANGE), 0);
+	assert_int_equal(keeper_own_begin(&keeper, 0, KEEPER_OWN_CHANGE, 0), 0);
 	kill(keeper.pid, SIGCONT);
 	kept_next(RECALL_MERGING, RECALL_CHANGED);
 	kept_next(RECALL_HELD, RECALL_MERGED);
@@ -118,7 +118,11 @@ static double cpu_sec(pid_t pid)
 	return (double)ns / 1e9;
 }
 
-/* Until the rests have grown to their longest, and then. */
+/*
+ * Until the rests have grown to their longest, and then. Without them it is
+ * most of a CPU; a machine that others load makes little more than a hundredth
+ * of one of it.
+ */
 static void changed__at_full_speed_costs_next_to_nothing(void **state)
 {
 	double start, spent, used;
@@ -136,7 +140,7 @@ static void changed__at_full_speed_costs_next_to_nothing(void **state)
 	before = atomic_load(&keeper.board[0].generation);
 	print_message("%.2f %% of a CPU, %ju reports\n", 100 * used / spent,
 		      before);
-	assert_true(used < 0.01 * spent);
+	assert_true(used < 0.05 * spent);
 	assert_in_range(before, 5, 50);
 
 	/* it goes on being heard */

@@ -88,7 +88,7 @@ int kept_ready(uint32_t id, enum keeper_own kind)
 {
 	struct keeper_message message;
 
-	assert_int_equal(keeper_own_begin(&keeper, id, kind), 0);
+	assert_int_equal(keeper_own_begin(&keeper, id, kind, 0), 0);
 	do {
 		assert_int_equal(
 			keeper_receive(&keeper, WAIT_SEC * 1000, &message), 0);

@@ -275,7 +275,7 @@ static void changed_past_us__is_found_and_told(void **state)
 	(void)state;
 	assert_ptr_not_equal(bytes, MAP_FAILED);
 	assert_int_equal(attach(1, 0, SIZE, true), 0);
-	assert_int_equal(keeper_flush(&keeper, 0), 0);
+	assert_int_equal(keeper_flush(&keeper, 0, 0), 0);
 	kept_next(RECALL_HELD, RECALL_WRITTEN);
 	bytes[6 * PAGE] = 'c';
 	file_check_let_in(&file, O_RDONLY);
@@ -283,7 +283,7 @@ static void changed_past_us__is_found_and_told(void **state)
 	assert_int_equal(bytes[6 * PAGE], 'c');
 	assert_int_equal(shadow[6 * PAGE], 'c');
 	bytes[7 * PAGE] = 'd';
-	assert_int_equal(keeper_flush(&keeper, 0), 0);
+	assert_int_equal(keeper_flush(&keeper, 0, 0), 0);
 	kept_next(RECALL_HELD, RECALL_WRITTEN);
 	kept_next(RECALL_MERGING, RECALL_CHANGED);
 	kept_next(RECALL_HELD, RECALL_MERGED);
@@ -297,7 +297,7 @@ static void changed_by_a_raw_write__then_broken_at_once(void **state)
 {
 	(void)state;
 	assert_int_equal(attach(1, 0, SIZE, true), 0);
-	assert_int_equal(keeper_flush(&keeper, 0), 0);
+	assert_int_equal(keeper_flush(&keeper, 0, 0), 0);
 	kept_next(RECALL_HELD, RECALL_WRITTEN);
 	for (int i = 0; i < 50; i++) {
 		char letter = (char)('A' + i % 26);
@@ -398,15 +398,42 @@ static void keeper_killed__the_next_one_has_the_ranges(void **state)
 
 #define range_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* By a pass that begins from now on. */
 static void flush_all(void)
 {
-	uint64_t before = atomic_load(&extent.page->generation);
+	static uint32_t ticket;
+	struct keeper_message message;
 
-	/* one that begins from now on */
-	assert_int_equal(keeper_flush(&keeper, 0), 0);
+	assert_int_equal(keeper_flush(&keeper, 0, ++ticket), 0);
 	do
-		kept_fence();
-	while (atomic_load(&extent.page->complete) <= before);
+		assert_int_equal(
+			keeper_receive(&keeper, WAIT_SEC * 1000, &message), 0);
+	while (message.kind != KEEPER_REPORT || message.ticket != ticket);
+	assert_int_equal(message.report.cause, RECALL_WRITTEN);
+	assert_int_equal(message.error, 0);
+}
+
+/* Of what was asked last before the pass began, by whoever's pass. */
+static void flush__the_end_of_a_pass_says_whose_it_is(void **state)
+{
+	struct keeper_message message;
+
+	(void)state;
+	assert_int_equal(attach(1, 0, SIZE, true), 0);
+	kill(keeper.pid, SIGSTOP);
+	assert_int_equal(keeper_flush(&keeper, 0, 5), 0);
+	assert_int_equal(keeper_flush(&keeper, 0, 9), 0);
+	assert_int_equal(keeper_flush(&keeper, 0, 7), 0);
+	kill(keeper.pid, SIGCONT);
+	do
+		message = kept_receive(KEEPER_REPORT);
+	while (message.ticket != 9);
+	assert_int_equal(message.report.cause, RECALL_WRITTEN);
+	kept_fence();
+	file_check_let_in(&file, O_RDONLY);
+	message = kept_until(0, RECALL_YIELDED);
+	assert_int_equal(message.report.cause, RECALL_FLUSHED);
+	assert_int_equal(message.ticket, 9);
 }
 
 static off_t size_of_file(void)
@@ -463,6 +490,7 @@ int main(void)
 		range_test(merged__theirs_comes_ours_stays),
 		range_test(released_while_lent__all_is_told_till_the_end),
 		range_test(keeper_killed__the_next_one_has_the_ranges),
+		range_test(flush__the_end_of_a_pass_says_whose_it_is),
 		range_test(cut_off__by_whom_says_whether_it_grows_again),
 	};
 

@@ -517,6 +517,45 @@ static void flush_now__a_break_begins_the_pass_anew(void **state)
 	assert_int_equal(w.flushes, 0);
 }
 
+/* Who waits for the file has one pass; what was asked in it is asked still. */
+static void flush_now__in_a_break_comes_after_it(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_hold(&w, &world_actions);
+	w.flush_pieces = 3;
+	world_break(&w);
+	world_run(&w);
+	assert_int_equal(w.flush_restarts, 1);
+	recall_flush_now(&w.recall);
+	assert_int_equal(w.flush_restarts, 1);
+	world_run_until(&w, w.now_ns);
+	world_check_last(&w, RECALL_BREAKING, RECALL_YIELDED, RECALL_FLUSHED,
+			 0);
+	w.flushes = 0;
+	world_run_until(&w, w.now_ns + 100 * MS);
+	world_check_last(&w, RECALL_HELD, RECALL_HELD, RECALL_WRITTEN, 0);
+	assert_true(w.flushes > 0);
+	assert_int_equal(w.flush_restarts, 2);
+
+	/* before its first piece the pass is for both */
+	world_hold(&w, &world_actions);
+	w.recall.policy.consent_ns = 50 * MS;
+	world_break(&w);
+	world_run(&w);
+	recall_flush_now(&w.recall);
+	assert_int_equal(w.flush_restarts, 2);
+	recall_consent(&w.recall);
+	world_run_until(&w, w.now_ns);
+	world_check_last(&w, RECALL_BREAKING, RECALL_YIELDED, RECALL_FLUSHED,
+			 0);
+	w.flushes = 0;
+	world_run_until(&w, w.now_ns + 100 * MS);
+	assert_int_equal(w.recall.state, RECALL_HELD);
+	assert_int_equal(w.flushes, 0);
+}
+
 static void flush_now__revoked_writes_nothing_until_retaken(void **state)
 {
 	struct world w;
@@ -696,6 +735,7 @@ int main(void)
 		cmocka_unit_test(flush_now__keeps_the_lease),
 		cmocka_unit_test(flush_now__fails_and_is_tried_again),
 		cmocka_unit_test(flush_now__a_break_begins_the_pass_anew),
+		cmocka_unit_test(flush_now__in_a_break_comes_after_it),
 		cmocka_unit_test(
 			flush_now__revoked_writes_nothing_until_retaken),
 		cmocka_unit_test(random_walk__stays_within_the_table),

@@ -11,7 +11,7 @@ target_link_libraries(unit-lease-listener PUBLIC unit-lease-file)
 target_compile_definitions(unit-lease-listener PUBLIC KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
 add_dependencies(unit-lease-listener daxmr-keeper)
 
-foreach(name recall recall_owner grant remap description limit keeper engine guest death fate listen outside own own_change settle swap staged staged_alone staged_read lent cases private shadow_places book policy_staged)
+foreach(name recall recall_owner grant remap description limit keeper engine guest death fate listen outside own own_change settle swap staged staged_alone staged_read lent cases private shadow_places book policy_staged talk)
     add_executable(unit-lease-${name} ${CMAKE_CURRENT_LIST_DIR}/lease_${name}_test.c)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-file)
     add_test(NAME unit-lease-${name} COMMAND unit-lease-${name})
@@ -24,6 +24,8 @@ endforeach()
 foreach(name death listen outside settle)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-listener)
 endforeach()
+
+target_sources(unit-lease-talk PRIVATE ${CMAKE_CURRENT_LIST_DIR}/lease_fake_keeper.c)
 
 add_executable(unit-lease-self-maps ${CMAKE_CURRENT_LIST_DIR}/lease_self_maps_test.c)
 target_link_libraries(unit-lease-self-maps PRIVATE unit-lease-file)
