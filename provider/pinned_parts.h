@@ -63,7 +63,9 @@ struct pinned {
 	bool is_entering;    /* it has no MR yet, and waits until it may */
 	bool is_held;	     /* the lease is ours */
 	bool is_asked;	     /* and somebody waits for our consent */
-	bool may_wait;	     /* the program itself has opened the file */
+	bool is_cut_off;     /* it goes, and its peers with it */
+	bool is_own;	     /* and the program itself has opened the file */
+	bool may_wait;	     /* and the MR has some time */
 	bool must_go;	     /* others have had the file, with the MR there */
 	bool is_tried;	     /* to come back, since it is held */
 	bool is_stuck;	     /* it could not come back, and nobody is severed */

@@ -98,7 +98,7 @@ static void quiesce(struct pinned *first, struct course *course)
 			course->close_error = r;
 	}
 	for (pinned = first; pinned; pinned = pinned->also)
-		if (pinned->gate && pinned->on_recall == ON_RECALL_SEVER)
+		if (pinned->gate && pinned->is_cut_off)
 			cut_off(pinned, course);
 	for (pinned = first; pinned; pinned = pinned->also)
 		if (pinned->gate)
@@ -207,10 +207,10 @@ void pinned_go(struct pinned *first)
 			lease_news_consent(&pinned->listener);
 	gone_ns = clock_now_ns();
 	for (pinned = first; pinned; pinned = pinned->also) {
-		if (course.severed || pinned->on_recall == ON_RECALL_SEVER)
+		if (course.severed || pinned->is_cut_off)
 			pinned_tell(pinned, PINNED_SEVERED, 0, 0);
 		/* Who was cut off has nothing to wait for. */
-		if (!pinned->mr && pinned->on_recall == ON_RECALL_SEVER)
+		if (!pinned->mr && pinned->is_cut_off)
 			pinned_gate_open(pinned);
 	}
 	tell_troubles(first, &course);

@@ -108,13 +108,6 @@ static struct pinned *of(struct lease_listener *listener)
 				 offsetof(struct pinned, listener));
 }
 
-/* The program has opened it: nobody else has to be there. */
-static bool can_wait(const struct pinned *pinned,
-		     const struct recall_report *report)
-{
-	return report->cause == RECALL_OWN_OPEN && pinned->file.is_dax;
-}
-
 /* What came of earlier tries to come back is over. */
 static void is_away_locked(struct pinned *pinned)
 {
@@ -146,7 +139,9 @@ void pinned_hear(struct lease_listener *listener,
 		pinned->is_tried = false;
 	} else if (pinned->is_held) {
 		is_away_locked(pinned);
-		pinned->may_wait = can_wait(pinned, report);
+		/* Nobody else has to be there then. */
+		pinned->is_own = report->cause == RECALL_OWN_OPEN;
+		pinned->may_wait = pinned->is_own && pinned->file.is_dax;
 		pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 		pinned->leave_ns =
 			pinned->may_wait ? pinned->deadline_ns : now_ns;
@@ -167,7 +162,7 @@ void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns)
 	pthread_mutex_lock(&pinned_lock);
 	is_away_locked(pinned);
 	pinned->is_asked = true;
-	pinned->may_wait = false;
+	pinned->is_own = pinned->may_wait = false;
 	pinned->leave_ns = clock_now_ns();
 	pinned->deadline_ns = deadline_ns;
 	pthread_cond_broadcast(&pinned_changed);
@@ -249,6 +244,8 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 		pinned->is_asked = false;
 	} else if (step == pinned_go) { /* which agrees when it is through */
 		pinned->is_asked = false;
+		pinned->is_cut_off = pinned->on_recall == ON_RECALL_SEVER &&
+				     !pinned->is_held && !pinned->is_own;
 		if (pinned->is_held && pinned->deadline_ns < now_ns)
 			pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 	}

@@ -291,6 +291,23 @@ static void recall__peers_are_cut_off_at_once(void **state)
 	wait_for(&back, REGIONS);
 }
 
+/* Nobody else wants the file. */
+static void own_call__cuts_nobody_off(void **state)
+{
+	struct pinned_own own;
+
+	(void)state;
+	for (size_t i = 0; i < REGIONS; i++)
+		regions[i].on_recall = ON_RECALL_SEVER;
+	pinned_own_begin(&own, DEV, INO);
+	assert_int_equal(gone, REGIONS);
+	assert_int_equal(drained, 2);
+	pinned_own_end(&own);
+	wait_for(&back, REGIONS);
+	wait_for(&opened, 2);
+	assert_int_equal(severed, 0);
+}
+
 static void recall__what_is_not_drained_is_severed_once(void **state)
 {
 	(void)state;
@@ -472,6 +489,7 @@ int main(void)
 		CASE(back__that_takes_too_long_severs),
 		CASE(back__recall_while_it_is_tried),
 		CASE(own_call__all_go_before_and_come_back_after_the_last),
+		CASE(own_call__cuts_nobody_off),
 		CASE(own_call__waits_for_an_mr_that_does_not_go),
 		CASE(own_call__region_that_comes_meanwhile),
 		CASE(own_call__none_where_regions_are_not_wanted),
