@@ -2,13 +2,18 @@
 /*
  * Filling a shadow: fill.h.
  *
- * By system calls on both sides, through a slice that stays in the cache: a
- * store into a mapping of the new memfd would be a page fault for each page,
- * and a page of zeroes made first.
+ * By a system call: a store into a mapping of the new memfd would be a page
+ * fault for each page, and a page of zeroes made first. What is written is, if
+ * the program's page tables have all of a chunk, the file's pages themselves,
+ * else what another system call reads, through a slice that stays in the cache.
+ * Either way a page that cannot be read is an error and no signal. A digest is
+ * of what is in the shadow then, or of the slice: the file may still be changed
+ * by a transfer that was in flight before.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "fill.h"
@@ -18,6 +23,10 @@
 #define CHUNK (2UL << 20)
 /* Read and written at a time. */
 #define SLICE (64UL << 10)
+
+#ifndef MADV_POPULATE_READ /* Linux 5.14 */
+#define MADV_POPULATE_READ 22
+#endif
 
 static uintptr_t addr_of(const struct swap_view *view)
 {
@@ -34,11 +43,23 @@ uint64_t fill_offset(const struct swap *swap, const struct swap_view *view)
 	return view->state.mapping.offset - swap->extent->offset;
 }
 
+/* The file's last page is stored to beyond its end, and stays as long. */
+static uint64_t length_in_file(const struct swap *swap)
+{
+	uint64_t offset = swap->extent->offset;
+	struct stat st;
+
+	if (raw_stat(swap->file_fd, &st) || (uint64_t)st.st_size < offset)
+		return 0;
+	return (uint64_t)st.st_size - offset;
+}
+
 int fill_init(struct filling *filling, const struct swap *swap)
 {
 	*filling = (struct filling){
 		.swap = swap,
 		.chunks = (swap->extent->length + CHUNK - 1) / CHUNK,
+		.in_file = length_in_file(swap),
 	};
 	filling->is_done = calloc(filling->chunks, sizeof(*filling->is_done));
 	filling->slice = malloc(SLICE);
@@ -135,14 +156,15 @@ static size_t chunk_of(const struct filling *filling, uintptr_t addr)
 
 /* With the digest of what is there, where nobody else has stored yet. */
 static void set_filled(const struct filling *filling, uint64_t at,
-		       size_t length)
+		       const void *bytes, size_t length)
 {
 	struct extent *extent = filling->swap->extent;
 
 	for (size_t i = 0; i < length; i += EXTENT_BLOCK)
-		atomic_store_explicit(&extent->digests[(at + i) / EXTENT_BLOCK],
-				      extent_digest(extent, filling->slice + i),
-				      memory_order_release);
+		atomic_store_explicit(
+			&extent->digests[(at + i) / EXTENT_BLOCK],
+			extent_digest(extent, (const char *)bytes + i),
+			memory_order_release);
 }
 
 static int fill_slice(struct filling *filling, uint64_t at, size_t length)
@@ -155,7 +177,7 @@ static int fill_slice(struct filling *filling, uint64_t at, size_t length)
 		return r;
 	r = write_all(swap->shadow_fd, filling->slice, at, length);
 	if (!r)
-		set_filled(filling, at, length);
+		set_filled(filling, at, filling->slice, length);
 	return r;
 }
 
@@ -164,12 +186,79 @@ static size_t slice_length(uint64_t at, uint64_t end)
 	return end - at < SLICE ? end - at : SLICE;
 }
 
+/* Where the file's pages are, as the program has or had them; NULL: nowhere. */
+static const char *pages_of(const struct filling *filling,
+			    const struct swap_view *view)
+{
+	/* A key may keep us from what the program's threads can read. */
+	if (!(view->state.mapping.protection & PROT_READ) || view->state.key)
+		return NULL;
+	if (filling->is_trapped)
+		return view->pages;
+	return filling->swap->is_alone ? (const char *)addr_of(view) : NULL;
+}
+
+/* Nothing that has to be looked for first, which takes longer than a read. */
+static bool is_there(const struct filling *filling, const char *pages,
+		     size_t length)
+{
+	size_t count = length / EXTENT_BLOCK;
+	unsigned char *there = (unsigned char *)filling->slice;
+
+	if (syscall(SYS_mincore, pages, length, there))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (!(there[i] & 1))
+			return false;
+	return true;
+}
+
+/* [start, end) of the extent in the program's page tables; NULL: not all. */
+static const char *find_pages(const struct filling *filling, uint64_t start,
+			      uint64_t end)
+{
+	const struct swap *swap = filling->swap;
+
+	/* What is beyond the end of the file is not zeroes there. */
+	if (!swap->shadow_bytes || end > filling->in_file)
+		return NULL;
+	for (unsigned int i = 0; i < swap->count; i++) {
+		const struct swap_view *view = &swap->views[i];
+		const char *pages = pages_of(filling, view);
+		uint64_t at = fill_offset(swap, view);
+
+		if (pages && at <= start && at + length_of(view) >= end &&
+		    is_there(filling, pages + (start - at), end - start))
+			return pages + (start - at);
+	}
+	return NULL;
+}
+
+static int copy_pages(const struct filling *filling, const char *pages,
+		      uint64_t start, size_t length)
+{
+	const struct swap *swap = filling->swap;
+	uint8_t *bytes = swap->shadow_bytes + start;
+	int r = write_all(swap->shadow_fd, pages, start, length);
+
+	if (r)
+		return r;
+	/* In one step, and not for longer than it takes. */
+	raw_madvise(bytes, length, MADV_POPULATE_READ);
+	set_filled(filling, start, bytes, length);
+	raw_madvise(bytes, length, MADV_DONTNEED);
+	return 0;
+}
+
 static int copy_chunk(struct filling *filling, size_t chunk)
 {
 	uint64_t start = chunk * CHUNK, at;
 	uint64_t end = start + chunk_length(filling, chunk);
+	const char *pages = find_pages(filling, start, end);
 	int r = 0;
 
+	if (pages && !copy_pages(filling, pages, start, end - start))
+		return 0;
 	for (at = start; !r && at < end; at += SLICE)
 		r = fill_slice(filling, at, slice_length(at, end));
 	return r;
@@ -218,17 +307,6 @@ static void take_back_slice(const struct filling *filling, uint64_t at,
 	if (!read_all(swap->shadow_fd, filling->slice, at, length))
 		write_all(swap->file_fd, filling->slice,
 			  swap->extent->offset + at, length);
-}
-
-/* The file's last page is stored to beyond its end, and stays as long. */
-static uint64_t length_in_file(const struct swap *swap)
-{
-	uint64_t offset = swap->extent->offset;
-	struct stat st;
-
-	if (raw_stat(swap->file_fd, &st) || (uint64_t)st.st_size < offset)
-		return 0;
-	return (uint64_t)st.st_size - offset;
 }
 
 void fill_take_back(const struct filling *filling)

@@ -17,6 +17,7 @@ struct filling {
 	bool *is_done;	 /* per chunk */
 	size_t chunks;
 	size_t next;
+	uint64_t in_file; /* bytes of the extent before the end of the file */
 };
 
 /* Nothing is filled yet. 0 or -errno; fill_done() is due in any case. */

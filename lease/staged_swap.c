@@ -418,6 +418,7 @@ static int swap_in_once(const struct swapping *swapping)
 		.ops = &ops,
 		.file_fd = lease->fd,
 		.shadow_fd = staged->shadow_fd,
+		.shadow_bytes = staged->bytes,
 		.extent = &staged->extent,
 		.uffd = swapping->table->config->uffd,
 	};
@@ -439,7 +440,8 @@ static int swap_in_once(const struct swapping *swapping)
 			     state->mapping.end, mapping_has(state, "dd"));
 		shadow_places_add(state->mapping.start, state->mapping.end);
 	}
-	swap.is_still = is_still(swapping);
+	swap.is_alone = staged_is_alone(swapping->table);
+	swap.is_still = swap.is_alone || lease->type == F_RDLCK;
 	swap.view_fd = staged_open_view(staged);
 	r = swap.view_fd < 0
 		    ? reason_set(-errno, "no descriptor left for a shadow")

@@ -75,9 +75,31 @@ static int make_twins(const struct swap *swap, struct swap_view *view)
 static void drop_twins(const struct swap *swap)
 {
 	for (unsigned int i = 0; i < swap->count; i++) {
-		twin_drop(&swap->views[i].shadow);
-		twin_drop(&swap->views[i].file);
+		struct swap_view *view = &swap->views[i];
+
+		twin_drop(&view->shadow);
+		twin_drop(&view->file);
+		if (view->pages)
+			raw_unmap(view->pages, length_of(view));
+		view->pages = NULL;
 	}
+}
+
+/*
+ * What the program's page tables have of the file is put aside before the
+ * shadow takes its place, to be filled from. A store that comes between finds
+ * the file's page anew. Kernels before Linux 5.13 cannot: it is read then.
+ */
+static void keep_pages(struct swap_view *view)
+{
+	long addr =
+		syscall(SYS_mremap, addr_of(view), length_of(view),
+			length_of(view), MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0);
+
+	if (addr == -1)
+		return;
+	view->pages = (void *)addr;
+	advise(view->pages, length_of(view), MADV_DONTFORK);
 }
 
 static int trap_twin(struct trap *trap, struct swap_view *view)
@@ -109,6 +131,9 @@ int swap_move_told(const struct swap_ops *ops, struct trap *trap,
 	 */
 	if (!twin_is_due(&view->shadow))
 		return -EAGAIN;
+	/* Else what is replaced is no file's. */
+	if (view->file.addr)
+		keep_pages(view);
 	ops->move(ops->arg, view);
 	for (;;) {
 		uintptr_t addr;
@@ -265,8 +290,10 @@ static int check_views(const struct swap *swap)
 {
 	int r = 0;
 
-	for (unsigned int i = 0; i < swap->count; i++)
+	for (unsigned int i = 0; i < swap->count; i++) {
 		swap->views[i].shadow.addr = swap->views[i].file.addr = NULL;
+		swap->views[i].pages = NULL;
+	}
 	for (unsigned int i = 0; !r && i < swap->count; i++)
 		r = twin_check(&swap->views[i].state);
 	return r;

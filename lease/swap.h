@@ -47,8 +47,9 @@
 /* One mapping of the program, as far as it lies in the extent. */
 struct swap_view {
 	struct mapping_state state; /* offset: in the file; flags: the file's */
-	struct twin shadow;	    /* these two are swap.c's */
+	struct twin shadow;	    /* these are swap.c's */
 	struct twin file;
+	void *pages; /* the file's pages as the program had them; NULL */
 };
 
 struct swap_ops {
@@ -74,6 +75,8 @@ struct swap {
 	const struct swap_ops *ops;
 	int file_fd;
 	int shadow_fd; /* a memfd of the extent's length */
+	/* All of it, seen by nobody but its owner. NULL: nowhere. */
+	uint8_t *shadow_bytes;
 	struct extent *extent;
 	struct swap_view *views;
 	unsigned int count;
@@ -85,7 +88,8 @@ struct swap {
 	 * for reading.
 	 */
 	bool is_still;
-	enum uffd uffd; /* else */
+	bool is_alone;	/* it is one thread: nobody maps anything either */
+	enum uffd uffd; /* where it is not still */
 };
 
 /*

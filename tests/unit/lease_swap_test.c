@@ -32,9 +32,13 @@
 #define READS	  32 /* of 64 KiB, for a piece that is let go */
 #define VIEWS_MAX 2
 
-/* Reading the file fails, the how-manieth time; 0: never. Linked with --wrap.
+/*
+ * Reading the file fails, the how-manieth time; 0: never. As it is where a page
+ * of it is broken, its mappings cannot be read then. Linked with --wrap.
  */
 static atomic_int fail_read;
+/* Read calls, where a shadow is not filled from the file's mappings. */
+static atomic_uint reads;
 
 long __real_syscall(long number, long a, long b, long c, long d, long e,
 		    long f);
@@ -43,6 +47,12 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e,
 
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
+	if (number == SYS_pwrite64 && c > 65536 && atomic_load(&fail_read)) {
+		errno = EFAULT;
+		return -1;
+	}
+	if (number == SYS_pread64)
+		atomic_fetch_add(&reads, 1);
 	if (number == SYS_pread64 && atomic_load(&fail_read) &&
 	    atomic_fetch_sub(&fail_read, 1) == 1) {
 		errno = EIO;
@@ -55,6 +65,7 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 struct stage {
 	struct file file;
 	int shadow;
+	uint8_t *bytes; /* of it */
 	struct extent_shelf shelf;
 	char *map[VIEWS_MAX];
 	struct extent extent;
@@ -96,6 +107,10 @@ static void make_shadow(struct stage *stage)
 {
 	stage->shadow = memfd_create("shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	assert_int_equal(ftruncate(stage->shadow, LENGTH), 0);
+	stage->bytes = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    stage->shadow, 0);
+	assert_true(stage->bytes != MAP_FAILED);
+	assert_int_equal(munlock(stage->bytes, LENGTH), 0);
 	assert_int_equal(extent_new(&stage->shelf, 0, LENGTH, &stage->extent),
 			 0);
 }
@@ -128,6 +143,7 @@ static void set_up(struct stage *stage, struct swap_ops *ops,
 		.ops = ops,
 		.file_fd = stage->file.fd,
 		.shadow_fd = stage->shadow,
+		.shadow_bytes = stage->bytes,
 		.view_fd = stage->shadow,
 		.extent = &stage->extent,
 		.views = stage->views,
@@ -140,6 +156,7 @@ static void tear_down(struct stage *stage)
 	for (unsigned int i = 0; i < stage->swap.count; i++)
 		munmap(stage->map[i], LENGTH);
 	extent_free(&stage->shelf, &stage->extent);
+	munmap(stage->bytes, LENGTH);
 	close(stage->shadow);
 	file_remove(&stage->file);
 }
@@ -591,6 +608,56 @@ static void swap__one_thread_needs_no_trap(void **state)
 	tear_down(&stage);
 }
 
+/* Each block's digest is of what the shadow has. */
+static void check_digests(struct stage *stage)
+{
+	for (uint64_t i = 0; i < LENGTH / PAGE; i++)
+		assert_true(
+			atomic_load(&stage->extent.digests[i]) ==
+			extent_digest(&stage->extent, stage->bytes + i * PAGE));
+}
+
+/* What the program's page tables have of the file needs no other way to it. */
+static void swap__pages_that_are_there_are_not_read(void **state)
+{
+	struct stage stage;
+	struct swap_ops ops;
+
+	(void)state;
+	for (int is_alone = 0; is_alone < 2; is_alone++) {
+		set_up(&stage, &ops, 2);
+		stage.swap.is_still = stage.swap.is_alone = is_alone;
+		for (size_t at = 0; at < LENGTH; at += PAGE)
+			memcpy(stage.map[1] + at, &at, sizeof(at));
+		atomic_store(&reads, 0);
+		assert_int_equal(swap_in_now(&stage), 0);
+		assert_int_equal(atomic_load(&reads), 0);
+		for (size_t at = 0; at < LENGTH; at += PAGE)
+			assert_memory_equal(stage.map[0] + at, &at, sizeof(at));
+		check_digests(&stage);
+		tear_down(&stage);
+	}
+}
+
+/* What may not be read there is read all the same. */
+static void swap__pages_of_no_right_are_read(void **state)
+{
+	struct stage stage;
+	struct swap_ops ops;
+
+	(void)state;
+	set_up(&stage, &ops, 1);
+	strcpy(stage.map[0] + LENGTH - 8, "before");
+	assert_int_equal(mprotect(stage.map[0], LENGTH, PROT_NONE), 0);
+	stage.views[0].state.mapping.protection = PROT_NONE;
+	atomic_store(&reads, 0);
+	assert_int_equal(swap_in_now(&stage), 0);
+	assert_true(atomic_load(&reads) > 0);
+	assert_string_equal((char *)stage.bytes + LENGTH - 8, "before");
+	check_digests(&stage);
+	tear_down(&stage);
+}
+
 /* A file that ends in the range: what is behind it is there, as zeroes. */
 static void swap__the_file_ends_in_the_range(void **state)
 {
@@ -602,6 +669,7 @@ static void swap__the_file_ends_in_the_range(void **state)
 	memset(stage.map[0], 0x33, LENGTH);
 	assert_int_equal(ftruncate(stage.file.fd, 3 * PAGE + 100), 0);
 	assert_int_equal(swap_in_now(&stage), 0);
+	check_digests(&stage);
 	assert_int_equal(stage.map[0][3 * PAGE + 99], 0x33);
 	assert_int_equal(stage.map[0][3 * PAGE + 100], 0);
 	assert_int_equal(stage.map[0][LENGTH - 1], 0);
@@ -626,6 +694,8 @@ int main(void)
 		cmocka_unit_test(
 			swap__the_file_cannot_be_read_everything_is_as_before),
 		cmocka_unit_test(swap__a_flush_fails_the_shadow_stays),
+		cmocka_unit_test(swap__pages_that_are_there_are_not_read),
+		cmocka_unit_test(swap__pages_of_no_right_are_read),
 		cmocka_unit_test(swap__one_thread_needs_no_trap),
 		cmocka_unit_test(swap__the_file_ends_in_the_range),
 	};
