@@ -10,6 +10,7 @@
 #define DAXMR_LEASE_BLOCK_CODE_H
 
 #define XXH_INLINE_ALL
+#define XXH_NO_PREFETCH /* a block has been copied just before */
 #include <xxhash.h>
 
 #include "block.h"
@@ -29,12 +30,16 @@ typedef uint64_t lane
 
 static bool is_zero(lane bits)
 {
+#ifdef __AVX2__
+	return __builtin_ia32_ptestz256((__v4di)bits, (__v4di)bits);
+#else
 	uint64_t any = 0;
 
 #pragma GCC unroll 4
 	for (size_t i = 0; i < LANE / sizeof(any); i++)
 		any |= bits[i];
 	return !any;
+#endif
 }
 
 static bool is_same(const void *a, const void *b)
