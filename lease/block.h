@@ -2,7 +2,8 @@
 /*
  * What is done to each block, many thousands at a time: comparing two, and the
  * digest of one. The same code twice, for vectors of 16 bytes and, where the
- * processor has AVX2, of 32; both say the same.
+ * processor has AVX2, of 32; both say the same. Blocks are EXTENT_BLOCK bytes,
+ * secrets EXTENT_SECRET_SIZE.
  */
 #ifndef DAXMR_LEASE_BLOCK_H
 #define DAXMR_LEASE_BLOCK_H
@@ -11,8 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BLOCK_SIZE	  4096U
-#define BLOCK_SECRET_SIZE 192U
+#include "extent_page.h"
 
 struct block_code {
 	/*

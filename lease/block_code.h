@@ -20,7 +20,7 @@
 #else
 #define LANE 16
 #endif
-#define LANES  (BLOCK_SIZE / LANE)
+#define LANES  (EXTENT_BLOCK / LANE)
 #define AT_ONE 8	     /* lanes between two looks at what differs */
 #define LINE   (64U / LANE)  /* lanes of a cache line */
 #define AHEAD  (512U / LANE) /* what is fetched before it is needed */
@@ -66,8 +66,8 @@ static bool is_same(const void *a, const void *b)
 
 static uint64_t digest(const void *block, const uint8_t *secret)
 {
-	return XXH3_64bits_withSecret(block, BLOCK_SIZE, secret,
-				      BLOCK_SECRET_SIZE);
+	return XXH3_64bits_withSecret(block, EXTENT_BLOCK, secret,
+				      EXTENT_SECRET_SIZE);
 }
 
 #endif

@@ -9,10 +9,6 @@
 #include "block.h"
 #include "extent_page.h"
 
-_Static_assert(EXTENT_BLOCK == BLOCK_SIZE &&
-		       EXTENT_SECRET_SIZE == BLOCK_SECRET_SIZE,
-	       "as block.h has them");
-
 uint64_t extent_digest(const struct extent *extent, const void *block)
 {
 	uint64_t digest = block_code()->digest(block, extent->secret);

@@ -7,8 +7,8 @@
  *   offset  what                          who writes       when
  *   0       file offset, length           program          before the keeper
  *                                                          has it, never again
- *   16      state, generation, counters   keeper           each pass
- *   96      a digest for each block       whoever copied   after the copy
+ *   16      state, counters               keeper           each pass
+ *   72      a digest for each block       whoever copied   after the copy
  *                                         that block
  *
  * A digest is XXH3 (64 bits) with the book's own secret, of the block's bytes
@@ -43,7 +43,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EXTENT_VERSION	   3
+#define EXTENT_VERSION	   4
 #define EXTENT_BLOCK	   4096U
 #define EXTENT_SECRET_SIZE 192
 
@@ -64,15 +64,7 @@ struct extent_page {
 
 	_Atomic uint32_t state; /* enum extent_state */
 	uint32_t reserved;
-	/*
-	 * Passes begun, and which of them was the last that was complete and
-	 * durable. What was stored before `generation` was read as g is in the
-	 * file when `complete` is above g, but what is in conflict.
-	 */
-	_Atomic uint64_t generation;
-	_Atomic uint64_t complete;
-	_Atomic int64_t complete_ns; /* CLOCK_MONOTONIC; 0: none yet */
-	_Atomic uint64_t compared;   /* blocks, all passes together */
+	_Atomic uint64_t compared; /* blocks, all passes together */
 	_Atomic uint64_t copied;
 	_Atomic uint64_t failed;
 	_Atomic uint64_t passes; /* complete ones */
@@ -85,7 +77,7 @@ struct extent_page {
 	_Atomic uint64_t had;
 };
 
-_Static_assert(sizeof(struct extent_page) == 96, "as drawn");
+_Static_assert(sizeof(struct extent_page) == 72, "as drawn");
 
 struct extent_book;
 

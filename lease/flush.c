@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "block.h"
-#include "clock.h"
 #include "fault.h"
 #include "flush_parts.h"
 
@@ -255,7 +254,6 @@ static void begin(struct flush *flush)
 	flush->next = 0;
 	flush->founds = flush->stored = 0;
 	flush->file.syncing = 0;
-	flush_count(&flush->extent.page->generation, 1);
 	atomic_store(&flush->extent.page->state, EXTENT_FLUSHING);
 }
 
@@ -269,8 +267,6 @@ static int end(struct flush *flush)
 		return flush->error;
 	}
 	flush_count(&page->passes, 1);
-	atomic_store(&page->complete_ns, clock_now_ns());
-	atomic_store(&page->complete, atomic_load(&page->generation));
 	atomic_store(&page->state, EXTENT_IDLE);
 	return 0;
 }

@@ -469,7 +469,11 @@ static bool is_with_others(const struct lease *lease)
 	return state == RECALL_YIELDED || state == RECALL_LOST;
 }
 
-/* Of all shadows of the file this one alone. */
+/*
+ * Of all shadows of the file this one alone. What is in conflict keeps it from
+ * nothing: the file's stays in the file, as who registers it anew is told
+ * (staged_flush()), and nobody else would ever end that.
+ */
 int staged_flush_one(const struct swapping *swapping)
 {
 	struct lease *lease = swapping->lease;

@@ -13,8 +13,8 @@
 
 #define KINDS 2
 
-static alignas(32) uint8_t block[BLOCK_SIZE], other[BLOCK_SIZE];
-static uint8_t secret[BLOCK_SECRET_SIZE];
+static alignas(32) uint8_t block[EXTENT_BLOCK], other[EXTENT_BLOCK];
+static uint8_t secret[EXTENT_SECRET_SIZE];
 
 static const struct block_code *kinds[KINDS] = {&block_plain, &block_plain};
 
@@ -36,7 +36,7 @@ static void same__each_single_bit_is_seen(void **state)
 	(void)state;
 	for (int kind = 0; kind < KINDS; kind++) {
 		assert_true(kinds[kind]->is_same(block, other));
-		for (size_t i = 0; i < BLOCK_SIZE; i++) {
+		for (size_t i = 0; i < EXTENT_BLOCK; i++) {
 			other[i] ^= (uint8_t)(1U << i % 8);
 			assert_false(kinds[kind]->is_same(block, other));
 			assert_false(kinds[kind]->is_same(other, block));
@@ -49,23 +49,23 @@ static void same__two_changes_do_not_hide_each_other(void **state)
 {
 	(void)state;
 	for (int kind = 0; kind < KINDS; kind++)
-		for (size_t i = 0; i < BLOCK_SIZE / 2; i += 16) {
+		for (size_t i = 0; i < EXTENT_BLOCK / 2; i += 16) {
 			other[i] ^= 0x80;
-			other[BLOCK_SIZE - 16 - i] ^= 0x80;
+			other[EXTENT_BLOCK - 16 - i] ^= 0x80;
 			assert_false(kinds[kind]->is_same(block, other));
-			memcpy(other, block, BLOCK_SIZE);
+			memcpy(other, block, EXTENT_BLOCK);
 		}
 }
 
 static void
 digest__is_the_same_of_all_kinds_wherever_the_block_lies(void **state)
 {
-	static alignas(32) uint8_t room[BLOCK_SIZE + 32];
+	static alignas(32) uint8_t room[EXTENT_BLOCK + 32];
 	uint64_t digest = block_plain.digest(block, secret);
 
 	(void)state;
 	for (size_t at = 0; at < 32; at++) {
-		memcpy(room + at, block, BLOCK_SIZE);
+		memcpy(room + at, block, EXTENT_BLOCK);
 		for (int kind = 0; kind < KINDS; kind++)
 			assert_true(kinds[kind]->digest(room + at, secret) ==
 				    digest);
@@ -78,13 +78,13 @@ static void digest__each_byte_of_block_and_secret_is_in_it(void **state)
 	for (int kind = 0; kind < KINDS; kind++) {
 		uint64_t digest = kinds[kind]->digest(block, secret);
 
-		for (size_t i = 0; i < BLOCK_SIZE; i++) {
+		for (size_t i = 0; i < EXTENT_BLOCK; i++) {
 			other[i] ^= 1;
 			assert_true(kinds[kind]->digest(other, secret) !=
 				    digest);
 			other[i] = block[i];
 		}
-		for (size_t i = 0; i < BLOCK_SECRET_SIZE; i++) {
+		for (size_t i = 0; i < EXTENT_SECRET_SIZE; i++) {
 			secret[i] ^= 1;
 			assert_true(kinds[kind]->digest(block, secret) !=
 				    digest);

@@ -99,7 +99,7 @@ static void new__in_the_place_of_another_it_is_empty(void **state)
 	assert_int_equal(extent_new(&shelf, 0, 4 * LENGTH, &extents[500]), 0);
 	assert_int_equal(extent_place(&extents[500]).fd, fd);
 	check_all(&extents[500], EXTENT_NOT_FILLED);
-	assert_true(atomic_load(&extents[500].page->complete) == 0);
+	assert_true(atomic_load(&extents[500].page->passes) == 0);
 	for (unsigned long i = 501; i < 510; i++)
 		make(i);
 	for (unsigned long i = 0; i < REGIONS; i++)

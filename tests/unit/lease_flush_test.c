@@ -58,8 +58,6 @@ static void flush__any_blocks_differ_those_are_copied(void **state)
 	}
 	assert_int_equal(atomic_load(&extent.page->passes), 8);
 	assert_int_equal(atomic_load(&extent.page->compared), 8 * BLOCKS);
-	assert_int_equal(atomic_load(&extent.page->complete), 8);
-	assert_true(atomic_load(&extent.page->complete_ns) > 0);
 }
 
 static void flush__block_not_filled_is_not_even_read(void **state)
@@ -102,7 +100,6 @@ static void flush__restarted_half_way_is_complete(void **state)
 	assert_int_equal(pass(), 0);
 	check_same(0, BLOCKS);
 	assert_int_equal(atomic_load(&extent.page->passes), 1);
-	assert_int_equal(atomic_load(&extent.page->complete), 2);
 }
 
 static void flush__last_page_half_in_the_file(void **state)
