@@ -27,11 +27,22 @@ static void tell(struct lease_table *table, struct lease *lease, int error)
 		observer->changed(observer->arg, lease, &report, 0);
 }
 
+static void flush_again(struct lease_table *table, struct lease *lease)
+{
+	if (lease->flush_ticket != lease->flushed_ticket &&
+	    !staged_unattached(lease, 0, UINT64_MAX))
+		keeper_flush(&table->keeper, lease->id, lease->flush_ticket);
+}
+
 /* What no keeper has comes again with its lease. */
 static void heard(struct lease_table *table, struct lease *lease,
 		  struct attached *attached, int error)
 {
+	bool is_mended = attached->error && !error;
+
 	attached->error = error;
+	if (is_mended)
+		flush_again(table, lease);
 	if (lease->is_adrift || lease->phase != LEASE_LIVE)
 		return;
 	if (error && !table->attach_ns)
@@ -56,7 +67,6 @@ void attach_send(struct lease_table *table, struct lease *lease,
 	extent->id = lease->id;
 	extent->extent = attached->extent;
 	extent->ticket = is_awaited(lease, attached) ? lease->awaited : 0;
-	attached->error = 0;
 	r = keeper_attach(&table->keeper, extent);
 	/* That is the keeper's death, of which the next message tells. */
 	if (!r || r == -EPIPE)
@@ -84,8 +94,9 @@ void attach_answered(struct lease_table *table, struct lease *lease,
 	}
 	if (!attached)
 		attached = staged_attached(lease, extent);
+	/* It has been asked twice, and has had it since the first time. */
 	if (attached)
-		heard(table, lease, attached, error);
+		heard(table, lease, attached, error == -EEXIST ? 0 : error);
 }
 
 void attach_again(struct lease_table *table)
@@ -108,7 +119,8 @@ int attach_timeout_ms(const struct lease_table *table)
 {
 	int64_t left_ns = table->attach_ns - clock_now_ns();
 
-	if (!table->attach_ns || table->is_keeper_dead)
+	/* Without a lease nobody would try it. */
+	if (!table->attach_ns || table->is_keeper_dead || !table->count)
 		return -1;
 	return left_ns <= 0 ? 0 : (int)((left_ns + 999999) / 1000000);
 }

@@ -22,7 +22,7 @@ struct lease_table;
 /* Of a range or a shadow. */
 struct attached {
 	uint32_t extent; /* its number for the keeper */
-	int error;	 /* this keeper's: it does not have it. 0: it has */
+	int error;	 /* it does not have it, until it says it has: 0 */
 	int told;	 /* of which the observer knows */
 };
 

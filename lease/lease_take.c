@@ -31,8 +31,10 @@ static void remove_lease(struct lease_table *table, struct lease *lease)
 {
 	talk_send_consents(table);
 	table_remove(table, lease);
-	if (!table->count)
-		keeper_done(&table->keeper);
+	if (table->count)
+		return;
+	table->attach_ns = 0;
+	keeper_done(&table->keeper);
 }
 
 /* The keeper has not answered: it goes when that does. */

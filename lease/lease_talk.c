@@ -128,8 +128,10 @@ void talk_ask(struct lease_table *table, struct lease *lease)
 	r = is_new ? keeper_acquire(&table->keeper, &request)
 		   : keeper_adopt(&table->keeper, &request);
 	/* No room for what goes along; of its death the next message tells. */
-	if (r && r != -EPIPE)
+	if (r && r != -EPIPE && lease->phase == LEASE_ACQUIRING)
 		return hear_answer(table, lease, request.ticket, r);
+	if (r && r != -EPIPE)
+		return recover_begin(table, lease);
 	attach_all(table, lease);
 	own_desk_again(table, lease);
 	ask_again(table, lease);
@@ -234,6 +236,10 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 	bool is_known;
 
 	lease->generation = message->report.generation;
+	/* Without a shadow that the keeper does not have: asked for again when
+	 * it has it. */
+	if (staged_unattached(lease, 0, UINT64_MAX))
+		report.flushed = 0;
 	if (report.flushed)
 		lease->flushed_ticket = report.flushed;
 	if (report.to == RECALL_FREE && lease->phase == LEASE_RELEASING) {

@@ -8,32 +8,6 @@
 #include "clock.h"
 #include "leased_parts.h"
 
-void leased_persist(struct leased *leased, const struct keeper_message *message)
-{
-	uint64_t offset = message->persist.offset, end = message->persist.end;
-
-	if (leased->is_persisting && leased->persist_offset < offset)
-		offset = leased->persist_offset;
-	if (leased->is_persisting && leased->persist_end > end)
-		end = leased->persist_end;
-	leased->is_persisting = true;
-	leased->persist_ticket = message->ticket;
-	leased->persist_offset = offset;
-	leased->persist_end = end;
-	leased_act_restart_persist(leased);
-	recall_persist_now(&leased->recall);
-	due_set(&leased->shared->due, &leased->due, clock_now_ns());
-}
-
-void leased_act_restart_persist(void *arg)
-{
-	struct leased *leased = arg;
-
-	leased->is_writing_through = false;
-	extents_persist_part(&leased->extents, leased->persist_offset,
-			     leased->persist_end);
-}
-
 static void answer(struct leased *leased, int error)
 {
 	struct keeper_message message = {
@@ -47,6 +21,35 @@ static void answer(struct leased *leased, int error)
 	leased->is_persisting = false;
 	if (!outbox_answer(&leased->shared->outbox, &message))
 		leased->shared->is_broken = true;
+}
+
+void leased_persist(struct leased *leased, const struct keeper_message *message)
+{
+	uint64_t offset = message->persist.offset, end = message->persist.end;
+
+	if (leased->is_persisting && leased->persist_offset < offset)
+		offset = leased->persist_offset;
+	if (leased->is_persisting && leased->persist_end > end)
+		end = leased->persist_end;
+	leased->is_persisting = true;
+	leased->persist_ticket = message->ticket;
+	leased->persist_offset = offset;
+	leased->persist_end = end;
+	/* There is no shadow; who was refused one has been told. */
+	if (!leased->recall.actions->persist)
+		return answer(leased, 0);
+	leased_act_restart_persist(leased);
+	recall_persist_now(&leased->recall);
+	due_set(&leased->shared->due, &leased->due, clock_now_ns());
+}
+
+void leased_act_restart_persist(void *arg)
+{
+	struct leased *leased = arg;
+
+	leased->is_writing_through = false;
+	extents_persist_part(&leased->extents, leased->persist_offset,
+			     leased->persist_end);
 }
 
 /* Its own news, as of a flush, is taken off the queue while it is known. */

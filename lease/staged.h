@@ -88,4 +88,7 @@ void staged_attach(struct lease_table *table, struct lease *lease,
 struct attached *staged_attached(struct lease *lease, uint32_t extent);
 void staged_persisted(struct lease *lease, uint32_t ticket, int error);
 
+/* Why the keeper does not have one of the shadows in there; 0: it has all. */
+int staged_unattached(const struct lease *lease, uint64_t offset, uint64_t end);
+
 #endif

@@ -20,22 +20,24 @@ void staged_persisted(struct lease *lease, uint32_t ticket, int error)
 	lease->persist_error = error;
 }
 
-/* What the keeper has said to ATTACH it has said before it answers. */
-static int unattached(const struct lease *lease, uint64_t offset, uint64_t end)
+int staged_unattached(const struct lease *lease, uint64_t offset, uint64_t end)
 {
 	const struct staged *at = lease->staged;
 
 	while (at && (!staged_overlaps(at, offset, end) || at->is_let_go ||
 		      !at->attached.error))
 		at = at->next;
-	if (!at)
-		return 0;
+	return at ? at->attached.error : 0;
+}
+
+static int not_there(int error)
+{
 	return reason_set(-EIO,
 			  "the daxmr-keeper that has taken over cannot have "
 			  "the shadow (%s), and what is in it is not written "
 			  "until it can, which is tried again: it has the "
 			  "program's limits on memory and descriptors",
-			  strerrordesc_np(-at->attached.error));
+			  strerrordesc_np(-error));
 }
 
 static int touched(const struct lease *lease)
@@ -66,9 +68,17 @@ int staged_persist(struct lease_table *table, struct lease *lease,
 {
 	int64_t deadline_ns = clock_now_ns() + PERSIST_NS;
 	uint32_t ticket = talk_ticket(table), keeper = table->keepers - 1;
+	int error;
 
 	lease->persist_ticket = ticket;
 	while (lease->persist_ticket) {
+		/* Also if the keeper has it by the time that it answers: it may
+		 * have been past it. */
+		error = staged_unattached(lease, offset, end);
+		if (error) {
+			lease->persist_ticket = 0;
+			return not_there(error);
+		}
 		if (lease_state(lease) == RECALL_LOST)
 			return reason_set(-EAGAIN,
 					  "the kernel took the lease away: "
@@ -90,7 +100,9 @@ int staged_persist(struct lease_table *table, struct lease *lease,
 		return touched(lease);
 	if (lease->persist_error)
 		return failed(lease->persist_error);
-	return unattached(lease, offset, end);
+	/* What the keeper has said to ATTACH it has said before it answers. */
+	error = staged_unattached(lease, offset, end);
+	return error ? not_there(error) : 0;
 }
 
 int staged_flush_file(struct lease_table *table, dev_t dev, ino_t ino,

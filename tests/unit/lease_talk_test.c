@@ -151,9 +151,21 @@ static bool is_attach_heard(void *arg)
 	return fake_heard(KEEPER_ATTACH) >= *(unsigned int *)arg;
 }
 
+static bool is_flushed(void *arg)
+{
+	return recall_has_flushed(atomic_load(&flushed), *(uint32_t *)arg);
+}
+
+static bool is_written(void *arg)
+{
+	return atomic_load(&told[RECALL_WRITTEN]) > *(int *)arg;
+}
+
 static void attached_again__refused__is_told_and_tried_until_it_is(void **state)
 {
+	uint32_t ticket = lease_flush_ticket();
 	unsigned int before;
+	int written;
 	struct lease *lease;
 
 	(void)state;
@@ -162,8 +174,16 @@ static void attached_again__refused__is_told_and_tried_until_it_is(void **state)
 	fake_refuse_old(-EMFILE);
 	fake_die();
 	wait_for(is_refused, NULL, "the observer hears of it");
+	/* a keeper that has not got it is not even asked, and cannot say that
+	 * it is written */
+	before = fake_heard(KEEPER_PERSIST);
 	assert_int_equal(lease_flush(lease, 0, PAGE), -EIO);
 	assert_non_null(strstr(reason_text(), "cannot have the shadow"));
+	assert_int_equal(fake_heard(KEEPER_PERSIST), before);
+	written = atomic_load(&told[RECALL_WRITTEN]);
+	assert_int_equal(lease_flush_soon(lease, ticket), 0);
+	wait_for(is_written, &written, "the keeper's answer");
+	assert_false(is_flushed(&ticket));
 	/* nothing is given up that is not written */
 	assert_int_equal(lease_unstage(lease, 0, LENGTH), -EIO);
 	assert_false(stage_is_file_at(&file, map));
@@ -176,13 +196,10 @@ static void attached_again__refused__is_told_and_tried_until_it_is(void **state)
 	fake_refuse_old(0);
 	wait_for(is_attached, NULL, "it is attached again");
 	assert_int_equal(atomic_load(&told[RECALL_UNATTACHED]), 2);
+	wait_for(is_flushed, &ticket,
+		 "it is flushed, by the keeper that has it");
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
-}
-
-static bool is_flushed(void *arg)
-{
-	return recall_has_flushed(atomic_load(&flushed), *(uint32_t *)arg);
 }
 
 static bool is_flush_heard(void *arg)
