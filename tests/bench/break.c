@@ -153,7 +153,7 @@ static double by_hand(uint8_t *file, const uint8_t *memory)
 
 static double digest_by_hand(const uint8_t *memory, unsigned int percent)
 {
-	static const uint8_t secret[BLOCK_SECRET_SIZE] = {1};
+	static const uint8_t secret[EXTENT_SECRET_SIZE] = {1};
 	double start = pairs_now_ms();
 
 	for (uint64_t block = 0; block < length / PAGE; block++)
