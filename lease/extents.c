@@ -134,12 +134,27 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 	return 0;
 }
 
+/* What a pass has seen counts, also of one that is not ended. */
+static void close_merge(struct extents *extents)
+{
+	struct merge_counts counts;
+
+	if (!extents->merge)
+		return;
+	counts = merge_counts(extents->merge);
+	extents->theirs += counts.theirs;
+	extents->conflicts += counts.conflicts;
+	/* Else it may be the program that has, and says so next. */
+	if (!extents->policy.is_size_busy)
+		extents->cut_off += counts.cut_off;
+	merge_close(extents->merge);
+	extents->merge = NULL;
+}
+
 /* What has failed in this pass stays known. */
 static void stop_piece(struct extents *extents)
 {
-	if (extents->merge)
-		merge_close(extents->merge);
-	extents->merge = NULL;
+	close_merge(extents);
 	extents->allocated = 0;
 }
 
@@ -247,17 +262,8 @@ static int merge_a_piece(struct extents *extents, const struct range *range,
 			       &extents->merge);
 	if (!r)
 		r = merge_piece(extents->merge);
-	if (r <= 0 && extents->merge) {
-		struct merge_counts counts = merge_counts(extents->merge);
-
-		extents->theirs += counts.theirs;
-		extents->conflicts += counts.conflicts;
-		/* Else it may be the program that has, and says so next. */
-		if (!extents->policy.is_size_busy)
-			extents->cut_off += counts.cut_off;
-		merge_close(extents->merge);
-		extents->merge = NULL;
-	}
+	if (r <= 0)
+		close_merge(extents);
 	return r;
 }
 

@@ -318,7 +318,7 @@ int flush_copy_piece(struct flush *flush)
 	if (flush->part.is_lent)
 		flush_lent_look(flush);
 	else
-		flush_grow(flush);
+		flush_own_growth(flush);
 	while (!fault_try(store_all, flush))
 		store_otherwise(flush);
 	look_for_more(flush);

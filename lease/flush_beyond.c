@@ -68,7 +68,7 @@ bool flush_hold_beyond(struct flush *flush, uint64_t block)
 }
 
 /* To the end of the last block that needs it. */
-void flush_grow(struct flush *flush)
+static void grow(struct flush *flush)
 {
 	uint64_t end = 0, held = 0;
 	int r;
@@ -94,6 +94,18 @@ void flush_grow(struct flush *flush)
 	}
 	flush->beyond.held += held;
 	extent_sees_file(&flush->extent, flush->file.in_file, false);
+}
+
+/*
+ * What the program has grown by itself, no merge may have seen yet. From here
+ * on it is in the file, and others can take it away.
+ */
+void flush_own_growth(struct flush *flush)
+{
+	if (!flush->policy->is_size_busy &&
+	    flush->file.in_file > atomic_load(&flush->extent.page->in_file))
+		extent_sees_file(&flush->extent, flush->file.in_file, false);
+	grow(flush);
 }
 
 void flush_own_size(struct flush *flush, uint64_t in_file)

@@ -158,7 +158,7 @@ bool flush_leave_beyond(struct flush *flush, uint64_t block, uint64_t *digest);
 /* The same while others have the file. True: it has to come to the file later.
  */
 bool flush_hold_beyond(struct flush *flush, uint64_t block);
-/* For what was found beyond the end of the file. */
-void flush_grow(struct flush *flush);
+/* What has grown, and what has to for what was found beyond its end. */
+void flush_own_growth(struct flush *flush);
 
 #endif

@@ -408,6 +408,24 @@ static void own_shrink__stored_later_it_is_nobodys(void **state)
 	assert_int_equal(extents.held + extents.dropped, 0);
 }
 
+/* Grown again by the program, no merge has seen that when it is cut off. */
+static void own_growth__what_they_cut_off_of_it_is_gone(void **state)
+{
+	(void)state;
+	they_cut_off(10 * PAGE);
+	extents_own_size(&extents, OFFSET + 10 * PAGE);
+	memset(shadow + 10 * PAGE, 0, SIZE - 10 * PAGE);
+	merge_and_flush();
+	they_cut_off(30 * PAGE);
+	we_store(20 * PAGE, "before");
+	assert_int_equal(flush(), 0);
+	they_cut_off(10 * PAGE);
+	assert_int_equal(merge(), 0);
+	they_cut_off(30 * PAGE);
+	merge_and_flush();
+	check_both(30 * PAGE);
+}
+
 static void discard__stored_later_it_is_counted_and_dropped(void **state)
 {
 	(void)state;
@@ -591,6 +609,7 @@ int main(void)
 		TEST(extend__no_room_is_an_error_and_tried_again),
 		TEST(extend__the_program_changes_the_size_it_waits),
 		TEST(own_shrink__stored_later_it_is_nobodys),
+		TEST(own_growth__what_they_cut_off_of_it_is_gone),
 		TEST(discard__stored_later_it_is_counted_and_dropped),
 		TEST(shrunk__stored_meanwhile_ours_is_kept),
 		TEST(shrunk__stored_meanwhile_theirs_is_taken),
