@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "engine.h"
 #include "shadows.h"
-#include "window/window.h"
 
 static void context_closing(struct ibv_context *context)
 {
 	pinned_context_closing(context);
-	window_context_closing(context);
 	gate_context_closing(context);
 }
 

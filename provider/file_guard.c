@@ -14,7 +14,6 @@
 #include "log.h"
 #include "self_maps.h"
 #include "shadows.h"
-#include "window/window.h"
 
 /* The engine, if what st says is leased. */
 static struct lease_engine *leased(const struct stat *st)
@@ -138,15 +137,10 @@ void guard_end(struct file_guard *guard)
 {
 	while (guard->count) {
 		struct own *own = &guard->own[--guard->count];
-		bool is_change = own->kind == KEEPER_OWN_CHANGE;
-		dev_t dev = own->dev;
-		ino_t ino = own->ino;
 
-		if (is_change)
+		if (own->kind == KEEPER_OWN_CHANGE)
 			pinned_own_end(&guard->pinned[guard->count]);
 		own_end(own);
-		if (is_change)
-			window_own_end(dev, ino);
 	}
 }
 

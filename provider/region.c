@@ -12,7 +12,6 @@
 #include "region.h"
 #include "region_parts.h"
 #include "stage.h"
-#include "window/window.h"
 
 /* The plain call failed and there is no other way: say what is known. */
 static void explain_plain_failure(const struct region_call *call,
@@ -68,34 +67,24 @@ static struct ibv_mr *call_original(const struct region_call *call,
 }
 
 /* Remembers the MR; on failure it is gone again, with ENOMEM. */
-static struct ibv_mr *record_with(const struct region_call *call,
-				  struct ibv_mr *mr, enum strategy strategy,
-				  struct stage *stage, struct window *window)
+static struct ibv_mr *record(const struct region_call *call, struct ibv_mr *mr,
+			     enum strategy strategy, struct stage *stage)
 {
 	struct mr_record rec = {
 		.mr = mr,
 		.access = call->access,
 		.strategy = strategy,
 		.stage = stage,
-		.window = window,
 	};
 
 	if (mr_record_put(&rec) == 0)
 		return mr;
-	if (window)
-		window_close(window);
 	region_show_alias(mr, stage);
 	call->real->dereg_mr(mr);
 	log_sentence(LOG_ERROR, "no memory to remember an MR of %zu bytes",
 		     call->length);
 	errno = ENOMEM;
 	return NULL;
-}
-
-static struct ibv_mr *record(const struct region_call *call, struct ibv_mr *mr,
-			     enum strategy strategy)
-{
-	return record_with(call, mr, strategy, NULL, NULL);
 }
 
 static void prefetch(const struct region_call *call, struct ibv_mr *mr)
@@ -137,7 +126,7 @@ static struct ibv_mr *register_odp(const struct region_call *call,
 			  "%s: the range goes beyond the end of the file; "
 			  "access there fails until the file has grown",
 			  choice->memory.file.name);
-	mr = record(call, mr, STRATEGY_ODP);
+	mr = record(call, mr, STRATEGY_ODP, NULL);
 	if (mr)
 		prefetch(call, mr);
 	return mr;
@@ -173,13 +162,14 @@ struct stage *region_stage(const struct choice *choice,
  * address. The errno is the first answer's.
  */
 static struct ibv_mr *register_alias(const struct region_call *call,
-				     struct stage *stage, unsigned int access)
+				     struct stage *stage)
 {
+	unsigned int access = call->access & ~IBV_ACCESS_ON_DEMAND;
 	int saved_errno = errno;
 	struct ibv_mr *mr;
 	void *alias;
 
-	if (saved_errno != EFAULT || call->access & REGION_WRITABLE ||
+	if (saved_errno != EFAULT || access & REGION_WRITABLE ||
 	    !call->real->reg_mr_iova2)
 		return NULL;
 	alias = stage_make_alias(stage);
@@ -194,69 +184,8 @@ static struct ibv_mr *register_alias(const struct region_call *call,
 
 /*
  * The shadows are memory that any device pins: the program's own call, but for
- * an ON_DEMAND that the device cannot be trusted with, and for what only a
- * window is to give.
+ * an ON_DEMAND that the device cannot be trusted with.
  */
-static struct ibv_mr *register_shadow(const struct region_call *call,
-				      const struct choice *choice,
-				      struct stage *stage, bool has_window)
-{
-	unsigned int access = call->access & ~(unsigned)IBV_ACCESS_ON_DEMAND;
-	struct ibv_mr *mr;
-
-	if (has_window)
-		access = window_mr_access(access);
-	mr = call_original(call, access);
-	if (!mr)
-		mr = register_alias(call, stage, access);
-	if (!mr)
-		explain_plain_failure(call, choice);
-	return mr;
-}
-
-static void refuse_window(const struct region_call *call, int error)
-{
-	log_sentence(LOG_WARN,
-		     "registration of %zu bytes at %p on %s failed: %s; or "
-		     "choose on_shrink=extend or discard",
-		     call->length, call->addr, call->pd->context->device->name,
-		     reason_text());
-	errno = -error;
-}
-
-/* The MR, and the window that its rkey is of, if it has one. */
-static struct ibv_mr *register_in(const struct region_call *call,
-				  const struct choice *choice,
-				  struct stage *stage)
-{
-	struct window *window = NULL;
-	void *alias;
-	struct ibv_mr *mr;
-	int r = window_is_wanted(call, stage);
-
-	if (r < 0) {
-		refuse_window(call, r);
-		return NULL;
-	}
-	mr = register_shadow(call, choice, stage, r);
-	if (!mr)
-		return NULL;
-	alias = stage_alias(stage);
-	if (r)
-		r = window_open(call, stage, mr, alias ? alias : call->addr,
-				&window);
-	if (r) {
-		region_show_alias(mr, stage);
-		call->real->dereg_mr(mr);
-		refuse_window(call, r);
-		return NULL;
-	}
-	log_write(LOG_INFO, "%zu bytes at %p on %s: staged%s: %s", call->length,
-		  call->addr, call->pd->context->device->name,
-		  window ? ", by a window" : "", choice->route.why);
-	return record_with(call, mr, STRATEGY_STAGED, stage, window);
-}
-
 static struct ibv_mr *register_staged(const struct region_call *call,
 				      const struct choice *choice)
 {
@@ -268,7 +197,17 @@ static struct ibv_mr *register_staged(const struct region_call *call,
 
 	if (!stage)
 		return NULL;
-	mr = register_in(call, choice, stage);
+	mr = call_original(call, call->access & ~IBV_ACCESS_ON_DEMAND);
+	if (!mr)
+		mr = register_alias(call, stage);
+	if (!mr) {
+		explain_plain_failure(call, choice);
+	} else {
+		log_write(LOG_INFO, "%zu bytes at %p on %s: staged: %s",
+			  call->length, call->addr,
+			  call->pd->context->device->name, choice->route.why);
+		mr = record(call, mr, STRATEGY_STAGED, stage);
+	}
 	if (mr)
 		return mr;
 	error = errno;
@@ -367,7 +306,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 			mr = NULL;
 		}
 		if (mr) {
-			mr = record(call, mr, STRATEGY_PASSTHROUGH);
+			mr = record(call, mr, STRATEGY_PASSTHROUGH, NULL);
 			if (mr)
 				errno = saved_errno;
 			return mr;
@@ -416,10 +355,6 @@ int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 			mr_record_put(&rec);
 		return r;
 	}
-	/* It is in the way, and with it goes all that peers could reach. */
-	if (rec.window)
-		window_close(rec.window);
-	rec.window = NULL;
 	region_show_alias(mr, rec.stage);
 	r = real->dereg_mr(mr);
 	if (!r) {

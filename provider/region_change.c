@@ -11,7 +11,6 @@
 #include "pinned.h"
 #include "region.h"
 #include "region_parts.h"
-#include "window/window.h"
 
 /* The MR that is changed, and what becomes of it. */
 struct change {
@@ -83,16 +82,6 @@ static int check_alias(const struct change *change)
 	return EFAULT;
 }
 
-/* Its window, or the one that it would need. */
-static void refuse_window(const struct change *change)
-{
-	log_sentence(LOG_WARN,
-		     "ibv_rereg_mr of %zu bytes at %p: with on_shrink=error a "
-		     "region cannot be changed, deregister it and register "
-		     "another",
-		     change->mr->length, change->old_addr);
-}
-
 /*
  * Whether the kernel pins a file of the page cache is known when it has been
  * asked; a change that failed for it would have taken the MR along.
@@ -145,13 +134,7 @@ static int route_change(struct change *change, const struct real_verbs *real)
 		return 0;
 	change->rec.stage = region_stage(&choice, change->mr->context,
 					 change->addr, change->length, NULL);
-	if (!change->rec.stage)
-		return errno;
-	if (!window_is_due(change->rec.stage, change->rec.access))
-		return 0;
-	stage_give_back(change->rec.stage);
-	refuse_window(change);
-	return EOPNOTSUPP;
+	return change->rec.stage ? 0 : errno;
 }
 
 /*
@@ -245,11 +228,6 @@ int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 	log_clear_sentence();
 	if (change.rec.pinned)
 		return change_pinned(&change, access);
-	if (change.rec.window) {
-		refuse_window(&change);
-		errno = EOPNOTSUPP;
-		return IBV_REREG_MR_ERR_INPUT;
-	}
 	if (is_moved(&change) ||
 	    (has_access(&change) && is_rerouted(change.rec.strategy))) {
 		r = check_alias(&change);

@@ -199,16 +199,6 @@ static struct json_object *trust_object(const struct check_device *device)
 	return object;
 }
 
-static struct json_object *window_object(const struct check_device *device)
-{
-	struct json_object *object = made(json_object_new_object());
-
-	put_bool(object, "right", device->window.is_right);
-	put_bool(object, "atomics", device->window.has_atomics);
-	put_text(object, "seen", device->window.seen);
-	return object;
-}
-
 static struct json_object *device_object(const struct check_device *device)
 {
 	struct json_object *object = made(json_object_new_object());
@@ -231,7 +221,6 @@ static struct json_object *device_object(const struct check_device *device)
 	put(object, "odp", odp_object(&device->caps));
 	put(object, "trust",
 	    device->caps.has_odp ? trust_object(device) : NULL);
-	put(object, "windows", device->pd ? window_object(device) : NULL);
 	return object;
 }
 

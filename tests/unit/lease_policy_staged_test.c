@@ -255,13 +255,10 @@ static void shrunk__extend(void **state)
 	assert_memory_equal(map + 20 * PAGE, "later", 5);
 }
 
-static void check_dropped(enum on_shrink on_shrink)
+static void shrunk__discard(void **state)
 {
-	uint64_t size;
-
-	stage_with((struct lease_config){.terms.on_shrink = on_shrink});
-	assert_int_equal(lease_size(lease, &size), 0);
-	assert_int_equal(size, LENGTH);
+	(void)state;
+	stage_with((struct lease_config){.terms.on_shrink = ON_SHRINK_DISCARD});
 	others(cut_off);
 	memcpy(map + 20 * PAGE, "later", 5);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
@@ -269,22 +266,18 @@ static void check_dropped(enum on_shrink on_shrink)
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	assert_int_equal(blocks[RECALL_DROPPED], 1);
 	check_size(10 * PAGE + 8);
-	assert_int_equal(lease_size(lease, &size), 0);
-	assert_int_equal(size, 10 * PAGE + 8);
 	unstage_range(lease, 0, LENGTH);
 	check_size(10 * PAGE + 8);
 }
 
-static void shrunk__discard(void **state)
+static void shrunk__error_is_not_to_be_had(void **state)
 {
 	(void)state;
-	check_dropped(ON_SHRINK_DISCARD);
-}
-
-static void shrunk__error_drops_local_stores(void **state)
-{
-	(void)state;
-	check_dropped(ON_SHRINK_ERROR);
+	assert_int_equal(stage_with((struct lease_config){
+				 .terms.on_shrink = ON_SHRINK_ERROR}),
+			 -EOPNOTSUPP);
+	assert_non_null(strstr(reason_text(), "on_shrink=error"));
+	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
 }
 
 static void grow_and_punch(int fd)
@@ -419,7 +412,7 @@ int main(void)
 		TEST(conflict__error_the_region_goes_the_file_stays),
 		TEST(shrunk__extend),
 		TEST(shrunk__discard),
-		TEST(shrunk__error_drops_local_stores),
+		TEST(shrunk__error_is_not_to_be_had),
 		TEST(changed__grown_and_punched),
 		TEST(changed__reflinked),
 		TEST(changed__replaced_it_stays_the_same_file),

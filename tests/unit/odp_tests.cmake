@@ -14,7 +14,3 @@ foreach(name caps mr trust ports cache)
     add_test(NAME unit-odp-${name} COMMAND unit-odp-${name})
     set_tests_properties(unit-odp-${name} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 120)
 endforeach()
-
-# Of provider/, against the same device.
-unit_test(window)
-target_link_libraries(unit-window PRIVATE unit-odp-fake)
