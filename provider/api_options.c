@@ -178,6 +178,11 @@ int api_options_read(const struct daxmr_options *given,
 		r = read_terms(&options, &region->terms);
 	if (!r)
 		r = read_recall(&options, region);
+	if (!r && region->is_asked &&
+	    region->options.strategy == STRATEGY_PINNED)
+		r = refuse("on_recall", "another than DAXMR_ON_RECALL_ASK with "
+					"pinned regions, whose posts wait "
+					"before an answer could come");
 	if (!r && options.on_recall == DAXMR_ON_RECALL_SEVER &&
 	    region->options.strategy != STRATEGY_PINNED)
 		r = refuse("on_recall", "another than DAXMR_ON_RECALL_SEVER "

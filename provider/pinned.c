@@ -161,6 +161,13 @@ static int wait_until_free(struct pinned *pinned)
 
 	pinned_lock_take(&cancel_state);
 	while (!is_free && !r) {
+		/* It has no MR that would be in somebody's way. */
+		if (pinned->is_asked) {
+			pinned->is_asked = false;
+			pthread_mutex_unlock(&pinned_lock);
+			lease_news_consent(&pinned->listener);
+			pthread_mutex_lock(&pinned_lock);
+		}
 		is_own = pinned_own_is_there_locked(pinned);
 		is_free = pinned->is_held && !is_own;
 		if (!is_free)

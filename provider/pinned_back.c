@@ -51,7 +51,8 @@ static void tell_back(struct pinned *pinned, size_t before)
 	else if (now > before)
 		pinned_tell(pinned, PINNED_GROWN,
 			    blocks_of(now) - blocks_of(before), 0);
-	pinned_tell(pinned, PINNED_BACK, 0, 0);
+	if (pinned->mr)
+		pinned_tell(pinned, PINNED_BACK, 0, 0);
 }
 
 /* 0, and *ret of it can be registered; -errno. */

@@ -60,9 +60,11 @@ void pinned_own_begin(struct pinned_own *own, dev_t dev, ino_t ino)
 		if (!pinned_is_of(pinned, dev, ino))
 			continue;
 		pinned->leave_ns = now_ns;
-		pinned->deadline_ns = now_ns + pinned->quiesce_ns;
-		if (until_ns < pinned->deadline_ns)
-			until_ns = pinned->deadline_ns;
+		if (until_ns < now_ns + pinned->quiesce_ns)
+			until_ns = now_ns + pinned->quiesce_ns;
+		/* Else it has one, of those who wait for it. */
+		if (pinned->is_held && !pinned->is_stuck)
+			pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 	}
 	pthread_cond_broadcast(&pinned_changed);
 	while (are_in_the_way_locked(dev, ino) &&

@@ -88,7 +88,10 @@ struct pinned_gate {
 	struct gate *gate;
 	unsigned int users; /* under the lock */
 	bool is_entered;    /* a post did not end: not to be drained */
-	bool is_quiet;	    /* the thread's: nothing is outstanding any more */
+	/* The thread's. */
+	bool is_quiet;	      /* nothing is outstanding any more */
+	bool is_cut;	      /* its QPs were cut off, this time */
+	unsigned int severed; /* so many of them, this time */
 	struct pinned_gate *next;
 };
 

@@ -40,23 +40,33 @@ static void note_left(void *arg, uint32_t qp_num, enum gate_left why)
 	course->left++;
 }
 
-/* As long as is left for the rest, the deregistration and the way to others. */
-static int64_t drain_until(const struct pinned *first)
+/*
+ * As long as is left to those that wait at this gate, but for the
+ * deregistration and the way to others. What is late already has no say.
+ */
+static int64_t drain_until(const struct pinned *first,
+			   const struct pinned_gate *gate)
 {
 	int64_t now_ns = clock_now_ns(), deadline_ns = INT64_MAX;
 	int cancel_state;
 
 	pinned_lock_take(&cancel_state);
 	for (; first; first = first->also)
-		if (first->deadline_ns < deadline_ns)
+		if (first->gate == gate && first->deadline_ns > now_ns &&
+		    first->deadline_ns < deadline_ns)
 			deadline_ns = first->deadline_ns;
 	pinned_lock_give(cancel_state);
+	if (deadline_ns == INT64_MAX)
+		return now_ns;
 	return now_ns + (deadline_ns - now_ns) * 3 / 4;
 }
 
 static void sever(struct pinned_gate *gate, struct course *course, bool all)
 {
-	course->severed += (unsigned int)gate_sever(gate->gate, all);
+	unsigned int severed = (unsigned int)gate_sever(gate->gate, all);
+
+	gate->severed += severed;
+	course->severed += severed;
 }
 
 static void drain(struct pinned_gate *gate, int64_t until_ns,
@@ -64,8 +74,6 @@ static void drain(struct pinned_gate *gate, int64_t until_ns,
 {
 	int left;
 
-	if (gate->is_quiet)
-		return;
 	gate->is_quiet = true;
 	if (gate->is_entered) {
 		course->is_stuck = true;
@@ -77,32 +85,69 @@ static void drain(struct pinned_gate *gate, int64_t until_ns,
 }
 
 /* Nothing is waited for. */
-static void cut_off(struct pinned *pinned, struct course *course)
+static void cut_off(struct pinned_gate *gate, struct course *course)
 {
-	if (pinned->gate->is_quiet)
+	if (gate->is_cut)
 		return;
-	pinned->gate->is_quiet = true;
-	sever(pinned->gate, course, true);
+	gate->is_cut = gate->is_quiet = true;
+	sever(gate, course, true);
+}
+
+/* The first of those in the group that has its gate. */
+static bool is_first_at_gate(const struct pinned *first,
+			     const struct pinned *pinned)
+{
+	while (first->gate != pinned->gate)
+		first = first->also;
+	return first == pinned;
+}
+
+static bool has_to_drain(const struct pinned *first,
+			 const struct pinned *pinned)
+{
+	return pinned->gate && !pinned->gate->is_quiet &&
+	       is_first_at_gate(first, pinned);
+}
+
+/* One after another: the first must not use up the time of the rest. */
+static void drain_all(struct pinned *first, struct course *course)
+{
+	struct pinned *pinned;
+	int64_t now_ns, until_ns;
+	int left = 0;
+
+	for (pinned = first; pinned; pinned = pinned->also)
+		left += has_to_drain(first, pinned);
+	for (pinned = first; pinned; pinned = pinned->also) {
+		if (!has_to_drain(first, pinned))
+			continue;
+		now_ns = clock_now_ns();
+		until_ns = drain_until(first, pinned->gate);
+		drain(pinned->gate, now_ns + (until_ns - now_ns) / left--,
+		      course);
+	}
 }
 
 /* All gates are closed before one is waited for. */
 static void quiesce(struct pinned *first, struct course *course)
 {
-	int64_t until_ns = drain_until(first);
 	struct pinned *pinned;
 	int r;
 
 	for (pinned = first; pinned; pinned = pinned->also) {
-		r = pinned_gate_close(pinned, until_ns);
+		r = pinned_gate_close(pinned,
+				      clock_now_ns() + pinned->quiesce_ns / 4);
 		if (r)
 			course->close_error = r;
+		if (pinned->gate) {
+			pinned->gate->is_cut = false;
+			pinned->gate->severed = 0;
+		}
 	}
 	for (pinned = first; pinned; pinned = pinned->also)
 		if (pinned->gate && pinned->is_cut_off)
-			cut_off(pinned, course);
-	for (pinned = first; pinned; pinned = pinned->also)
-		if (pinned->gate)
-			drain(pinned->gate, until_ns, course);
+			cut_off(pinned->gate, course);
+	drain_all(first, course);
 }
 
 /* The file system waits until this has succeeded. */
@@ -207,12 +252,14 @@ void pinned_go(struct pinned *first)
 			lease_news_consent(&pinned->listener);
 	gone_ns = clock_now_ns();
 	for (pinned = first; pinned; pinned = pinned->also) {
-		if (course.severed || pinned->is_cut_off)
+		if (pinned->is_cut_off ||
+		    (pinned->gate && pinned->gate->severed))
 			pinned_tell(pinned, PINNED_SEVERED, 0, 0);
-		/* Who was cut off has nothing to wait for. */
+	}
+	/* Who was cut off has nothing to wait for. */
+	for (pinned = first; pinned; pinned = pinned->also)
 		if (!pinned->mr && pinned->is_cut_off)
 			pinned_gate_open(pinned);
-	}
 	tell_troubles(first, &course);
 	for (pinned = first; pinned; pinned = pinned->also) {
 		if (pinned->mr) {

@@ -158,12 +158,16 @@ void pinned_hear(struct lease_listener *listener,
 void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns)
 {
 	struct pinned *pinned = of(listener);
+	int64_t now_ns = clock_now_ns();
 
+	/* Another of the file's may be asked for longer. */
+	if (deadline_ns > now_ns + pinned->quiesce_ns)
+		deadline_ns = now_ns + pinned->quiesce_ns;
 	pthread_mutex_lock(&pinned_lock);
 	is_away_locked(pinned);
 	pinned->is_asked = true;
 	pinned->is_own = pinned->may_wait = false;
-	pinned->leave_ns = clock_now_ns();
+	pinned->leave_ns = now_ns;
 	pinned->deadline_ns = deadline_ns;
 	pthread_cond_broadcast(&pinned_changed);
 	pthread_mutex_unlock(&pinned_lock);

@@ -311,35 +311,18 @@ static void events__of_a_region_that_is_severed(void **state)
 	assert_non_null(strstr(daxmr_errormsg(), "on_recall"));
 }
 
-/* It is asked, and the file goes when it has agreed. */
-static void events__consent(void **state)
+static void events__no_consent(void **state)
 {
 	struct daxmr_options options = {.size = sizeof(options),
 					.strategy = DAXMR_STRATEGY_PINNED,
 					.on_recall = DAXMR_ON_RECALL_ASK};
 	struct daxmr_region *region;
-	struct daxmr_event *event;
-	int status;
-	pid_t pid;
 
 	(void)state;
-	options.quiesce_ms = WAIT_SEC * 1000;
 	assert_int_equal(daxmr_channel_open(&options.channel), 0);
 	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
-			 0);
-	pid = fork();
-	if (pid == 0)
-		_exit(truncate(path, SIZE / 2) ? 1 : 0);
-	assert_int_equal(
-		daxmr_event_get(options.channel, WAIT_SEC * 1000, &event), 0);
-	assert_int_equal(event->kind, DAXMR_EVENT_RECALL);
-	assert_true(event->deadline_ns > 0);
-	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
-	assert_int_equal(daxmr_event_ack(event), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-	expect_event(options.channel, DAXMR_EVENT_YIELDED, 0);
-	assert_int_equal(daxmr_dereg_mr(region), 0);
+			 -EINVAL);
+	assert_non_null(strstr(daxmr_errormsg(), "DAXMR_ON_RECALL_ASK"));
 	assert_int_equal(daxmr_channel_close(options.channel), 0);
 }
 
@@ -381,7 +364,7 @@ int main(void)
 		WITH_REGION(pinned__file_has_staged_regions),
 		WITH_REGION(events__of_a_region_that_is_cut_and_grows),
 		WITH_REGION(events__of_a_region_that_is_severed),
-		WITH_REGION(events__consent),
+		WITH_REGION(events__no_consent),
 		WITH_REGION(rereg__keeps_the_lkey),
 		WITH_REGION(window__is_refused),
 	};
