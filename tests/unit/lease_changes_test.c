@@ -120,28 +120,31 @@ static double cpu_sec(pid_t pid)
 
 /*
  * Until the rests have grown to their longest, and then. Without them it is
- * most of a CPU; a machine that others load makes little more than a hundredth
- * of one of it.
+ * most of a CPU. What else a machine does only adds to it: one quiet look of
+ * some is enough.
  */
 static void changed__at_full_speed_costs_next_to_nothing(void **state)
 {
 	double start, spent, used;
 	uint64_t before;
+	int looks = 0;
 
 	(void)state;
 	kept_acquire(0);
 	for (start = now_sec(); now_sec() - start < 2;)
 		write_raw();
-	start = now_sec();
-	used = cpu_sec(keeper.pid);
-	while ((spent = now_sec() - start) < 3)
-		write_raw();
-	used = cpu_sec(keeper.pid) - used;
-	before = atomic_load(&keeper.board[0].generation);
-	print_message("%.2f %% of a CPU, %ju reports\n", 100 * used / spent,
-		      before);
-	assert_true(used < 0.05 * spent);
-	assert_in_range(before, 5, 50);
+	do {
+		start = now_sec();
+		used = cpu_sec(keeper.pid);
+		while ((spent = now_sec() - start) < 3)
+			write_raw();
+		used = cpu_sec(keeper.pid) - used;
+		before = atomic_load(&keeper.board[0].generation);
+		print_message("%.2f %% of a CPU, %ju reports\n",
+			      100 * used / spent, before);
+	} while (used >= 0.01 * spent && ++looks < 5);
+	assert_true(used < 0.01 * spent);
+	assert_in_range(before, 5, 50 + 30 * looks);
 
 	/* it goes on being heard */
 	file_check_let_in(&file, O_RDONLY);
