@@ -117,7 +117,7 @@ static int flush_soon(struct lease_table *table, void *arg)
 	const struct flush_call *call = arg;
 	struct lease *lease = call->lease;
 
-	if ((int32_t)(call->ticket - lease->flush_ticket) > 0)
+	if (recall_asked_after(call->ticket, lease->flush_ticket))
 		lease->flush_ticket = call->ticket;
 	keeper_flush(&table->keeper, lease->id, lease->flush_ticket);
 	return 0;

@@ -362,7 +362,7 @@ void leased_unlock(struct leased *leased)
 
 void leased_flush_now(struct leased *leased, uint32_t ticket)
 {
-	if ((int32_t)(ticket - leased->flush_ticket) > 0)
+	if (recall_asked_after(ticket, leased->flush_ticket))
 		leased->flush_ticket = ticket;
 	/* Nothing is left of what has no shadow. */
 	if (!leased->recall.actions->restart_flush)

@@ -151,7 +151,7 @@ void leased_attach(struct leased *leased, const struct keeper_message *message,
 void leased_detach(struct leased *leased, uint32_t extent);
 /* Drops flock and OFD locks of the description. */
 void leased_unlock(struct leased *leased);
-/* ticket 0: nobody asks for its end. */
+/* Of who only wants it flushed the ticket is the last one again. */
 void leased_flush_now(struct leased *leased, uint32_t ticket);
 /* Answered when it is done. */
 void leased_persist(struct leased *leased,

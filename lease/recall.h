@@ -143,10 +143,16 @@ struct recall_report {
 	uint32_t flushed;
 };
 
+/* Tickets of flushes grow, beyond their largest number too. */
+static inline bool recall_asked_after(uint32_t ticket, uint32_t other)
+{
+	return (int32_t)(ticket - other) > 0;
+}
+
 /* Is `flushed` the answer to that flush, or to one that was asked for later? */
 static inline bool recall_has_flushed(uint32_t flushed, uint32_t ticket)
 {
-	return flushed && (int32_t)(flushed - ticket) >= 0;
+	return flushed && !recall_asked_after(ticket, flushed);
 }
 
 /*

@@ -55,7 +55,7 @@ static void expect_flushed(struct daxmr_region *region, uint32_t ticket)
 {
 	uint32_t before = atomic_load(&region->flush_asked);
 
-	while ((!before || (int32_t)(ticket - before) > 0) &&
+	while ((!before || recall_asked_after(ticket, before)) &&
 	       !atomic_compare_exchange_weak(&region->flush_asked, &before,
 					     ticket))
 		;
