@@ -26,6 +26,7 @@
 
 #define THREADS 8
 #define ROUNDS	40
+#define HANDLED 100
 
 /* What went wrong first, in any thread: a line number and an errno. */
 static atomic_int failed_line;
@@ -124,6 +125,18 @@ static void threads__nonblocking_opens_at_once(void **state)
 
 static atomic_int handled;
 
+/*
+ * Each signal is asked for when the one before is handled: one that comes in
+ * steady steps leaves no time for anything else where the handler takes longer
+ * than a step, and an emulated machine is such a place.
+ */
+static void signal_soon(void)
+{
+	struct itimerval once = {.it_value = {.tv_usec = 700}};
+
+	NEED(setitimer(ITIMER_REAL, &once, NULL) == 0);
+}
+
 static void open_in_handler(int signal)
 {
 	int saved_errno = errno, fd;
@@ -133,7 +146,8 @@ static void open_in_handler(int signal)
 	NEED(fd >= 0);
 	NEED(ftruncate(fd, FILE_SIZE) == 0);
 	NEED(close(fd) == 0);
-	atomic_fetch_add(&handled, 1);
+	if (atomic_fetch_add(&handled, 1) + 1 < HANDLED)
+		signal_soon();
 	errno = saved_errno;
 }
 
@@ -145,21 +159,19 @@ static bool enough_handled(void *arg)
 	NEED(fd >= 0);
 	NEED(ftruncate(own_fd, FILE_SIZE) == 0);
 	NEED(close(fd) == 0);
-	return atomic_load(&handled) >= 100;
+	return atomic_load(&handled) >= HANDLED;
 }
 
 static void signals__handlers_call_what_they_interrupt(void **state)
 {
-	struct itimerval often = {{0, 700}, {0, 700}}, never = {{0, 0}, {0, 0}};
 	struct sigaction before, action = {.sa_handler = open_in_handler,
 					   .sa_flags = SA_RESTART};
 
 	(void)state;
 	atomic_store(&handled, 0);
 	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
-	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
-	own_wait_for(enough_handled, NULL, "100 signals are handled");
-	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	signal_soon();
+	own_wait_for(enough_handled, NULL, "all signals are handled");
 	assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
 	check_nothing_failed();
 }
