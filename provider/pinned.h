@@ -23,8 +23,9 @@
  * key, fails, and so do receives that were posted into the region.
  *
  * The lease is watched by the engine's thread, which has other descriptors than
- * the program; verbs need the program's. So a thread of ours in the program's
- * table does all the work: made with the first region, all signals blocked.
+ * the program; verbs need the program's. So threads of ours in the program's
+ * table do all the work: made with the first region, all signals blocked. One
+ * for what others wait for, one for what comes back (pinned_thread.c).
  *
  * An open by the program itself hands the file back as well, without asking. A
  * DAX file's MR stays for quiesce_ms then: a truncate by others waits so long
@@ -80,9 +81,9 @@ struct pinned_ear {
 };
 
 /*
- * From now on the one who is told, by the thread: he must not wait for anything
- * that waits for the region. NULL: nobody is being told anything when this
- * returns.
+ * From now on the one who is told, by the threads: he must not wait for
+ * anything that waits for the region. NULL: nobody is being told anything when
+ * this returns.
  */
 void pinned_listen(struct pinned *pinned, struct pinned_ear *ear);
 

@@ -22,7 +22,7 @@
 static int show_new_key(struct pinned *pinned, struct ibv_mr *mr)
 {
 	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
-	int r = pinned_gate_close(pinned, until_ns);
+	int r = pinned_gate_close_alone(pinned, until_ns);
 
 	if (!r)
 		r = gate_key_promise(pinned->context, pinned->seen.mr.lkey,
@@ -169,7 +169,7 @@ void pinned_come_back(struct pinned *pinned)
 void pinned_sever_stuck(struct pinned *pinned)
 {
 	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
-	int r = pinned_gate_close(pinned, until_ns), severed = 0;
+	int r = pinned_gate_close_alone(pinned, until_ns), severed = 0;
 
 	if (!r)
 		severed = gate_sever(pinned->gate->gate, true);

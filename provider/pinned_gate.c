@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The gates of pinned regions: one for each PD, which all of its regions share
- * that are away. It is drained once, and opens with the last of them.
+ * that are away. It is drained once, and opens with the last of them. A region
+ * that comes back after its gate has opened closes one of its own for a moment:
+ * what closes a gate waits for posts to end, and nobody's recall for that.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "pinned_parts.h"
 
-static struct pinned_gate *gates; /* under the lock; added by the thread only */
+/* Under the lock. Added by the thread that MRs go by only. */
+static struct pinned_gate *gates;
 
 static struct pinned_gate *find_and_use(const struct ibv_pd *pd)
 {
@@ -34,14 +37,11 @@ static void add(struct pinned_gate *added)
 	pinned_lock_give(cancel_state);
 }
 
-int pinned_gate_close(struct pinned *pinned, int64_t until_ns)
+int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns)
 {
 	struct pinned_gate *gate;
 	int r;
 
-	if (pinned->gate)
-		return 0;
-	pinned->gate = find_and_use(pinned->pd);
 	if (pinned->gate)
 		return 0;
 	gate = calloc(1, sizeof(*gate));
@@ -55,9 +55,23 @@ int pinned_gate_close(struct pinned *pinned, int64_t until_ns)
 	gate->pd = pinned->pd;
 	gate->is_entered = r;
 	gate->users = 1;
-	add(gate);
 	pinned->gate = gate;
 	return 0;
+}
+
+int pinned_gate_close(struct pinned *pinned, int64_t until_ns)
+{
+	int r;
+
+	if (pinned->gate)
+		return 0;
+	pinned->gate = find_and_use(pinned->pd);
+	if (pinned->gate)
+		return 0;
+	r = pinned_gate_close_alone(pinned, until_ns);
+	if (!r)
+		add(pinned->gate);
+	return r;
 }
 
 void pinned_gate_open(struct pinned *pinned)

@@ -5,7 +5,7 @@
  *   pinned.c         they come and go by the program's calls
  *   pinned_place.c   what lies where they are
  *   pinned_own.c     the program's own changes of their files
- *   pinned_thread.c  news, what is due, and the thread that does it
+ *   pinned_thread.c  news, what is due, and the threads that do it
  *   pinned_recall.c  what it does when others want the file
  *   pinned_back.c    what it does when the file is back
  *   pinned_gate.c    the gates of their PDs
@@ -79,7 +79,7 @@ struct pinned {
 
 	struct lease_listener listener;
 	struct pinned *next;
-	struct pinned *also; /* the thread's: that goes with it */
+	struct pinned *also; /* who has it: another of the same step */
 };
 
 /* The gate of a PD while it is closed: of all regions that are away. */
@@ -88,7 +88,7 @@ struct pinned_gate {
 	struct gate *gate;
 	unsigned int users; /* under the lock */
 	bool is_entered;    /* a post did not end: not to be drained */
-	/* The thread's. */
+	/* pinned_go()'s. */
 	bool is_quiet;	      /* nothing is outstanding any more */
 	bool is_cut;	      /* its QPs were cut off, this time */
 	unsigned int severed; /* so many of them, this time */
@@ -115,7 +115,7 @@ void pinned_forget_all(void);
 void pinned_gate_forget_all(void);
 void pinned_own_forget_all(void);
 
-/* The thread, where there is none yet. 0 or -errno. */
+/* The threads, where there are none yet. 0 or -errno. */
 int pinned_start(void);
 
 /* Has the region to himself, as soon as that can be. Without the lock. */
@@ -155,13 +155,15 @@ bool pinned_own_is_there_locked(const struct pinned *pinned);
 
 /*
  * Closes the gate of its PD for the region, or joins those that have. Only by
- * the thread. 0, also where a post did not end until until_ns; -errno of
- * gate_close(). Opening needs no closed gate; any thread that has the region.
+ * pinned_go(). 0, also where a post did not end until until_ns; -errno of
+ * gate_close(). Alone: one of its own, if it has none, that nobody joins.
+ * Opening needs no closed gate; any thread that has the region.
  */
 int pinned_gate_close(struct pinned *pinned, int64_t until_ns);
+int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns);
 void pinned_gate_open(struct pinned *pinned);
 
-/* What the thread does, with the region to itself. */
+/* What the threads do, with the region to themselves. */
 void pinned_go(struct pinned *first); /* and all that go with it */
 void pinned_come_back(struct pinned *pinned);
 void pinned_sever_stuck(struct pinned *pinned);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The thread of pinned.h: hears what happens to the files, and does what is due
- * for their regions.
+ * The threads of pinned.h: they hear what happens to the files, and do what is
+ * due for their regions.
  *
- * It looks at all regions, does for one of them what is due, without the lock,
- * and looks again; if nothing is due it waits for news, or for the next time
- * that something will be. Those whose MRs have to go all go at once.
+ * There are two. Others wait for what the first does: MRs go, posts are let
+ * through. The second registers again and severs what cannot be: a device may
+ * take seconds for that, and no other file's recall waits for it.
+ *
+ * Each looks at all regions, does what is due and has come first in its list of
+ * steps, without the lock, and looks again; if nothing is due it waits for
+ * news, or for the next time that something will be.
  */
 #include <errno.h>
 #include <signal.h>
@@ -24,7 +28,30 @@ pthread_mutex_t pinned_lock = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t pinned_changed = PTHREAD_COND_INITIALIZER;
 struct pinned *pinned_all;
 
-static bool is_started; /* under the lock */
+typedef void step_fn(struct pinned *pinned);
+
+static step_fn agree, give_up_waiting;
+
+struct worker {
+	const char *name;
+	step_fn *steps[5]; /* in this order; NULL: no more */
+	/* What all regions have due of a step is taken together. */
+	bool takes_all;
+	bool is_started; /* under the lock */
+};
+
+static struct worker workers[] = {
+	{
+		.name = "daxmr-pinned",
+		.steps = {agree, pinned_gate_open, give_up_waiting, pinned_go},
+		.takes_all = true,
+	},
+	{
+		.name = "daxmr-back",
+		.steps = {pinned_sever_stuck, pinned_come_back},
+	},
+};
+#define WORKERS (sizeof(workers) / sizeof(*workers))
 
 static void before_fork(void)
 {
@@ -41,7 +68,8 @@ static void in_child(void)
 {
 	pthread_mutex_init(&pinned_lock, NULL);
 	pthread_cond_init(&pinned_changed, NULL);
-	is_started = false;
+	for (size_t i = 0; i < WORKERS; i++)
+		workers[i].is_started = false;
 	for (struct pinned *at = pinned_all; at; at = at->next) {
 		at->is_busy = false;
 		at->gate = NULL;
@@ -188,8 +216,6 @@ static void agree(struct pinned *pinned)
 	lease_news_consent(&pinned->listener);
 }
 
-typedef void step_fn(struct pinned *pinned);
-
 static step_fn *if_due(step_fn *step, int64_t at_ns, int64_t now_ns,
 		       int64_t *next_ns)
 {
@@ -256,61 +282,82 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 }
 
 /*
- * The first region that something is due for is marked, and returned; with it
- * those that are to go as well.
+ * The first region that the step is due for is marked, and returned; with it
+ * all others that it is due for, where they are taken together. *next_ns: as
+ * due_locked() does.
  */
-static struct pinned *take_due_locked(step_fn **ret_step, int64_t *ret_next_ns)
+static struct pinned *take_due_locked(step_fn *step, bool takes_all,
+				      int64_t now_ns, int64_t *next_ns)
 {
 	struct pinned *pinned, *first = NULL, **last = &first;
-	int64_t now_ns = clock_now_ns();
-	step_fn *step;
 
-	*ret_step = NULL;
-	*ret_next_ns = NEVER;
-	for (pinned = pinned_all; pinned; pinned = pinned->next) {
-		if (pinned->is_busy)
-			continue;
-		step = due_locked(pinned, now_ns, ret_next_ns);
-		if (!step || (first && step != pinned_go))
+	for (pinned = pinned_all; pinned && (takes_all || !first);
+	     pinned = pinned->next) {
+		if (pinned->is_busy ||
+		    due_locked(pinned, now_ns, next_ns) != step)
 			continue;
 		take_locked(pinned, step, now_ns);
 		pinned->also = NULL;
 		*last = pinned;
 		last = &pinned->also;
-		*ret_step = step;
-		if (step != pinned_go)
-			break;
 	}
 	return first;
 }
 
-static void *watch_over_all(void *arg)
+static struct pinned *take_first_due_locked(const struct worker *worker,
+					    step_fn **ret_step,
+					    int64_t *ret_next_ns)
+{
+	int64_t now_ns = clock_now_ns();
+	struct pinned *first = NULL;
+
+	*ret_next_ns = NEVER;
+	for (step_fn *const *step = worker->steps; *step && !first; step++) {
+		*ret_step = *step;
+		first = take_due_locked(*step, worker->takes_all, now_ns,
+					ret_next_ns);
+	}
+	return first;
+}
+
+static void do_step(step_fn *step, struct pinned *first)
 {
 	struct pinned *pinned, *also;
+
+	if (step == pinned_go) /* of all of them */
+		step(first);
+	for (pinned = first; pinned; pinned = also) {
+		also = pinned->also;
+		if (step != pinned_go)
+			step(pinned);
+		pinned_end(pinned);
+	}
+}
+
+static void *work(void *arg)
+{
+	const struct worker *worker = arg;
+	struct pinned *pinned;
 	int64_t next_ns;
 	step_fn *step;
 
-	pthread_setname_np(pthread_self(), "daxmr-pinned");
+	pthread_setname_np(pthread_self(), worker->name);
 	pthread_mutex_lock(&pinned_lock);
 	for (;;) {
-		pinned = take_due_locked(&step, &next_ns);
+		pinned = take_first_due_locked(worker, &step, &next_ns);
 		if (!pinned) {
 			pinned_wait_locked(next_ns);
 			continue;
 		}
 		pthread_mutex_unlock(&pinned_lock);
-		step(pinned);
-		for (; pinned; pinned = also) {
-			also = pinned->also;
-			pinned_end(pinned);
-		}
+		do_step(step, pinned);
 		pthread_mutex_lock(&pinned_lock);
 	}
 	return arg;
 }
 
-/* None of the program's signals is for it. */
-static int start(void)
+/* None of the program's signals is for them. */
+static int start(struct worker *worker)
 {
 	sigset_t all, before;
 	pthread_attr_t attr;
@@ -324,7 +371,7 @@ static int start(void)
 	pthread_attr_setstacksize(&attr, STACK);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = -pthread_create(&thread, &attr, watch_over_all, NULL);
+	r = -pthread_create(&thread, &attr, work, worker);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	return r;
@@ -335,9 +382,11 @@ int pinned_start(void)
 	int r = 0, cancel_state;
 
 	pinned_lock_take(&cancel_state);
-	if (!is_started)
-		r = start();
-	is_started = is_started || !r;
+	for (size_t i = 0; i < WORKERS && !r; i++) {
+		if (!workers[i].is_started)
+			r = start(&workers[i]);
+		workers[i].is_started = !r;
+	}
 	pinned_lock_give(cancel_state);
 	return r;
 }
