@@ -133,6 +133,29 @@ static void try_now(struct recall *recall)
 	recall->retry_pause_ns = recall->policy.pause_min_ns;
 }
 
+/*
+ * What the one before was told nobody knows. Half of the time that is left is
+ * for what comes after the consent.
+ */
+static void adopt_breaking(struct recall *recall, int64_t since_ns)
+{
+	const struct recall_actions *actions = recall->actions;
+	int64_t at_ns = recall_now(recall);
+
+	recall->break_deadline_ns = since_ns + recall->policy.break_ns;
+	/* Else it is the owner who wants it back: he says so again. */
+	recall->is_broken = actions->check(recall->arg) != 0;
+	recall->breaks = recall->is_broken;
+	if (!recall->is_broken || !recall->policy.consent_ns ||
+	    !actions->ask_consent || at_ns >= recall->break_deadline_ns)
+		return;
+	recall->has_consent = false;
+	recall->consent_deadline_ns =
+		at_ns + earlier(recall->policy.consent_ns,
+				(recall->break_deadline_ns - at_ns) / 2);
+	actions->ask_consent(recall->arg, recall->consent_deadline_ns);
+}
+
 void recall_adopt(struct recall *recall, enum recall_state state,
 		  int64_t since_ns, bool must_merge)
 {
@@ -143,11 +166,8 @@ void recall_adopt(struct recall *recall, enum recall_state state,
 	recall->has_consent = true;
 	try_now(recall);
 	recall->retry_pause_ns = recall->pause_ns;
-	if (state == RECALL_BREAKING) {
-		recall->breaks = 1;
-		recall->is_broken = true;
-		recall->break_deadline_ns = since_ns + recall->policy.break_ns;
-	}
+	if (state == RECALL_BREAKING)
+		adopt_breaking(recall, since_ns);
 }
 
 /* A file that is broken soon after it was retaken is left alone for longer. */

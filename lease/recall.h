@@ -265,7 +265,9 @@ void recall_init(struct recall *recall, const struct recall_actions *actions,
 
 /*
  * Goes on where another keeper left off: in its last state, entered since_ns.
- * What has happened since is for recall_look() to find.
+ * What has happened since is for recall_look() to find. Where somebody waits
+ * for the file the consent is asked for anew: what the other one was told died
+ * with it.
  */
 void recall_adopt(struct recall *recall, enum recall_state state,
 		  int64_t since_ns, bool must_merge);
