@@ -182,7 +182,7 @@ static void choose_pause(struct recall *recall, int64_t at_ns)
 					   recall->policy.pause_max_ns);
 }
 
-static void flush_anew(struct recall *recall)
+void recall_flush_anew(struct recall *recall)
 {
 	recall_restart_flush(recall);
 	try_now(recall);
@@ -217,7 +217,7 @@ void recall_break_heard(struct recall *recall)
 		recall->breaks++;
 		recall->is_broken = true;
 		recall->give_up_ns = RECALL_NEVER;
-		flush_anew(recall);
+		recall_flush_anew(recall);
 		break;
 	case RECALL_HELD:
 	case RECALL_MERGING:
@@ -310,18 +310,22 @@ void recall_news(struct recall *recall, enum recall_cause cause, int error)
 
 void recall_flush_now(struct recall *recall)
 {
-	bool is_broken_in = recall->state == RECALL_BREAKING;
-
 	recall->must_flush = true;
 	recall->is_writing_back = false;
-	/* Who waits for the file waits for one pass: it comes after that. */
-	if (is_broken_in && recall->is_pass_begun)
+	/*
+	 * Who waits for the file, or has asked before, waits for one pass: it
+	 * comes after that. Else who asks again and again would begin it anew
+	 * each time, and it would have no end.
+	 */
+	if (recall->is_pass_begun &&
+	    (recall->state == RECALL_HELD || recall->state == RECALL_MERGING ||
+	     recall->state == RECALL_BREAKING))
 		recall->is_flush_late = true;
-	else if (is_broken_in)
+	else if (recall->state == RECALL_BREAKING)
 		recall_restart_flush(recall);
 	else if (recall->state == RECALL_HELD ||
 		 recall->state == RECALL_MERGING)
-		flush_anew(recall);
+		recall_flush_anew(recall);
 }
 
 void recall_persist_now(struct recall *recall)

@@ -231,8 +231,8 @@ struct recall {
 	bool must_merge;	/* others had the file since the last merge */
 	bool must_settle;	/* HELD: the owner changed it */
 	bool must_flush;	/* HELD: on demand */
-	bool is_pass_begun;	/* of a flush, since it was last restarted */
-	bool is_flush_late;	/* demanded in BREAKING when it was */
+	bool is_pass_begun;	/* of a flush that is waited for */
+	bool is_flush_late;	/* demanded when it was */
 	bool must_persist;	/* HELD, YIELDED: a part, on demand */
 	bool is_writing_back;	/* a pass every flush_ns is under way */
 	bool is_merge_stuck;	/* it failed: what is demanded goes first */

@@ -43,14 +43,19 @@ static int act(const struct recall *recall, int (*action)(void *arg))
 	return action ? action(recall->arg) : 0;
 }
 
-/* As the actions, 0: nothing is left to do. */
+/*
+ * As the actions, 0: nothing is left to do. After one that failed the next pass
+ * is for all that was asked for by then.
+ */
 static int flush_a_piece(struct recall *recall)
 {
 	int r = act(recall, recall->actions->flush);
 
-	recall->is_pass_begun = true;
-	if (r < 0)
+	recall->is_pass_begun = r > 0;
+	if (r < 0) {
+		recall_restart_flush(recall);
 		failed(recall, RECALL_FLUSH_FAILED, r);
+	}
 	return r;
 }
 
@@ -71,7 +76,10 @@ static int merge_a_piece(struct recall *recall)
 	return r;
 }
 
-/* On demand, in HELD and MERGING. */
+/*
+ * On demand, in HELD and MERGING. What was asked for in the pass has one more,
+ * before which a merge that is stuck is tried again.
+ */
 static void flush_demanded_piece(struct recall *recall)
 {
 	int r = flush_a_piece(recall);
@@ -79,7 +87,7 @@ static void flush_demanded_piece(struct recall *recall)
 	if (r > 0)
 		return;
 	if (!r) {
-		recall->must_flush = false;
+		recall->must_flush = recall->is_flush_late;
 		recall->write_error = 0;
 		recall_no_write_back(recall, recall_now(recall));
 		recall_tell(recall, recall->state, RECALL_WRITTEN, 0,
@@ -89,6 +97,8 @@ static void flush_demanded_piece(struct recall *recall)
 		back_off(recall);
 	else if (!r)
 		recall->last_error = 0;
+	if (!r && recall->must_flush)
+		recall_flush_anew(recall);
 	recall->is_merge_stuck = false;
 }
 

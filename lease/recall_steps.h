@@ -29,6 +29,9 @@ void recall_tell(struct recall *recall, enum recall_state from,
 /* The next piece is a pass's first. */
 void recall_restart_flush(struct recall *recall);
 
+/* And comes at once, whatever the last error was. */
+void recall_flush_anew(struct recall *recall);
+
 /* None is under way; the next one comes in its time from at_ns on. */
 void recall_no_write_back(struct recall *recall, int64_t at_ns);
 
