@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "api_region.h"
-#include "clock.h"
 #include "file_guard.h"
 #include "log.h"
 #include "raw.h"
@@ -50,32 +49,19 @@ static int flush_pages(const struct daxmr_region *region, size_t offset,
 			  length, offset, region->name, strerrordesc_np(errno));
 }
 
-/* Before it can be answered; of several threads' the last. */
-static void expect_flushed(struct daxmr_region *region, uint32_t ticket)
+/* All of it that is staged. */
+static int flush_soon(struct daxmr_region *region, uint64_t calls)
 {
-	uint32_t before = atomic_load(&region->flush_asked);
+	uint32_t ticket = lease_flush_ticket();
 
-	while ((!before || recall_asked_after(ticket, before)) &&
-	       !atomic_compare_exchange_weak(&region->flush_asked, &before,
-					     ticket))
-		;
+	api_flushes_expect(&region->flushes, ticket, calls);
+	return stage_flush_soon(region->mr.stage, ticket);
 }
 
-static int flush(struct daxmr_region *region, size_t offset, size_t length,
-		 bool is_now)
+/* What is not staged. */
+static int sync_now(const struct daxmr_region *region, size_t offset,
+		    size_t length)
 {
-	struct event_fact fact = {0};
-	uint32_t ticket;
-	int r;
-
-	if (region->mr.stage && is_now)
-		return stage_flush(region->mr.stage,
-				   (char *)region->call.addr + offset, length);
-	if (region->mr.stage) {
-		ticket = lease_flush_ticket();
-		expect_flushed(region, ticket);
-		return stage_flush_soon(region->mr.stage, ticket);
-	}
 	if (region->mr.strategy != STRATEGY_ODP &&
 	    region->mr.strategy != STRATEGY_PINNED)
 		return reason_set(-EOPNOTSUPP,
@@ -83,14 +69,41 @@ static int flush(struct daxmr_region *region, size_t offset, size_t length,
 				  "(passthrough): daxmr does not know what "
 				  "makes that memory durable",
 				  region->name);
-	r = flush_pages(region, offset, length);
-	if (is_now)
+	return flush_pages(region, offset, length);
+}
+
+static int flush(struct daxmr_region *region, size_t offset, size_t length,
+		 bool is_now)
+{
+	int r;
+
+	if (region->mr.stage && is_now)
+		return stage_flush(region->mr.stage,
+				   (char *)region->call.addr + offset, length);
+	if (region->mr.stage)
+		return flush_soon(region, 1);
+	r = sync_now(region, offset, length);
+	if (is_now || r == -EOPNOTSUPP)
 		return r;
-	fact.at_ns = clock_now_ns();
-	fact.error = r;
-	event_post(&region->source,
-		   r ? DAXMR_EVENT_FLUSH_ERROR : DAXMR_EVENT_FLUSHED, &fact);
+	api_flushed(region, 1, r);
 	return 0;
+}
+
+/* Where nothing is heard of its files they would have no answer. */
+void api_flush_again(struct daxmr_region *region, uint64_t calls)
+{
+	int r;
+
+	if (!calls)
+		return;
+	if (!region->mr.stage)
+		r = sync_now(region, 0, region->length);
+	else if (region->ears.count)
+		r = flush_soon(region, calls);
+	else
+		r = -ECANCELED;
+	if (r || !region->mr.stage)
+		api_flushed(region, calls, r);
 }
 
 EXPORT int daxmr_flush(struct daxmr_region *region, size_t offset,
@@ -186,8 +199,12 @@ static int resize(struct daxmr_region *region, int fd, uint64_t file_size,
 	grows = fd >= 0 && file_size > (uint64_t)st.st_size;
 	if (grows)
 		r = set_size(fd, file_size);
-	if (!r && length != region->length)
+	if (!r && length != region->length) {
+		uint64_t calls = api_flushes_forget(&region->flushes);
+
 		r = move(region, length);
+		api_flush_again(region, calls);
+	}
 	if (!r && fd >= 0 && file_size < (uint64_t)st.st_size)
 		r = set_size(fd, file_size);
 	return r;

@@ -56,20 +56,39 @@ static void failed(struct api_ear *ear, const struct event_fact *fact)
 	post(ear, DAXMR_EVENT_FLUSH_ERROR, fact);
 }
 
-/* The region's flush is done when that of each of its files is. */
-static void written(struct api_ear *ear, const struct recall_report *report,
-		    const struct event_fact *fact)
+void api_flushed(struct daxmr_region *region, uint64_t calls, int error)
 {
-	uint32_t asked = atomic_load(&ear->region->flush_asked);
+	const struct event_fact fact = {
+		.at_ns = clock_now_ns(),
+		.error = error,
+		.more = calls - 1,
+	};
 
-	if (report->flushed)
-		ear->flushed = report->flushed;
-	for (size_t i = 0; i < ear->siblings; i++)
-		if (!recall_has_flushed(ear->first[i].flushed, asked))
+	if (calls)
+		event_post(&region->source,
+			   error ? DAXMR_EVENT_FLUSH_ERROR
+				 : DAXMR_EVENT_FLUSHED,
+			   &fact);
+}
+
+/* The region's flush is done when that of each of its files is. */
+static void written(struct api_ear *ear, const struct recall_report *report)
+{
+	uint32_t ticket;
+
+	if (!report->flushed)
+		return;
+	ear->flushed = ticket = report->flushed;
+	for (size_t i = 0; i < ear->siblings; i++) {
+		uint32_t its = ear->first[i].flushed;
+
+		if (!its)
 			return;
-	if (asked && atomic_compare_exchange_strong(&ear->region->flush_asked,
-						    &asked, 0))
-		post(ear, DAXMR_EVENT_FLUSHED, fact);
+		if (recall_asked_after(ticket, its))
+			ticket = its;
+	}
+	api_flushed(ear->region,
+		    api_flushes_answered(&ear->region->flushes, ticket), 0);
 }
 
 static void yielded(struct api_ear *ear, const struct recall_report *report,
@@ -81,7 +100,7 @@ static void yielded(struct api_ear *ear, const struct recall_report *report,
 	if (fact->error)
 		failed(ear, fact);
 	else
-		written(ear, report, fact);
+		written(ear, report);
 	post(ear, DAXMR_EVENT_YIELDED, fact);
 }
 
@@ -137,7 +156,7 @@ static void changed(struct lease_listener *listener,
 		yielded(ear, report, &fact);
 		break;
 	case RECALL_WRITTEN:
-		written(ear, report, &fact);
+		written(ear, report);
 		break;
 	case RECALL_REVOKED:
 		count_and_post(ear, API_LOST, DAXMR_EVENT_LOST, &fact);

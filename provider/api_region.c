@@ -73,7 +73,10 @@ int api_register(const struct daxmr_region *region, size_t length,
 
 static void free_region(struct event_source *source)
 {
-	free(source->nodes[0].event.region);
+	struct daxmr_region *region = source->nodes[0].event.region;
+
+	api_flushes_done(&region->flushes);
+	free(region);
 }
 
 /* The MR is there: who hears of it. */
@@ -89,10 +92,14 @@ static int open_events(struct daxmr_region *region,
 /* Events that somebody has read already keep it until they are acked. */
 static void discard(struct daxmr_region *region)
 {
-	if (region && region->source.free)
+	if (!region)
+		return;
+	if (region->source.free) {
 		event_source_done(&region->source);
-	else
-		free(region);
+		return;
+	}
+	api_flushes_done(&region->flushes);
+	free(region);
 }
 
 static int open_region(struct daxmr_region *region,
@@ -148,6 +155,8 @@ EXPORT int daxmr_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 	api_enter(&call);
 	region = calloc(1, sizeof(*region));
 	if (region)
+		api_flushes_init(&region->flushes);
+	if (region)
 		r = api_options_read(options, region, &channel, &data);
 	else
 		log_sentence(LOG_WARN, "no memory for one region more");
@@ -180,11 +189,13 @@ static void stay(struct daxmr_region *region)
 EXPORT int daxmr_dereg_mr(struct daxmr_region *region)
 {
 	struct api_call call;
+	uint64_t flushes;
 	int r;
 
 	api_enter(&call);
 	r = event_check_pid(region->pid, "region");
 	if (!r) {
+		flushes = api_flushes_forget(&region->flushes);
 		/* The leases are its no more when the MR is gone. */
 		api_ears_close(region, &region->ears);
 		r = -region_deregister(region->real, region->mr.mr);
@@ -195,6 +206,7 @@ EXPORT int daxmr_dereg_mr(struct daxmr_region *region)
 				     region->name, region->length,
 				     region->call.addr, strerrordesc_np(-r));
 			stay(region);
+			api_flush_again(region, flushes);
 		} else {
 			discard(region);
 		}

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "api_flushes.h"
 #include "daxmr.h"
 #include "event.h"
 #include "lease_news.h"
@@ -75,8 +76,7 @@ struct daxmr_region {
 	struct event_source source;
 	struct api_ears ears;
 	struct api_ears new_ears; /* while it moves */
-	/* DAXMR_FLUSH_NOWAIT: lease_flush_ticket(); 0: answered */
-	_Atomic uint32_t flush_asked;
+	struct api_flushes flushes;
 	_Atomic uint64_t counts[API_COUNTS];
 };
 
@@ -94,6 +94,10 @@ int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 void api_ears_close(struct daxmr_region *region, struct api_ears *ears);
 void api_ears_move(struct daxmr_region *region, struct api_ears *from,
 		   struct api_ears *to);
+/* So many calls of DAXMR_FLUSH_NOWAIT are answered: error, or 0. */
+void api_flushed(struct daxmr_region *region, uint64_t calls, int error);
+/* Calls that had no answer from where the region was before are made anew. */
+void api_flush_again(struct daxmr_region *region, uint64_t calls);
 /* As event_source.agreed. */
 void api_agreed(struct event_source *source, uint64_t asked);
 

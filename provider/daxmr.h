@@ -253,8 +253,9 @@ int daxmr_region_stats(const struct daxmr_region *region,
  * What is in [offset, offset + length) of the region is made durable. 0: what
  * was stored there before the call, by the CPU or by a peer whose operation was
  * complete, survives a power cut. DAXMR_FLUSH_NOWAIT: it is begun, for all of
- * the file; event FLUSHED or FLUSH_ERROR says what became of it. Else waits for
- * the copy.
+ * the file; event FLUSHED or FLUSH_ERROR says what became of it. FLUSHED counts
+ * each such call of the region once, in their order: the first so many are
+ * done. Else waits for the copy.
  *   -EINVAL      not within the region; flags
  *   -EOPNOTSUPP  a passthrough region: only its owner knows what makes such
  *                memory durable
@@ -300,7 +301,8 @@ enum daxmr_event_kind {
 	DAXMR_EVENT_SHRUNK,	 /* blocks: that others cut off */
 	DAXMR_EVENT_GROWN,	 /* blocks: beyond its end, for which it grew */
 	DAXMR_EVENT_BEYOND_EOF,	 /* blocks: beyond its end, which are dropped */
-	DAXMR_EVENT_FLUSHED,	 /* what DAXMR_FLUSH_NOWAIT asked for is done */
+	DAXMR_EVENT_FLUSHED,	 /* what DAXMR_FLUSH_NOWAIT asked for is done;
+				    count: by so many calls */
 	DAXMR_EVENT_FLUSH_ERROR, /* error; it is tried again */
 	DAXMR_EVENT_LOST,	 /* error; the kernel took it, nothing more is
 				    written before it is retaken and merged */

@@ -256,7 +256,7 @@ static void post_locked(struct event_source *source, enum daxmr_event_kind kind,
 	struct event_node *node = &source->nodes[kind];
 	uint64_t blocks = node->fact.blocks + fact->blocks;
 
-	node->count++;
+	node->count += 1 + fact->more;
 	node->fact = *fact;
 	node->fact.blocks = blocks;
 	if (node->is_out)

@@ -33,6 +33,7 @@ struct event_fact {
 	int64_t at_ns;
 	int64_t deadline_ns;
 	int error;
+	uint64_t more; /* so often beside the once */
 };
 
 struct event_source;

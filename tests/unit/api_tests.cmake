@@ -17,10 +17,13 @@ add_test(NAME unit-api-header COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/api_header_tes
     ${PROJECT_SOURCE_DIR}/provider ${CMAKE_C_COMPILER})
 set_tests_properties(unit-api-header PROPERTIES LABELS unit TIMEOUT 400)
 
-foreach(name events options process)
+foreach(name events flush options process)
     add_executable(unit-api-${name} api_${name}_test.c)
     target_link_libraries(unit-api-${name} PRIVATE standin unit-api-daemon)
     add_dependencies(unit-api-${name} daxmr-keeper)
     add_test(NAME unit-api-${name} COMMAND unit-api-${name})
     set_tests_properties(unit-api-${name} PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" SKIP_RETURN_CODE 77 TIMEOUT 400)
 endforeach()
+# Its numbers by themselves: the library shows them to nobody.
+target_sources(unit-api-flush PRIVATE ${PROJECT_SOURCE_DIR}/provider/api_flushes.c)
+target_include_directories(unit-api-flush PRIVATE ${PROJECT_SOURCE_DIR}/lease)
