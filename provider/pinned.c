@@ -85,9 +85,10 @@ bool pinned_has_key(const struct ibv_mr *mr)
 
 void pinned_show(struct pinned *pinned)
 {
-	pinned->seen.mr.handle = pinned->mr->handle;
-	__atomic_store_n(&pinned->seen.mr.rkey, pinned->mr->rkey,
-			 __ATOMIC_RELAXED);
+	if (pinned->mr)
+		pinned->seen.mr.handle = pinned->mr->handle;
+	__atomic_store_n(&pinned->seen.mr.rkey,
+			 pinned->mr ? pinned->mr->rkey : 0, __ATOMIC_RELAXED);
 }
 
 static void list(struct pinned *pinned)

@@ -19,8 +19,9 @@
  *
  * The program has a struct ibv_mr of ours, whose lkey stays: posts of it go
  * with the real MR's. The rkey changes with each recall; mr->rkey is always the
- * one that holds. So what peers do by themselves meanwhile, or with the old
- * key, fails, and so do receives that were posted into the region.
+ * one that holds, and 0 while there is no MR: the old one may come to be another
+ * MR's. So what peers do by themselves meanwhile, or with the old key, fails,
+ * and so do receives that were posted into the region.
  *
  * The lease is watched by the engine's thread, which has other descriptors than
  * the program; verbs need the program's. So threads of ours in the program's

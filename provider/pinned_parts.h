@@ -168,7 +168,7 @@ void pinned_go(struct pinned *first); /* and all that go with it */
 void pinned_come_back(struct pinned *pinned);
 void pinned_sever_stuck(struct pinned *pinned);
 
-/* What the program sees is this MR from now on, the lkey aside. */
+/* What the program sees is this MR, or none, from now on; the lkey stays. */
 void pinned_show(struct pinned *pinned);
 
 /* Functions of its listener: of the engine's thread. */

@@ -169,6 +169,7 @@ static int deregister(struct pinned *pinned, struct course *course)
 		return r;
 	}
 	pinned->mr = NULL;
+	pinned_show(pinned);
 	return 0;
 }
 

@@ -179,7 +179,11 @@ static void recall__mr_cannot_be_had_at_first(void **state)
 	(void)state;
 	__atomic_store_n(&device->refuse_all, ENOMEM, __ATOMIC_RELAXED);
 	cut_by_other(SIZE / 2);
+	/* none that a peer could use */
+	assert_int_equal(mr->rkey, 0);
+	assert_int_equal(mr->lkey, lkey);
 	wait_for_attempts(4);
+	assert_int_equal(mr->rkey, 0);
 	__atomic_store_n(&device->refuse_all, 0, __ATOMIC_RELAXED);
 	assert_int_not_equal(key_of_a_post(lkey), lkey);
 	refused = registrations() - 2;
