@@ -218,7 +218,7 @@ struct daxmr_info {
 	size_t length;
 	struct ibv_mr *mr;
 	uint32_t lkey;
-	uint32_t rkey; /* pinned: 0 while others have the file */
+	uint32_t rkey;		      /* pinned: 0 while others have the file */
 	enum daxmr_strategy strategy; /* the one that was chosen */
 	enum daxmr_state state;
 };

@@ -2,10 +2,12 @@
 #include "engine.h"
 #include "shadows.h"
 
-static void context_closing(struct ibv_context *context)
+static struct pinned *context_closing(struct ibv_context *context)
 {
-	pinned_context_closing(context);
+	struct pinned *left = pinned_context_closing(context);
+
 	gate_context_closing(context);
+	return left;
 }
 
 const struct engine *daxmr_private_engine(unsigned int version)
@@ -21,6 +23,7 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.cq_destroying = gate_cq_destroying,
 		.cq_destroyed = gate_cq_destroyed,
 		.context_closing = context_closing,
+		.context_closed = pinned_context_closed,
 		.has_pd = pinned_has_pd,
 		.leased_files = &own_files,
 		.opening = guard_opening,

@@ -73,7 +73,9 @@ struct engine {
 	void (*qp_destroyed)(struct gate_qp *record, int result);
 	struct gate_cq *(*cq_destroying)(struct ibv_cq *cq);
 	void (*cq_destroyed)(struct gate_cq *record, int result);
-	void (*context_closing)(struct ibv_context *context);
+	/* Before and after the real call, which hands on what it got. */
+	struct pinned *(*context_closing)(struct ibv_context *context);
+	void (*context_closed)(struct pinned *left);
 	bool (*has_pd)(const struct ibv_pd *pd); /* pinned.h */
 };
 
@@ -81,7 +83,7 @@ struct engine {
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 11
+#define DAXMR_ENGINE_VERSION 12
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

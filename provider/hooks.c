@@ -290,9 +290,15 @@ int hook_ibv_close_device(struct ibv_context *context)
 {
 	const struct real_verbs *real = real_verbs();
 
-	if (real && engine())
-		engine()->context_closing(context);
-	return real ? real->close_device(context) : ENOSYS;
+	struct pinned *left;
+	int r;
+
+	if (!real || !engine())
+		return real ? real->close_device(context) : ENOSYS;
+	left = engine()->context_closing(context);
+	r = real->close_device(context);
+	engine()->context_closed(left);
+	return r;
 }
 
 /* For programs that look verbs up by themselves: dl_hooks.c. */

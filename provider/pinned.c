@@ -357,23 +357,31 @@ free_it:
 	return r;
 }
 
-/* 0 or a positive errno. Whoever calls has begun it; it is ended, or gone. */
-static int leave(struct pinned *pinned)
+/* 0 or a positive errno. Whoever calls has begun it. */
+static int drop_mr(struct pinned *pinned)
 {
 	int r = pinned->mr ? pinned->real->dereg_mr(pinned->mr) : 0;
 
-	if (r) {
-		pinned_end(pinned);
-		return r;
-	}
+	if (!r)
+		pinned->mr = NULL;
+	return r;
+}
+
+/* Its context is still there. */
+static void leave_device(struct pinned *pinned)
+{
 	gate_key_forget(pinned->context, pinned->seen.mr.lkey);
-	unlist(pinned);
 	pinned_gate_open(pinned);
+	gate_detach(pinned->context);
+}
+
+/* Nothing of it is in the way of others any more. It is begun, and gone. */
+static void leave_file(struct pinned *pinned)
+{
+	unlist(pinned);
 	lease_news_unlisten(&pinned->listener);
 	if (!pinned->ear) /* which hears of the lease, too */
 		give_back(pinned);
-	gate_detach(pinned->context);
-	return 0;
 }
 
 int pinned_deregister(struct pinned *pinned)
@@ -382,7 +390,13 @@ int pinned_deregister(struct pinned *pinned)
 
 	if (!pinned->is_dead) {
 		pinned_begin(pinned);
-		r = leave(pinned);
+		r = drop_mr(pinned);
+		if (r) {
+			pinned_end(pinned);
+		} else {
+			leave_device(pinned);
+			leave_file(pinned);
+		}
 	} else if (pinned->ear) {
 		give_back(pinned);
 	}
@@ -405,32 +419,58 @@ bool pinned_has_pd(const struct ibv_pd *pd)
 	return pinned;
 }
 
-static struct pinned *first_of(const struct ibv_context *context)
+static struct pinned *first_alive_of(const struct ibv_context *context)
 {
 	struct pinned *pinned;
 
 	pthread_mutex_lock(&pinned_lock);
-	for (pinned = pinned_all; pinned && pinned->context != context;)
+	for (pinned = pinned_all;
+	     pinned && (pinned->context != context || pinned->is_dead);)
 		pinned = pinned->next;
 	pthread_mutex_unlock(&pinned_lock);
 	return pinned;
 }
 
-void pinned_context_closing(const struct ibv_context *context)
+static void die(struct pinned *pinned)
+{
+	int cancel_state;
+
+	pinned_lock_take(&cancel_state);
+	pinned->is_dead = true;
+	pinned_lock_give(cancel_state);
+}
+
+struct pinned *pinned_context_closing(const struct ibv_context *context)
+{
+	struct pinned *pinned, *left = NULL;
+	int saved_errno = errno;
+
+	while (pinned_are_there() && (pinned = first_alive_of(context))) {
+		pinned_begin(pinned);
+		die(pinned);
+		if (drop_mr(pinned)) {
+			/* nobody else has it until the device is gone */
+			pinned->also = left;
+			left = pinned;
+			leave_device(pinned);
+		} else {
+			leave_device(pinned);
+			leave_file(pinned);
+		}
+	}
+	errno = saved_errno;
+	return left;
+}
+
+void pinned_context_closed(struct pinned *left)
 {
 	int saved_errno = errno;
-	struct pinned *pinned;
+	struct pinned *also;
 
-	while (pinned_are_there() && (pinned = first_of(context))) {
-		pinned_begin(pinned);
-		pinned->is_dead = true;
-		if (!leave(pinned))
-			continue;
-		/* The device goes, and the MR with it. */
-		unlist(pinned);
-		lease_news_unlisten(&pinned->listener);
-		if (!pinned->ear)
-			give_back(pinned);
+	for (; left; left = also) {
+		also = left->also;
+		left->mr = NULL;
+		leave_file(left);
 	}
 	errno = saved_errno;
 }

@@ -19,9 +19,9 @@
  *
  * The program has a struct ibv_mr of ours, whose lkey stays: posts of it go
  * with the real MR's. The rkey changes with each recall; mr->rkey is always the
- * one that holds, and 0 while there is no MR: the old one may come to be another
- * MR's. So what peers do by themselves meanwhile, or with the old key, fails,
- * and so do receives that were posted into the region.
+ * one that holds, and 0 while there is no MR: the old one may come to be
+ * another MR's. So what peers do by themselves meanwhile, or with the old key,
+ * fails, and so do receives that were posted into the region.
  *
  * The lease is watched by the engine's thread, which has other descriptors than
  * the program; verbs need the program's. So threads of ours in the program's
@@ -94,8 +94,13 @@ struct lease *pinned_lease(const struct pinned *pinned);
 /* A region needs it, also where its MR is away just now: EBUSY. */
 bool pinned_has_pd(const struct ibv_pd *pd);
 
-/* Before ibv_close_device(): what the program has not deregistered goes. */
-void pinned_context_closing(const struct ibv_context *context);
+/*
+ * Before ibv_close_device(): what the program has not deregistered goes. What
+ * cannot goes with the device: it is for pinned_context_closed(), after the
+ * call, and its file stays ours until then. NULL: none.
+ */
+struct pinned *pinned_context_closing(const struct ibv_context *context);
+void pinned_context_closed(struct pinned *left);
 
 /*
  * Of any MR that has just been made: a region that is registered might have

@@ -318,6 +318,57 @@ static void events__of_a_region_that_is_severed(void **state)
 	assert_non_null(strstr(daxmr_errormsg(), "on_recall"));
 }
 
+static struct ibv_qp qp_in_rts(struct ibv_pd *of, uint32_t number)
+{
+	return (struct ibv_qp){.context = of->context,
+			       .pd = of,
+			       .qp_num = number,
+			       .qp_type = IBV_QPT_RC};
+}
+
+static void make_ready(struct ibv_qp *qp)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTS};
+
+	assert_int_equal(ibv_modify_qp(qp, &attr, IBV_QP_STATE), 0);
+	assert_int_equal(qp->state, IBV_QPS_RTS);
+}
+
+static enum ibv_qp_state state_of(const struct ibv_qp *qp)
+{
+	return __atomic_load_n(&qp->state, __ATOMIC_RELAXED);
+}
+
+/* Those of the PD, before the other has the file; none that come later. */
+static void recall__severs_the_qps_of_its_pd(void **state)
+{
+	struct daxmr_options options = {.size = sizeof(options),
+					.strategy = DAXMR_STRATEGY_PINNED,
+					.on_recall = DAXMR_ON_RECALL_SEVER};
+	struct ibv_pd other_pd = {.context = pd->context, .handle = 1};
+	struct ibv_qp mine = qp_in_rts(pd, 17), later = qp_in_rts(pd, 18),
+		      other = qp_in_rts(&other_pd, 19);
+	struct daxmr_region *region;
+
+	(void)state;
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	mr = NULL;
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
+			 0);
+	make_ready(&mine);
+	make_ready(&other);
+	cut_by_other(SIZE / 2);
+	assert_int_equal(state_of(&mine), IBV_QPS_ERR);
+	assert_int_equal(state_of(&other), IBV_QPS_RTS);
+	make_ready(&later);
+	wait_for_attempts(3);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	assert_int_equal(state_of(&later), IBV_QPS_RTS);
+	assert_int_equal(ibv_destroy_qp(&mine), 0);
+	assert_int_equal(ibv_destroy_qp(&later), 0);
+	assert_int_equal(ibv_destroy_qp(&other), 0);
+}
+
 static void events__no_consent(void **state)
 {
 	struct daxmr_options options = {.size = sizeof(options),
@@ -359,6 +410,50 @@ static void window__is_refused(void **state)
 	assert_non_null(strstr(daxmr_errormsg(), "IBV_ACCESS_MW_BIND"));
 }
 
+/* By another process, which does not wait: 0 or an errno. */
+static int open_by_other(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) < 0 ? errno
+									: 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static int error_while_closing;
+
+static void open_while_closing(void)
+{
+	error_while_closing = open_by_other();
+}
+
+/* It goes with the device, and nobody has the file before. */
+static void close__mr_cannot_be_deregistered(void **state)
+{
+	time_t until = time(NULL) + WAIT_SEC;
+
+	(void)state;
+	error_while_closing = -1;
+	device->refuse_dereg = EBUSY;
+	device->closing = open_while_closing;
+	assert_int_equal(ibv_close_device(pd->context), 0);
+	device->refuse_dereg = 0;
+	device->closing = NULL;
+	assert_int_equal(error_while_closing, EAGAIN);
+	while (open_by_other()) {
+		assert_true(time(NULL) < until);
+		usleep(1000);
+	}
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	mr = NULL;
+	/* what was patched in it is gone with a real one */
+	pd->context->ops.post_send = post_send;
+}
+
 int main(void)
 {
 #define WITH_REGION(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -371,9 +466,11 @@ int main(void)
 		WITH_REGION(pinned__file_has_staged_regions),
 		WITH_REGION(events__of_a_region_that_is_cut_and_grows),
 		WITH_REGION(events__of_a_region_that_is_severed),
+		WITH_REGION(recall__severs_the_qps_of_its_pd),
 		WITH_REGION(events__no_consent),
 		WITH_REGION(rereg__keeps_the_lkey),
 		WITH_REGION(window__is_refused),
+		WITH_REGION(close__mr_cannot_be_deregistered),
 	};
 
 	device = standin_control();

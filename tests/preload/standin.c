@@ -22,6 +22,7 @@ EXPORT struct ibv_mr *standin_reg_mr_1_0(void *pd, void *addr, size_t length,
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct standin_control control;
 static uint32_t keys;
+static struct ibv_mr *refused_mr; /* the last that was not deregistered */
 
 EXPORT struct standin_control *standin_control(void)
 {
@@ -180,9 +181,30 @@ EXPORT int ibv_dereg_mr(struct ibv_mr *mr)
 {
 	count(STANDIN_DEREG_MR);
 	__atomic_store_n(&control.seen.dropped_at, mr->addr, __ATOMIC_RELAXED);
-	if (control.refuse_dereg)
+	if (control.refuse_dereg) {
+		refused_mr = mr;
 		return control.refuse_dereg;
+	}
+	if (refused_mr == mr)
+		refused_mr = NULL;
 	free(mr);
+	return 0;
+}
+
+EXPORT int ibv_close_device(struct ibv_context *context)
+{
+	(void)context;
+	if (control.closing)
+		control.closing();
+	free(refused_mr);
+	refused_mr = NULL;
+	return 0;
+}
+
+EXPORT int ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
+{
+	if (mask & IBV_QP_STATE)
+		__atomic_store_n(&qp->state, attr->qp_state, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -243,7 +265,6 @@ EXPORT struct ibv_pd *standin_pd(void)
 		return 0;                                                      \
 	}
 ABSENT(ibv_open_device)
-ABSENT(ibv_close_device)
 ABSENT(ibv_query_device)
 ABSENT(ibv_query_port)
 ABSENT(ibv_query_gid)
@@ -254,7 +275,6 @@ ABSENT(ibv_destroy_cq)
 ABSENT(ibv_create_srq)
 ABSENT(ibv_destroy_srq)
 ABSENT(ibv_create_qp)
-ABSENT(ibv_modify_qp)
 ABSENT(ibv_destroy_qp)
 ABSENT(ibv_query_qp)
 ABSENT(ibv_query_srq)

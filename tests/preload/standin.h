@@ -46,6 +46,9 @@ struct standin_control {
 	int refuse_read_only;
 	int refuse_dereg;     /* positive errno, or 0 */
 	void (*before)(void); /* a registration, if not NULL; once */
+	/* The device is being closed, and what it refused to deregister goes.
+	 */
+	void (*closing)(void);
 	int has_odp;
 };
 
