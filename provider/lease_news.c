@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "lease_news.h"
 #include "leases.h"
@@ -10,10 +11,26 @@
  * In this order. `joining` makes one call of all that change how long a consent
  * is waited for, which the engine is told and answers. `lock` protects what
  * lease_heard() has of every lease, and the listeners; the engine's thread
- * takes it, so nobody waits for anything while he holds it.
+ * takes it, so nobody waits for anything while he holds it, nor is interrupted:
+ * a signal handler that opens a file waits for the engine.
  */
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void take_lock(sigset_t *ret_signals)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, ret_signals);
+	pthread_mutex_lock(&lock);
+}
+
+static void give_lock(const sigset_t *signals)
+{
+	pthread_mutex_unlock(&lock);
+	pthread_sigmask(SIG_SETMASK, signals, NULL);
+}
 
 void lease_news_child(void)
 {
@@ -83,6 +100,7 @@ int lease_news_listen(struct lease_listener *listener, struct lease *lease)
 {
 	struct lease_heard *heard = lease_heard(lease);
 	int64_t before_ns, after_ns;
+	sigset_t signals;
 	int r = 0;
 
 	if (!leases_engine())
@@ -90,20 +108,20 @@ int lease_news_listen(struct lease_listener *listener, struct lease *lease)
 	listener->lease = lease;
 	listener->is_asked = false;
 	pthread_mutex_lock(&joining);
-	pthread_mutex_lock(&lock);
+	take_lock(&signals);
 	before_ns = longest_consent_locked(lease);
 	listener->next = heard->first;
 	heard->first = listener;
 	after_ns = longest_consent_locked(lease);
 	catch_up_locked(listener);
-	pthread_mutex_unlock(&lock);
+	give_lock(&signals);
 	if (after_ns != before_ns)
 		r = lease_ask(lease, after_ns);
 	if (r) {
-		pthread_mutex_lock(&lock);
+		take_lock(&signals);
 		remove_locked(listener);
 		agree_locked(lease);
-		pthread_mutex_unlock(&lock);
+		give_lock(&signals);
 		listener->lease = NULL;
 	}
 	pthread_mutex_unlock(&joining);
@@ -114,18 +132,19 @@ void lease_news_unlisten(struct lease_listener *listener)
 {
 	struct lease *lease = listener->lease;
 	int64_t before_ns, after_ns;
+	sigset_t signals;
 
 	if (!leases_engine() || !lease)
 		return;
 	pthread_mutex_lock(&joining);
-	pthread_mutex_lock(&lock);
+	take_lock(&signals);
 	before_ns = longest_consent_locked(lease);
 	if (remove_locked(listener))
 		agree_locked(lease);
 	after_ns = longest_consent_locked(lease);
 	listener->lease = NULL;
 	listener->is_asked = false;
-	pthread_mutex_unlock(&lock);
+	give_lock(&signals);
 	if (after_ns != before_ns)
 		lease_ask(lease, after_ns);
 	pthread_mutex_unlock(&joining);
@@ -133,14 +152,16 @@ void lease_news_unlisten(struct lease_listener *listener)
 
 void lease_news_consent(struct lease_listener *listener)
 {
+	sigset_t signals;
+
 	if (!leases_engine())
 		return;
-	pthread_mutex_lock(&lock);
+	take_lock(&signals);
 	if (listener->is_asked) {
 		listener->is_asked = false;
 		agree_locked(listener->lease);
 	}
-	pthread_mutex_unlock(&lock);
+	give_lock(&signals);
 }
 
 /* What was asked is over: the file has gone, whoever has agreed. */
@@ -158,26 +179,28 @@ void lease_news_changed(struct lease *lease, const struct recall_report *report,
 {
 	struct lease_heard *heard = lease_heard(lease);
 	struct lease_listener *at;
+	sigset_t signals;
 
-	pthread_mutex_lock(&lock);
+	take_lock(&signals);
 	heard->last = *report;
 	if (report->to != RECALL_BREAKING)
 		forget_asked_locked(heard);
 	for (at = heard->first; at; at = at->next)
 		if (at->changed)
 			at->changed(at, report, missed);
-	pthread_mutex_unlock(&lock);
+	give_lock(&signals);
 }
 
 void lease_news_asked(struct lease *lease, int64_t deadline_ns)
 {
 	struct lease_heard *heard = lease_heard(lease);
 	struct lease_listener *at;
+	sigset_t signals;
 
-	pthread_mutex_lock(&lock);
+	take_lock(&signals);
 	heard->asked_ns = deadline_ns;
 	for (at = heard->first; at; at = at->next)
 		ask_locked(at, deadline_ns);
 	agree_locked(lease);
-	pthread_mutex_unlock(&lock);
+	give_lock(&signals);
 }

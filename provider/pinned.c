@@ -91,20 +91,36 @@ void pinned_show(struct pinned *pinned)
 			 pinned->mr ? pinned->mr->rkey : 0, __ATOMIC_RELAXED);
 }
 
+/* From before a region is busy until after: a handler may wait for it. */
+static void block_signals(sigset_t *ret_before)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, ret_before);
+}
+
+static void unblock_signals(const sigset_t *before)
+{
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 static void list(struct pinned *pinned)
 {
-	pthread_mutex_lock(&pinned_lock);
+	struct pinned_locked locked;
+	pinned_lock_take(&locked);
 	pinned->next = pinned_all;
 	pinned_all = pinned;
 	atomic_fetch_add(&regions, 1);
-	pthread_mutex_unlock(&pinned_lock);
+	pinned_lock_give(&locked);
 }
 
 static void unlist(const struct pinned *pinned)
 {
+	struct pinned_locked locked;
 	struct pinned **at = &pinned_all;
 
-	pthread_mutex_lock(&pinned_lock);
+	pinned_lock_take(&locked);
 	while (*at && *at != pinned)
 		at = &(*at)->next;
 	if (*at) { /* else it is the parent's */
@@ -112,7 +128,7 @@ static void unlist(const struct pinned *pinned)
 		atomic_fetch_sub(&regions, 1);
 	}
 	pthread_cond_broadcast(&pinned_changed);
-	pthread_mutex_unlock(&pinned_lock);
+	pinned_lock_give(&locked);
 }
 
 static int acquire(struct pinned *pinned)
@@ -158,9 +174,10 @@ static int wait_until_free(struct pinned *pinned)
 {
 	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
 	bool is_own = false, is_free = false;
-	int r = 0, cancel_state;
+	struct pinned_locked locked;
+	int r = 0;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	while (!is_free && !r) {
 		/* It has no MR that would be in somebody's way. */
 		if (pinned->is_asked) {
@@ -175,7 +192,7 @@ static int wait_until_free(struct pinned *pinned)
 			r = pinned_wait_locked(until_ns);
 	}
 	pinned->is_entering = !is_free;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	if (is_free)
 		return 0;
 	return reason_set(-EBUSY,
@@ -300,11 +317,15 @@ struct lease *pinned_lease(const struct pinned *pinned)
 
 void pinned_listen(struct pinned *pinned, struct pinned_ear *ear)
 {
+	sigset_t signals;
+
 	if (pinned->is_dead) /* nobody tells anything of it */
 		return;
+	block_signals(&signals);
 	pinned_begin(pinned);
 	pinned->ear = ear;
 	pinned_end(pinned);
+	unblock_signals(&signals);
 }
 
 void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
@@ -319,6 +340,7 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 {
 	struct pinned *pinned = new_pinned(call);
 	int saved_errno = errno, r;
+	sigset_t signals;
 
 	if (!pinned)
 		return reason_set(-ENOMEM, "no memory for one region more");
@@ -338,9 +360,11 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 	r = acquire(pinned);
 	if (r)
 		goto detach;
+	block_signals(&signals);
 	r = check_lease(pinned);
 	if (!r)
 		r = enter(pinned, call);
+	unblock_signals(&signals);
 	if (r)
 		goto release;
 	errno = saved_errno;
@@ -387,7 +411,9 @@ static void leave_file(struct pinned *pinned)
 int pinned_deregister(struct pinned *pinned)
 {
 	int saved_errno = errno, r = 0;
+	sigset_t signals;
 
+	block_signals(&signals);
 	if (!pinned->is_dead) {
 		pinned_begin(pinned);
 		r = drop_mr(pinned);
@@ -400,6 +426,7 @@ int pinned_deregister(struct pinned *pinned)
 	} else if (pinned->ear) {
 		give_back(pinned);
 	}
+	unblock_signals(&signals);
 	if (!r)
 		free(pinned);
 	errno = saved_errno;
@@ -408,43 +435,47 @@ int pinned_deregister(struct pinned *pinned)
 
 bool pinned_has_pd(const struct ibv_pd *pd)
 {
+	struct pinned_locked locked;
 	const struct pinned *pinned;
 
 	if (!pinned_are_there())
 		return false;
-	pthread_mutex_lock(&pinned_lock);
+	pinned_lock_take(&locked);
 	for (pinned = pinned_all; pinned && pinned->pd != pd;)
 		pinned = pinned->next;
-	pthread_mutex_unlock(&pinned_lock);
+	pinned_lock_give(&locked);
 	return pinned;
 }
 
 static struct pinned *first_alive_of(const struct ibv_context *context)
 {
+	struct pinned_locked locked;
 	struct pinned *pinned;
 
-	pthread_mutex_lock(&pinned_lock);
+	pinned_lock_take(&locked);
 	for (pinned = pinned_all;
 	     pinned && (pinned->context != context || pinned->is_dead);)
 		pinned = pinned->next;
-	pthread_mutex_unlock(&pinned_lock);
+	pinned_lock_give(&locked);
 	return pinned;
 }
 
 static void die(struct pinned *pinned)
 {
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	pinned->is_dead = true;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 }
 
 struct pinned *pinned_context_closing(const struct ibv_context *context)
 {
 	struct pinned *pinned, *left = NULL;
 	int saved_errno = errno;
+	sigset_t signals;
 
+	block_signals(&signals);
 	while (pinned_are_there() && (pinned = first_alive_of(context))) {
 		pinned_begin(pinned);
 		die(pinned);
@@ -458,6 +489,7 @@ struct pinned *pinned_context_closing(const struct ibv_context *context)
 			leave_file(pinned);
 		}
 	}
+	unblock_signals(&signals);
 	errno = saved_errno;
 	return left;
 }
@@ -480,8 +512,10 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 {
 	struct pinned before;
 	struct ibv_mr *mr = NULL;
+	sigset_t signals;
 	int r = 0;
 
+	block_signals(&signals);
 	pinned_begin(pinned);
 	before = *pinned;
 	if (flags & IBV_REREG_MR_CHANGE_PD)
@@ -518,6 +552,7 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		pinned_gate_open(pinned);
 	}
 	pinned_end(pinned);
+	unblock_signals(&signals);
 	errno = r ? r : errno;
 	return r ? IBV_REREG_MR_ERR_INPUT : 0;
 }

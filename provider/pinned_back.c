@@ -102,13 +102,13 @@ static int register_again(struct pinned *pinned, size_t length)
 static bool try_again(struct pinned *pinned)
 {
 	int64_t now_ns = clock_now_ns();
-	int cancel_state;
+	struct pinned_locked locked;
 	bool is_first;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	is_first = pinned->is_held && !pinned->pause_ns;
 	if (!pinned->is_held) {
-		pinned_lock_give(cancel_state);
+		pinned_lock_give(&locked);
 		return false;
 	}
 	if (is_first) {
@@ -122,18 +122,18 @@ static bool try_again(struct pinned *pinned)
 	}
 	pinned->retry_ns = now_ns + pinned->pause_ns;
 	pinned->is_tried = false;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	return is_first;
 }
 
 static void is_back(struct pinned *pinned)
 {
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	pinned->is_stuck = false;
 	pinned->retry_ns = pinned->pause_ns = 0;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 }
 
 void pinned_come_back(struct pinned *pinned)

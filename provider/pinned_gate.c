@@ -16,25 +16,25 @@ static struct pinned_gate *gates;
 static struct pinned_gate *find_and_use(const struct ibv_pd *pd)
 {
 	struct pinned_gate *found;
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	for (found = gates; found && found->pd != pd;)
 		found = found->next;
 	if (found)
 		found->users++;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	return found;
 }
 
 static void add(struct pinned_gate *added)
 {
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	added->next = gates;
 	gates = added;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 }
 
 int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns)
@@ -78,18 +78,18 @@ void pinned_gate_open(struct pinned *pinned)
 {
 	struct pinned_gate *gate = pinned->gate, **at = &gates;
 	bool is_last;
-	int cancel_state;
+	struct pinned_locked locked;
 
 	if (!gate)
 		return;
 	pinned->gate = NULL;
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	is_last = !--gate->users;
 	while (is_last && *at && *at != gate)
 		at = &(*at)->next;
 	if (is_last && *at)
 		*at = gate->next;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	if (!is_last)
 		return;
 	gate_open(gate->gate);

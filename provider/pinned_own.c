@@ -52,9 +52,9 @@ void pinned_own_begin(struct pinned_own *own, dev_t dev, ino_t ino)
 {
 	int64_t now_ns = clock_now_ns(), until_ns = now_ns;
 	struct pinned *pinned;
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	list_locked(own, dev, ino);
 	for (pinned = pinned_all; pinned; pinned = pinned->next) {
 		if (!pinned_is_of(pinned, dev, ino))
@@ -70,19 +70,19 @@ void pinned_own_begin(struct pinned_own *own, dev_t dev, ino_t ino)
 	while (are_in_the_way_locked(dev, ino) &&
 	       pinned_wait_locked(until_ns) == 0)
 		;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 }
 
 bool pinned_own_try(struct pinned_own *own, dev_t dev, ino_t ino)
 {
-	int cancel_state;
+	struct pinned_locked locked;
 	bool is_free;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	is_free = !first_of_file_locked(dev, ino);
 	if (is_free)
 		list_locked(own, dev, ino);
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	return is_free;
 }
 
@@ -90,9 +90,9 @@ void pinned_own_end(struct pinned_own *own)
 {
 	struct pinned_own **at = &owns;
 	struct pinned *pinned;
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	while (*at && *at != own)
 		at = &(*at)->next;
 	if (*at) /* else it is the parent's */
@@ -101,5 +101,5 @@ void pinned_own_end(struct pinned_own *own)
 		if (pinned_is_of(pinned, own->dev, own->ino))
 			pinned->is_tried = false;
 	pthread_cond_broadcast(&pinned_changed);
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 }

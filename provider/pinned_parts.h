@@ -14,6 +14,7 @@
 #define DAXMR_PINNED_PARTS_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 
 #include "gate/gate.h"
@@ -103,9 +104,17 @@ extern struct pinned *pinned_all;
 /* Without the lock, and without a system call. */
 bool pinned_are_there(void);
 
-/* Not a cancellation point, nor is what is done with the lock. */
-void pinned_lock_take(int *ret_cancel_state);
-void pinned_lock_give(int cancel_state);
+/*
+ * With signals blocked, since a handler may open or cut off a file: it would
+ * wait for the thread that it interrupts, or for the engine's, which takes the
+ * lock to tell. Not a cancellation point, nor is what is done with the lock.
+ */
+struct pinned_locked {
+	sigset_t signals;
+	int cancel_state;
+};
+void pinned_lock_take(struct pinned_locked *ret);
+void pinned_lock_give(const struct pinned_locked *locked);
 
 /* For pinned_changed. 0 or ETIMEDOUT; INT64_MAX: for ever. */
 int pinned_wait_locked(int64_t until_ns);
@@ -118,7 +127,10 @@ void pinned_own_forget_all(void);
 /* The threads, where there are none yet. 0 or -errno. */
 int pinned_start(void);
 
-/* Has the region to himself, as soon as that can be. Without the lock. */
+/*
+ * Has the region to himself, as soon as that can be. Without the lock. A thread
+ * of the program's has its signals blocked meanwhile, for the same reason.
+ */
 void pinned_begin(struct pinned *pinned);
 void pinned_end(struct pinned *pinned);
 

@@ -48,14 +48,14 @@ static int64_t drain_until(const struct pinned *first,
 			   const struct pinned_gate *gate)
 {
 	int64_t now_ns = clock_now_ns(), deadline_ns = INT64_MAX;
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	for (; first; first = first->also)
 		if (first->gate == gate && first->deadline_ns > now_ns &&
 		    first->deadline_ns < deadline_ns)
 			deadline_ns = first->deadline_ns;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	if (deadline_ns == INT64_MAX)
 		return now_ns;
 	return now_ns + (deadline_ns - now_ns) * 3 / 4;
@@ -175,13 +175,13 @@ static int deregister(struct pinned *pinned, struct course *course)
 
 static void try_again(struct pinned *pinned)
 {
-	int cancel_state;
+	struct pinned_locked locked;
 	bool is_late;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	pinned->leave_ns = clock_now_ns() + RETRY_NS;
 	is_late = pinned->leave_ns >= pinned->deadline_ns;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	/* The program may be what it waits for. */
 	if (is_late)
 		pinned_gate_open(pinned);
@@ -219,11 +219,11 @@ static void tell_troubles(const struct pinned *first,
 static void tell_late(struct pinned *pinned, int64_t gone_ns)
 {
 	int64_t late_ns;
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	late_ns = pinned->late_ns;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	if (late_ns && late_ns < gone_ns)
 		log_write(LOG_ERROR,
 			  "%s: others have had it for %lld ms while its MR "

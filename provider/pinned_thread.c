@@ -53,14 +53,25 @@ static struct worker workers[] = {
 };
 #define WORKERS (sizeof(workers) / sizeof(*workers))
 
+/* Of the thread that forks. */
+static sigset_t signals_before_fork;
+
 static void before_fork(void)
 {
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_mutex_lock(&pinned_lock);
+	signals_before_fork = before;
 }
 
 static void after_fork(void)
 {
+	sigset_t before = signals_before_fork;
+
 	pthread_mutex_unlock(&pinned_lock);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* No thread, no lease, no gate that is closed: all regions are its parent's. */
@@ -77,6 +88,7 @@ static void in_child(void)
 	pinned_forget_all();
 	pinned_gate_forget_all();
 	pinned_own_forget_all();
+	pthread_sigmask(SIG_SETMASK, &signals_before_fork, NULL);
 }
 
 static void follow_forks(void)
@@ -84,19 +96,23 @@ static void follow_forks(void)
 	pthread_atfork(before_fork, after_fork, in_child);
 }
 
-void pinned_lock_take(int *ret_cancel_state)
+void pinned_lock_take(struct pinned_locked *ret)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	sigset_t all;
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, ret_cancel_state);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &ret->signals);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret->cancel_state);
 	pthread_once(&once, follow_forks);
 	pthread_mutex_lock(&pinned_lock);
 }
 
-void pinned_lock_give(int cancel_state)
+void pinned_lock_give(const struct pinned_locked *locked)
 {
 	pthread_mutex_unlock(&pinned_lock);
-	pthread_setcancelstate(cancel_state, NULL);
+	pthread_setcancelstate(locked->cancel_state, NULL);
+	pthread_sigmask(SIG_SETMASK, &locked->signals, NULL);
 }
 
 int pinned_wait_locked(int64_t until_ns)
@@ -111,23 +127,23 @@ int pinned_wait_locked(int64_t until_ns)
 
 void pinned_begin(struct pinned *pinned)
 {
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	while (pinned->is_busy)
 		pinned_wait_locked(NEVER);
 	pinned->is_busy = true;
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 }
 
 void pinned_end(struct pinned *pinned)
 {
-	int cancel_state;
+	struct pinned_locked locked;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	pinned->is_busy = false;
 	pthread_cond_broadcast(&pinned_changed);
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 }
 
 static struct pinned *of(struct lease_listener *listener)
@@ -149,12 +165,13 @@ void pinned_hear(struct lease_listener *listener,
 {
 	struct pinned *pinned = of(listener);
 	int64_t now_ns = clock_now_ns();
+	struct pinned_locked locked;
 
 	(void)missed;
 	/* Changed past us, under a lease that stays. */
 	if (report->cause == RECALL_CHANGED)
 		return;
-	pthread_mutex_lock(&pinned_lock);
+	pinned_lock_take(&locked);
 	/* Whatever is heard next: its pages may not be the file's any more. */
 	if (report->to == RECALL_YIELDED || report->to == RECALL_LOST) {
 		if (!pinned->late_ns && !pinned->may_wait)
@@ -180,25 +197,26 @@ void pinned_hear(struct lease_listener *listener,
 		pinned->leave_ns = now_ns;
 	}
 	pthread_cond_broadcast(&pinned_changed);
-	pthread_mutex_unlock(&pinned_lock);
+	pinned_lock_give(&locked);
 }
 
 void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns)
 {
 	struct pinned *pinned = of(listener);
 	int64_t now_ns = clock_now_ns();
+	struct pinned_locked locked;
 
 	/* Another of the file's may be asked for longer. */
 	if (deadline_ns > now_ns + pinned->quiesce_ns)
 		deadline_ns = now_ns + pinned->quiesce_ns;
-	pthread_mutex_lock(&pinned_lock);
+	pinned_lock_take(&locked);
 	is_away_locked(pinned);
 	pinned->is_asked = true;
 	pinned->is_own = pinned->may_wait = false;
 	pinned->leave_ns = now_ns;
 	pinned->deadline_ns = deadline_ns;
 	pthread_cond_broadcast(&pinned_changed);
-	pthread_mutex_unlock(&pinned_lock);
+	pinned_lock_give(&locked);
 }
 
 static void give_up_waiting(struct pinned *pinned)
@@ -379,14 +397,15 @@ static int start(struct worker *worker)
 
 int pinned_start(void)
 {
-	int r = 0, cancel_state;
+	struct pinned_locked locked;
+	int r = 0;
 
-	pinned_lock_take(&cancel_state);
+	pinned_lock_take(&locked);
 	for (size_t i = 0; i < WORKERS && !r; i++) {
 		if (!workers[i].is_started)
 			r = start(&workers[i]);
 		workers[i].is_started = !r;
 	}
-	pinned_lock_give(cancel_state);
+	pinned_lock_give(&locked);
 	return r;
 }

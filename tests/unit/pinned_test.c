@@ -6,10 +6,13 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "log.h"
@@ -581,6 +584,69 @@ static void own_call__region_that_comes_meanwhile(void **state)
 	wait_for(&back, REGIONS);
 }
 
+static atomic_uint handled;
+
+static void handle(int number)
+{
+	(void)number;
+	atomic_fetch_add(&handled, 1);
+}
+
+static bool is_watching_forks;
+static unsigned int handled_before_fork;
+
+/* Registered before the lock's own, so run after it. */
+static void raise_before_fork(void)
+{
+	if (!is_watching_forks)
+		return;
+	raise(SIGUSR1);
+	handled_before_fork = atomic_load(&handled);
+}
+
+/* Its handler may open a file, and would wait for who has the lock. */
+static void signal__is_handled_when_the_lock_is_given(void **state)
+{
+	const struct sigaction action = {.sa_handler = handle};
+	struct pinned_locked locked;
+	struct sigaction before;
+
+	(void)state;
+	handled = 0;
+	assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+	pinned_lock_take(&locked);
+	raise(SIGUSR1);
+	assert_int_equal(handled, 0);
+	pinned_lock_give(&locked);
+	assert_int_equal(handled, 1);
+	assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+}
+
+static void signal__is_handled_when_a_fork_is_over(void **state)
+{
+	const struct sigaction action = {.sa_handler = handle};
+	struct sigaction before;
+	sigset_t mask;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	handled = 0;
+	is_watching_forks = true;
+	assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+	pid = fork();
+	if (pid == 0) {
+		pthread_sigmask(SIG_SETMASK, NULL, &mask);
+		_exit(sigismember(&mask, SIGUSR1));
+	}
+	is_watching_forks = false;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(handled_before_fork, 0);
+	assert_int_equal(handled, 1);
+	assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+}
+
 static void own_call__none_where_regions_are_not_wanted(void **state)
 {
 	struct pinned_own own;
@@ -611,7 +677,10 @@ int main(void)
 		CASE(own_call__waits_for_an_mr_that_does_not_go),
 		CASE(own_call__region_that_comes_meanwhile),
 		CASE(own_call__none_where_regions_are_not_wanted),
+		CASE(signal__is_handled_when_the_lock_is_given),
+		CASE(signal__is_handled_when_a_fork_is_over),
 	};
 
+	pthread_atfork(raise_before_fork, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
