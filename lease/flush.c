@@ -184,7 +184,9 @@ static void store(void *arg)
 
 		flush->is_taken = false;
 		set_place();
-		if (flush_digest_of(flush, block) == EXTENT_IN_CONFLICT)
+		digest = flush_digest_of(flush, block);
+		/* The program may have taken it back since it was looked at. */
+		if (digest == EXTENT_IN_CONFLICT || digest == EXTENT_NOT_FILLED)
 			continue;
 		flush_take(flush, flush->shadow + at, flush_had(flush, block));
 		digest = extent_digest(&flush->extent, flush->copy);

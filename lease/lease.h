@@ -70,6 +70,7 @@ struct lease_config {
 	int64_t consent_ns; /* how long a consent is waited for, 0: not asked */
 	int64_t pause_min_ns; /* 0: as recall.h has them */
 	int64_t pause_max_ns;
+	int64_t answer_ns; /* how long the keeper is waited for; 0: 10 s */
 	struct lease_terms terms; /* of leases that are asked for without any */
 	enum uffd uffd;
 };
@@ -177,6 +178,7 @@ int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
  *   -EMFILE      no descriptors left: two for each extent
  *   -ENOMEM      no memory, or too many mappings
  *   -EIO         the file cannot be read
+ *   -ETIMEDOUT   the keeper does not answer (10 s)
  */
 int lease_stage(struct lease *lease, uint64_t offset, uint64_t length);
 

@@ -117,6 +117,7 @@ struct lease_table {
 	/* staged.h: the thread that waits for us, if one does. */
 	const struct staged_mover *mover;
 	struct extent_shelf shelf; /* staged.h's */
+	struct staged *leaving;	   /* staged.h's: the keeper may have them */
 	struct undumped *undumped; /* undumped.h */
 	struct sent *sent;	   /* errand.h */
 };

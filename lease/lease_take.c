@@ -34,6 +34,7 @@ static void remove_lease(struct lease_table *table, struct lease *lease)
 	if (table->count)
 		return;
 	table->attach_ns = 0;
+	staged_all_gone(table);
 	keeper_done(&table->keeper);
 }
 

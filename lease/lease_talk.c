@@ -333,6 +333,7 @@ static void handle(struct lease_table *table,
 		break;
 	case KEEPER_CONSENT_NS:
 		talk_answer(lease, message->ticket, message->error);
+		staged_gone(table, message->ticket);
 		break;
 	case KEEPER_PERSISTED:
 		staged_persisted(lease, message->ticket, message->error);
@@ -343,6 +344,12 @@ static void handle(struct lease_table *table,
 	default:
 		break;
 	}
+}
+
+static void died(struct lease_table *table)
+{
+	table->is_keeper_dead = true;
+	staged_all_gone(table);
 }
 
 /* One message, or a new keeper. False: nothing came in this time. */
@@ -361,7 +368,7 @@ static bool hear(struct lease_table *table, int timeout_ms)
 	if (!r)
 		handle(table, &message);
 	else if (r != -ETIMEDOUT)
-		table->is_keeper_dead = true;
+		died(table);
 	return r != -ETIMEDOUT;
 }
 
@@ -398,12 +405,6 @@ void talk_step(struct lease_table *table)
 	own_desk_serve(table);
 }
 
-void talk_wait(struct lease_table *table, struct lease *lease)
-{
-	while (lease->awaited)
-		talk_step(table);
-}
-
 int talk_wait_until(struct lease_table *table, struct lease *lease,
 		    int64_t until_ns)
 {
@@ -423,7 +424,11 @@ int talk_wait_until(struct lease_table *table, struct lease *lease,
 
 int talk_wait_for_answer(struct lease_table *table, struct lease *lease)
 {
-	int r = talk_wait_until(table, lease, clock_now_ns() + ANSWER_NS);
+	int64_t answer_ns = table->config->answer_ns;
+	int r;
+
+	answer_ns = answer_ns ? answer_ns : ANSWER_NS;
+	r = talk_wait_until(table, lease, clock_now_ns() + answer_ns);
 
 	if (r)
 		lease->awaited = 0;

@@ -36,12 +36,10 @@ void talk_answer(struct lease *lease, uint32_t ticket, int error);
 /* No keeper has the lease just now. */
 void talk_answer_without(struct lease *lease);
 
-/* Until the keeper has answered; not so long that consents wait for it. */
-void talk_wait(struct lease_table *table, struct lease *lease);
-
 /*
- * As talk_wait(), not beyond until_ns (INT64_MAX: for ever): -ETIMEDOUT with a
- * sentence, and lease->awaited is what it was.
+ * Until the keeper has answered, not so long that consents wait for it, and not
+ * beyond until_ns (INT64_MAX: for ever): -ETIMEDOUT with a sentence, and
+ * lease->awaited is what it was.
  */
 int talk_wait_until(struct lease_table *table, struct lease *lease,
 		    int64_t until_ns);

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -64,12 +65,12 @@ struct attached *staged_attached(struct lease *lease, uint32_t extent)
 	return at ? &at->attached : NULL;
 }
 
-static void free_staged(struct staged *staged)
+static void free_staged(struct lease_table *table, struct staged *staged)
 {
 	if (staged->bytes)
 		raw_unmap(staged->bytes, staged->end - staged->offset);
 	if (staged->extent.page)
-		extent_free(&staged->lease->table->shelf, &staged->extent);
+		extent_free(&table->shelf, &staged->extent);
 	if (staged->shadow_fd >= 0)
 		raw_close(staged->shadow_fd);
 	free(staged);
@@ -94,16 +95,58 @@ int staged_find(const struct lease_table *table, dev_t dev, ino_t ino,
 	return 0;
 }
 
-/* The keeper has let go of it. */
+/* The keeper has let go of it, or will: it is neither's any more. */
 static void drop(struct lease *lease, struct staged *staged)
 {
+	struct lease_table *table = lease->table;
 	struct staged **at = &lease->staged;
 
 	while (*at != staged)
 		at = &(*at)->next;
 	*at = staged->next;
-	shadows_drop(lease->table, staged);
-	free_staged(staged);
+	shadows_drop(table, staged);
+	if (staged->left_ticket) {
+		staged->lease = NULL;
+		staged->next = table->leaving;
+		table->leaving = staged;
+		return;
+	}
+	free_staged(table, staged);
+}
+
+static void free_leaving(struct lease_table *table, uint32_t ticket,
+			 bool is_any)
+{
+	struct staged **at = &table->leaving, *staged;
+
+	while ((staged = *at)) {
+		if (!is_any && staged->left_ticket != ticket) {
+			at = &staged->next;
+			continue;
+		}
+		*at = staged->next;
+		free_staged(table, staged);
+	}
+}
+
+void staged_gone(struct lease_table *table, uint32_t ticket)
+{
+	free_leaving(table, ticket, false);
+}
+
+void staged_all_gone(struct lease_table *table)
+{
+	free_leaving(table, 0, true);
+}
+
+void staged_take_again(struct lease_table *table, struct staged *staged)
+{
+	struct lease *lease = staged->lease;
+
+	staged->is_let_go = false;
+	staged->left_ticket = 0;
+	staged->attached = (struct attached){.extent = ++lease->last_extent};
+	attach(table, lease, staged);
 }
 
 /*
@@ -164,7 +207,9 @@ static int make_shadow(struct staged *staged)
 static int lay_before_keeper(struct lease_table *table, struct lease *lease,
 			     struct staged *staged)
 {
+	const struct swapping swapping = {table, lease, staged, NULL};
 	struct staged **at = &lease->staged;
+	int r;
 
 	while (*at && (*at)->offset < staged->offset)
 		at = &(*at)->next;
@@ -173,8 +218,20 @@ static int lay_before_keeper(struct lease_table *table, struct lease *lease,
 	talk_expect(table, lease, KEEPER_ATTACH);
 	lease->awaited_extent = staged->attached.extent;
 	attach(table, lease, staged);
-	talk_wait(table, lease);
-	return lease->answer;
+	r = talk_wait_for_answer(table, lease);
+	if (r)
+		staged_let_go_soon(&swapping);
+	return r ? r : lease->answer ? range_refuse(lease->answer) : 0;
+}
+
+/* For a reason that stays the one that is told. */
+static void let_go(const struct swapping *swapping)
+{
+	char reason[REASON_MAX];
+
+	snprintf(reason, sizeof(reason), "%s", reason_text());
+	if (staged_let_go(swapping))
+		reason_set(0, "%s", reason);
 }
 
 /*
@@ -223,13 +280,13 @@ static int add_extent(struct lease_table *table, struct lease *lease,
 	if (!r)
 		r = shadows_add(table, staged);
 	if (r) {
-		free_staged(staged);
+		free_staged(table, staged);
 		return r;
 	}
 	r = lay_before_keeper(table, lease, staged);
 	if (r) {
 		drop(lease, staged);
-		return range_refuse(r);
+		return r;
 	}
 	r = -EAGAIN;
 	for (int i = 0; r == -EAGAIN && !staged->is_let_go && i < STAGED_TRIES;
@@ -240,7 +297,7 @@ static int add_extent(struct lease_table *table, struct lease *lease,
 	}
 	if (r) {
 		if (!staged->is_let_go)
-			staged_let_go(&swapping);
+			let_go(&swapping);
 		drop(lease, staged);
 	}
 	return r;

@@ -43,7 +43,8 @@ struct staged_mover {
  * Gives [offset, offset + length) of a leased file a
  * shadow. 0, or -errno with a sentence, and nothing has
  * changed: those of swap_in(), extent_new(), what the keeper says to the
- * extent; -EMFILE no descriptors left for shadows.
+ * extent; -ETIMEDOUT where it says nothing; -EMFILE no descriptors left for
+ * shadows.
  */
 int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	       uint64_t length, const struct staged_mover *mover);
@@ -86,6 +87,14 @@ unsigned int staged_count(const struct lease *lease);
 void staged_attach(struct lease_table *table, struct lease *lease,
 		   bool failed_only);
 struct attached *staged_attached(struct lease *lease, uint32_t extent);
+
+/*
+ * An extent that the keeper was told to let go of stays in memory until it has,
+ * or is dead: it has answered that ticket; there is no keeper any more.
+ */
+void staged_gone(struct lease_table *table, uint32_t ticket);
+void staged_all_gone(struct lease_table *table);
+
 void staged_persisted(struct lease *lease, uint32_t ticket, int error);
 
 /* Why the keeper does not have one of the shadows in there; 0: it has all. */

@@ -21,7 +21,8 @@ struct staged {
 	struct extent extent;
 	uint8_t *bytes; /* of the shadow, for own_io.h; no view */
 	bool is_sync;	/* the file was mapped with MAP_SYNC */
-	bool is_let_go; /* the keeper has it no more */
+	bool is_let_go; /* the keeper has it no more, when this is answered: */
+	uint32_t left_ticket; /* 0: it is */
 };
 
 static inline bool staged_overlaps(const struct staged *staged, uint64_t offset,
@@ -74,7 +75,14 @@ int staged_persist(struct lease_table *table, struct lease *lease,
 /* The same of one whose file is ours. -EAGAIN: it is not. */
 int staged_flush_one(const struct swapping *swapping);
 
-/* Returns when the keeper flushes this extent no more. */
-void staged_let_go(const struct swapping *swapping);
+/*
+ * The keeper flushes this extent no more: 0. -ETIMEDOUT with a sentence: it has
+ * not said so, and staged->left_ticket is what it will answer.
+ */
+int staged_let_go(const struct swapping *swapping);
+/* The same, and its answer is not waited for. */
+void staged_let_go_soon(const struct swapping *swapping);
+/* It is laid before the keeper once more, which will let go of it first. */
+void staged_take_again(struct lease_table *table, struct staged *staged);
 
 #endif

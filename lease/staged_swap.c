@@ -291,24 +291,62 @@ static int what_of_move(void *arg)
 
 /*
  * The keeper reads messages in their order, so the answer to the next one is
- * the proof.
+ * the proof. One that changes nothing, and for which it does nothing else: who
+ * lays the extent before it again has it flushed by then.
  */
-void staged_let_go(const struct swapping *swapping)
+static void send_let_go(const struct swapping *swapping, uint32_t ticket)
 {
-	struct lease *lease = swapping->lease;
+	const struct lease *lease = swapping->lease;
 	struct keeper *keeper = &swapping->table->keeper;
+	struct staged *staged = swapping->staged;
 
-	swapping->staged->is_let_go = true;
-	keeper_detach(keeper, lease->id, swapping->staged->attached.extent);
-	keeper_own_begin(keeper, lease->id, KEEPER_OWN_ALLOCATE,
-			 talk_expect(swapping->table, lease, KEEPER_OWN_BEGIN));
-	talk_wait(swapping->table, lease);
-	keeper_own_end(keeper, lease->id, KEEPER_OWN_ALLOCATE);
+	staged->is_let_go = true;
+	staged->left_ticket = ticket;
+	keeper_detach(keeper, lease->id, staged->attached.extent);
+	keeper_ask(keeper, lease->id, lease->consent_ns, ticket);
 }
 
-static void let_go(void *arg)
+void staged_let_go_soon(const struct swapping *swapping)
 {
-	staged_let_go(arg);
+	send_let_go(swapping, talk_ticket(swapping->table));
+}
+
+int staged_let_go(const struct swapping *swapping)
+{
+	struct lease *lease = swapping->lease;
+	int r;
+
+	send_let_go(swapping,
+		    talk_expect(swapping->table, lease, KEEPER_CONSENT_NS));
+	r = talk_wait_for_answer(swapping->table, lease);
+	if (!r)
+		swapping->staged->left_ticket = 0;
+	return r;
+}
+
+static int let_go_or_stay(void *arg)
+{
+	const struct swapping *swapping = arg;
+	int r = staged_let_go(swapping);
+
+	if (r)
+		staged_take_again(swapping->table, swapping->staged);
+	return r;
+}
+
+/*
+ * The file has to be mapped back. A keeper that has been stopped while it
+ * stores is through with that block when it goes on, and stores none after it.
+ */
+static int let_go_unfilled(void *arg)
+{
+	const struct swapping *swapping = arg;
+	const struct extent *extent = &swapping->staged->extent;
+	int r = staged_let_go(swapping);
+
+	for (uint64_t block = 0; r && block < extent->blocks; block++)
+		extent_clear_filled(extent, block);
+	return r;
 }
 
 void staged_describe_as_file(const struct staged *staged,
@@ -410,7 +448,7 @@ static int swap_in_once(const struct swapping *swapping)
 	const struct swap_ops ops = {
 		.move = ask_move,
 		.moved = what_of_move,
-		.let_go = let_go,
+		.let_go = let_go_unfilled,
 		.find_rest = find_rest,
 		.arg = (void *)swapping,
 	};
@@ -505,7 +543,7 @@ static int swap_out_once(const struct swapping *swapping)
 	const struct staged *staged = swapping->staged;
 	void *arg = (void *)swapping;
 	const struct swap_ops ops = {
-		.let_go = let_go, .find_rest = find_rest, .arg = arg};
+		.let_go = let_go_or_stay, .find_rest = find_rest, .arg = arg};
 	struct swap swap = {
 		.ops = &ops,
 		.file_fd = lease->fd,

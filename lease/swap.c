@@ -368,8 +368,9 @@ static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
 		refuse(r, "the shadow cannot be held still", swap);
 	else
 		r = flush(arg);
+	if (!r)
+		r = swap->ops->let_go(swap->ops->arg);
 	if (!r) {
-		swap->ops->let_go(swap->ops->arg);
 		put_files(swap);
 		put_rest(swap);
 	}

@@ -60,8 +60,10 @@ struct swap_ops {
 	/*
 	 * Before the file is mapped back: whoever carries the shadow to the
 	 * file must do so no more, or it would carry old bytes over new ones.
+	 * -errno with a sentence: it may do so still, and the shadow stays; not
+	 * where the file has to be mapped back.
 	 */
-	void (*let_go)(void *arg);
+	int (*let_go)(void *arg);
 	/*
 	 * When all views are the file's again: what shows the shadow still, as
 	 * it was moved, cut or protected meanwhile; for free(). (NULL: nothing)

@@ -28,12 +28,18 @@ static struct {
 	struct board_slot *board;
 	unsigned int keepers;
 	enum keeper_kind dies_at; /* 0: nowhere */
+	enum keeper_kind stops_at;
+	bool is_stopped;
+	pthread_cond_t goes_on;
 	int new_error, old_error;
 	bool is_flush_answered;
 	bool has_had[EXTENTS_MAX]; /* by number */
 	unsigned int heard[KINDS];
 	uint32_t last_ticket[KINDS];
-} fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} fake = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.goes_on = PTHREAD_COND_INITIALIZER,
+};
 
 const char *fake_path(void)
 {
@@ -198,6 +204,9 @@ static void converse(int socket)
 		pthread_mutex_lock(&fake.lock);
 		fake.heard[message.kind]++;
 		fake.last_ticket[message.kind] = message.ticket;
+		fake.is_stopped = fake.stops_at == message.kind;
+		while (fake.is_stopped)
+			pthread_cond_wait(&fake.goes_on, &fake.lock);
 		lives = fake.dies_at != message.kind;
 		if (lives)
 			handle_locked(&message);
@@ -225,7 +234,8 @@ void fake_start(void)
 	fake.socket = -1;
 	fake.board = NULL;
 	fake.keepers = 0;
-	fake.dies_at = 0;
+	fake.dies_at = fake.stops_at = 0;
+	fake.is_stopped = false;
 	fake.new_error = fake.old_error = 0;
 	fake.is_flush_answered = true;
 	memset(fake.has_had, 0, sizeof(fake.has_had));
@@ -244,6 +254,7 @@ void fake_start(void)
 
 void fake_stop(void)
 {
+	fake_go_on();
 	shutdown(fake.listener, SHUT_RDWR);
 	fake_die();
 	pthread_join(fake.thread, NULL);
@@ -263,6 +274,22 @@ void fake_die_at(enum keeper_kind kind)
 {
 	pthread_mutex_lock(&fake.lock);
 	fake.dies_at = kind;
+	pthread_mutex_unlock(&fake.lock);
+}
+
+void fake_stop_at(enum keeper_kind kind)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.stops_at = kind;
+	pthread_mutex_unlock(&fake.lock);
+}
+
+void fake_go_on(void)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.stops_at = 0;
+	fake.is_stopped = false;
+	pthread_cond_signal(&fake.goes_on);
 	pthread_mutex_unlock(&fake.lock);
 }
 

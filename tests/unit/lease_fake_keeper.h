@@ -22,6 +22,10 @@ void fake_die_at(enum keeper_kind kind);
 /* At once: the engine finds it gone. */
 void fake_die(void);
 
+/* It hears nothing more from the next of these on, until it goes on there. */
+void fake_stop_at(enum keeper_kind kind);
+void fake_go_on(void);
+
 /*
  * From now on an ATTACH with a shadow is answered so, if it is the first of its
  * range, or if it is of a range that a keeper has had before.
