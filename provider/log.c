@@ -10,11 +10,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "log.h"
+#include "raw.h"
 #include "thread_text.h"
 
 #define LINE_SIZE 1200
@@ -29,8 +31,9 @@ const char *log_level_name(enum log_level level)
 	return level_names[level];
 }
 
-/* Whether descriptor 2 is a place for messages; see log.h. */
-static bool stderr_is_ours_to_use(void)
+/* Whether descriptor 2 is a place for messages, and of which kind; see log.h.
+ */
+static bool stderr_is_ours_to_use(mode_t *ret_kind)
 {
 	struct sockaddr_storage address = {0};
 	socklen_t size = sizeof(address);
@@ -42,7 +45,8 @@ static bool stderr_is_ours_to_use(void)
 	flags = fcntl(STDERR_FILENO, F_GETFL);
 	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
 		return false;
-	switch (st.st_mode & S_IFMT) {
+	*ret_kind = st.st_mode & S_IFMT;
+	switch (*ret_kind) {
 	case S_IFREG:
 		return (flags & O_ACCMODE) == O_WRONLY;
 	case S_IFIFO:
@@ -58,11 +62,70 @@ static bool stderr_is_ours_to_use(void)
 	}
 }
 
+typedef ssize_t put_fn(const char *line, size_t length);
+
+static ssize_t put(const char *line, size_t length)
+{
+	return write(STDERR_FILENO, line, length);
+}
+
+/* Between the two somebody else can still use up the room. */
+static ssize_t put_if_ready(const char *line, size_t length)
+{
+	struct pollfd to = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	if (raw_poll(&to, 1, 0) == 1 && to.revents & POLLOUT)
+		return put(line, length);
+	return 0;
+}
+
+/*
+ * Only vmsplice(2) can be told not to wait for room in a pipe whose description
+ * is the program's. The pipe keeps the page itself, which nobody else has when
+ * this returns.
+ */
+static ssize_t put_into_pipe(const char *line, size_t length)
+{
+	char *page = raw_map_memory(LINE_SIZE, 0);
+	struct iovec all = {page, length};
+	int saved_errno;
+	ssize_t n;
+
+	if (page == MAP_FAILED)
+		return 0;
+	memcpy(page, line, length);
+	n = vmsplice(STDERR_FILENO, &all, 1, SPLICE_F_NONBLOCK);
+	saved_errno = errno;
+	raw_unmap(page, LINE_SIZE);
+	errno = saved_errno;
+	/* in a sandbox, say */
+	return n < 0 && (errno == ENOSYS || errno == EPERM)
+		       ? put_if_ready(line, length)
+		       : n;
+}
+
+static ssize_t put_into_socket(const char *line, size_t length)
+{
+	return send(STDERR_FILENO, line, length, MSG_DONTWAIT);
+}
+
+static put_fn *without_waiting(mode_t kind)
+{
+	switch (kind) {
+	case S_IFIFO:
+		return put_into_pipe;
+	case S_IFSOCK:
+		return put_into_socket;
+	default:
+		return put_if_ready;
+	}
+}
+
 /*
  * A write to a pipe that nobody reads raises SIGPIPE in this thread: held back,
  * and taken away again unless the program had one pending of its own.
  */
-static void write_line(const char *line, size_t length)
+static void write_line(put_fn *by, const char *line, size_t length)
 {
 	static const struct timespec no_wait;
 	sigset_t pipe_set, old_set, pending;
@@ -73,20 +136,21 @@ static void write_line(const char *line, size_t length)
 	sigpending(&pending);
 	was_pending = sigismember(&pending, SIGPIPE) == 1;
 	pthread_sigmask(SIG_BLOCK, &pipe_set, &old_set);
-	if (write(STDERR_FILENO, line, length) < 0 && errno == EPIPE &&
-	    !was_pending)
+	if (by(line, length) < 0 && errno == EPIPE && !was_pending)
 		while (sigtimedwait(&pipe_set, NULL, &no_wait) < 0 &&
 		       errno == EINTR)
 			;
 	pthread_sigmask(SIG_SETMASK, &old_set, NULL);
 }
 
-static void write_va(enum log_level level, const char *format, va_list args)
+static void write_va(enum log_level level, bool may_wait, const char *format,
+		     va_list args)
 {
 	int saved_errno = errno, used, more;
 	char line[LINE_SIZE];
+	mode_t kind;
 
-	if (!stderr_is_ours_to_use()) {
+	if (!stderr_is_ours_to_use(&kind)) {
 		errno = saved_errno;
 		return;
 	}
@@ -102,7 +166,7 @@ static void write_va(enum log_level level, const char *format, va_list args)
 		if ((unsigned char)line[more] < 0x20 || line[more] == 0x7f)
 			line[more] = '?';
 	line[used++] = '\n';
-	write_line(line, (size_t)used);
+	write_line(may_wait ? put : without_waiting(kind), line, (size_t)used);
 	errno = saved_errno;
 }
 
@@ -114,7 +178,7 @@ void log_write_at(enum log_level limit, enum log_level level,
 	if (level > limit)
 		return;
 	va_start(args, format);
-	write_va(level, format, args);
+	write_va(level, true, format, args);
 	va_end(args);
 }
 
@@ -125,7 +189,18 @@ void log_write(enum log_level level, const char *format, ...)
 	if (level > config_get()->log)
 		return;
 	va_start(args, format);
-	write_va(level, format, args);
+	write_va(level, true, format, args);
+	va_end(args);
+}
+
+void log_try_write(enum log_level level, const char *format, ...)
+{
+	va_list args;
+
+	if (level > config_get()->log)
+		return;
+	va_start(args, format);
+	write_va(level, false, format, args);
 	va_end(args);
 }
 

@@ -27,7 +27,14 @@ const char *log_level_name(enum log_level level);
 void log_write(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* The same before the configuration is there: limit is what it would say. */
+/*
+ * The same by a thread that others wait for, so that must not wait for who
+ * reads the log: a line that there is no room for is left out.
+ */
+void log_try_write(enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* log_write() before the configuration is there: limit is what it would say. */
 void log_write_at(enum log_level limit, enum log_level level,
 		  const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -147,23 +147,24 @@ void pinned_come_back(struct pinned *pinned)
 	pinned->error = r;
 	if (r) {
 		if (try_again(pinned))
-			log_write(LOG_ERROR,
-				  "%s: it is back, and its %zu bytes cannot be "
-				  "registered again: %s; it is tried again",
-				  pinned->file.name, length,
-				  strerrordesc_np(-r));
+			log_try_write(
+				LOG_ERROR,
+				"%s: it is back, and its %zu bytes cannot be "
+				"registered again: %s; it is tried again",
+				pinned->file.name, length, strerrordesc_np(-r));
 		return;
 	}
 	is_back(pinned);
 	pinned->registered = length;
 	pinned_gate_open(pinned);
 	tell_back(pinned, before);
-	log_write(length < pinned->length ? LOG_WARN : LOG_INFO,
-		  "%s: it is back: %zu of %zu bytes registered again in %lld "
-		  "us, rkey %#x",
-		  pinned->file.name, length, pinned->length,
-		  (long long)(clock_now_ns() - begun_ns) / 1000,
-		  pinned->seen.mr.rkey);
+	log_try_write(
+		length < pinned->length ? LOG_WARN : LOG_INFO,
+		"%s: it is back: %zu of %zu bytes registered again in %lld "
+		"us, rkey %#x",
+		pinned->file.name, length, pinned->length,
+		(long long)(clock_now_ns() - begun_ns) / 1000,
+		pinned->seen.mr.rkey);
 }
 
 void pinned_sever_stuck(struct pinned *pinned)
@@ -175,9 +176,10 @@ void pinned_sever_stuck(struct pinned *pinned)
 		severed = gate_sever(pinned->gate->gate, true);
 	pinned_gate_open(pinned);
 	pinned_tell(pinned, PINNED_SEVERED, 0, pinned->error);
-	log_write(LOG_ERROR,
-		  "%s: it could not be registered again for %u ms, %d QPs are "
-		  "severed; it is still tried",
-		  pinned->file.name, (unsigned int)(pinned->quiesce_ns / MS),
-		  severed);
+	log_try_write(
+		LOG_ERROR,
+		"%s: it could not be registered again for %u ms, %d QPs are "
+		"severed; it is still tried",
+		pinned->file.name, (unsigned int)(pinned->quiesce_ns / MS),
+		severed);
 }

@@ -193,26 +193,28 @@ static void tell_troubles(const struct pinned *first,
 	const char *name = first->file.name;
 
 	if (course->close_error)
-		log_write(LOG_ERROR, "%s: the work on it cannot be held up: %s",
-			  name, strerrordesc_np(-course->close_error));
+		log_try_write(LOG_ERROR,
+			      "%s: the work on it cannot be held up: %s", name,
+			      strerrordesc_np(-course->close_error));
 	if (course->is_stuck)
-		log_write(LOG_WARN,
-			  "%s: a post of the program does not end, its QPs "
-			  "are severed",
-			  name);
+		log_try_write(LOG_WARN,
+			      "%s: a post of the program does not end, its QPs "
+			      "are severed",
+			      name);
 	for (size_t i = 0; i < course->left && i < LEFT_NAMED; i++)
-		log_write(LOG_WARN,
-			  "%s: QP %u is severed, it could not be drained: %s",
-			  name, course->named[i].qp_num,
-			  gate_left_name(course->named[i].why));
+		log_try_write(
+			LOG_WARN,
+			"%s: QP %u is severed, it could not be drained: %s",
+			name, course->named[i].qp_num,
+			gate_left_name(course->named[i].why));
 	if (course->left > LEFT_NAMED)
-		log_write(LOG_WARN, "%s: so are %zu other QPs", name,
-			  course->left - LEFT_NAMED);
+		log_try_write(LOG_WARN, "%s: so are %zu other QPs", name,
+			      course->left - LEFT_NAMED);
 	if (course->dereg_error)
-		log_write(LOG_ERROR,
-			  "%s: others wait for it, and its MR cannot be "
-			  "deregistered: %s; it is tried again",
-			  name, strerrordesc_np(course->dereg_error));
+		log_try_write(LOG_ERROR,
+			      "%s: others wait for it, and its MR cannot be "
+			      "deregistered: %s; it is tried again",
+			      name, strerrordesc_np(course->dereg_error));
 }
 
 /* The program was stopped, say: nobody else can deregister. */
@@ -225,12 +227,13 @@ static void tell_late(struct pinned *pinned, int64_t gone_ns)
 	late_ns = pinned->late_ns;
 	pinned_lock_give(&locked);
 	if (late_ns && late_ns < gone_ns)
-		log_write(LOG_ERROR,
-			  "%s: others have had it for %lld ms while its MR "
-			  "was still there: on fs-dax a truncate had to wait, "
-			  "on the page cache what a device wrote may be lost",
-			  pinned->file.name,
-			  (long long)(gone_ns - late_ns) / 1000000);
+		log_try_write(
+			LOG_ERROR,
+			"%s: others have had it for %lld ms while its MR "
+			"was still there: on fs-dax a truncate had to wait, "
+			"on the page cache what a device wrote may be lost",
+			pinned->file.name,
+			(long long)(gone_ns - late_ns) / 1000000);
 }
 
 void pinned_go(struct pinned *first)
@@ -267,14 +270,14 @@ void pinned_go(struct pinned *first)
 			try_again(pinned);
 			continue;
 		}
-		log_write(course.severed ? LOG_WARN : LOG_INFO,
-			  "%s: others want it: drained in %lld us, "
-			  "deregistered in %lld us, %u QPs severed",
-			  pinned->file.name,
-			  (long long)(course.drained_ns - course.begun_ns) /
-				  1000,
-			  (long long)(gone_ns - course.drained_ns) / 1000,
-			  course.severed);
+		log_try_write(course.severed ? LOG_WARN : LOG_INFO,
+			      "%s: others want it: drained in %lld us, "
+			      "deregistered in %lld us, %u QPs severed",
+			      pinned->file.name,
+			      (long long)(course.drained_ns - course.begun_ns) /
+				      1000,
+			      (long long)(gone_ns - course.drained_ns) / 1000,
+			      course.severed);
 		tell_late(pinned, before_ns);
 	}
 }

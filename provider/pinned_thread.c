@@ -222,10 +222,11 @@ void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns)
 static void give_up_waiting(struct pinned *pinned)
 {
 	pinned_gate_open(pinned);
-	log_write(LOG_WARN,
-		  "%s: it is still away after %u ms: what the program posts "
-		  "goes on without it, and fails where it names it",
-		  pinned->file.name, (unsigned int)(pinned->quiesce_ns / MS));
+	log_try_write(
+		LOG_WARN,
+		"%s: it is still away after %u ms: what the program posts "
+		"goes on without it, and fails where it names it",
+		pinned->file.name, (unsigned int)(pinned->quiesce_ns / MS));
 }
 
 /* It had gone before somebody asked. */

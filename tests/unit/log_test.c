@@ -121,6 +121,60 @@ static void log__lines_are_whole_and_one(void **state)
 	close(fds[0]);
 }
 
+static void log__full_pipe_is_not_waited_for(void **state)
+{
+	static char room[1 << 20];
+	sigset_t pending;
+	ssize_t n;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	while (write(fds[1], room, 4096) > 0)
+		;
+	assert_int_equal(errno, EAGAIN);
+	/* the program's own writes wait */
+	assert_int_equal(fcntl(fds[1], F_SETFL, 0), 0);
+	put_at_stderr(fds[1]);
+	errno = ENOSPC;
+	log_try_write(LOG_ERROR, "a line that there is no room for");
+	assert_int_equal(errno, ENOSPC);
+	while (read(fds[0], room, sizeof(room)) > 0)
+		;
+	log_try_write(LOG_ERROR, "the first");
+	log_try_write(LOG_ERROR, "and the second");
+	n = read(fds[0], room, sizeof(room) - 1);
+	assert_true(n > 0);
+	room[n] = '\0';
+	assert_non_null(strstr(room, " error: the first\n"));
+	assert_non_null(strstr(room, " error: and the second\n"));
+	assert_null(strstr(room, "no room"));
+	close(fds[0]);
+	log_try_write(LOG_ERROR, "what nobody reads"); /* no SIGPIPE */
+	assert_int_equal(sigpending(&pending), 0);
+	assert_int_equal(sigismember(&pending, SIGPIPE), 0);
+}
+
+static void log__full_socket_is_not_waited_for(void **state)
+{
+	static char room[1 << 20];
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	while (send(fds[1], room, 4096, MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(errno, EAGAIN);
+	put_at_stderr(fds[1]);
+	log_try_write(LOG_ERROR, "a line that there is no room for");
+	while (recv(fds[0], room, sizeof(room), MSG_DONTWAIT) > 0)
+		;
+	log_try_write(LOG_ERROR, "a line");
+	assert_true(recv(fds[0], room, sizeof(room), MSG_DONTWAIT) > 0);
+	assert_non_null(strstr(room, " error: a line\n"));
+	close(fds[0]);
+}
+
 static void sentence__is_kept_until_cleared(void **state)
 {
 	(void)state;
@@ -149,6 +203,10 @@ int main(void)
 		cmocka_unit_test_teardown(log__reader_gone_raises_no_sigpipe,
 					  restore_stderr),
 		cmocka_unit_test_teardown(log__lines_are_whole_and_one,
+					  restore_stderr),
+		cmocka_unit_test_teardown(log__full_pipe_is_not_waited_for,
+					  restore_stderr),
+		cmocka_unit_test_teardown(log__full_socket_is_not_waited_for,
 					  restore_stderr),
 		cmocka_unit_test(sentence__is_kept_until_cleared),
 	};

@@ -43,7 +43,7 @@ static atomic_bool keep; /* deregistrations fail */
 static atomic_bool hold_making, hold_closing;
 static atomic_uint held;
 
-void log_write(enum log_level level, const char *format, ...)
+void log_try_write(enum log_level level, const char *format, ...)
 {
 	(void)level;
 	if (strstr(format, "while its MR was still there"))
