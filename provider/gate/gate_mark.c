@@ -70,14 +70,22 @@ static void thread_ends(void *arg)
 	gate_unlock(&locked);
 }
 
+/* Of the thread that forks. */
+static struct gate_locked before;
+
 static void before_fork(void)
 {
-	pthread_mutex_lock(&lock);
+	struct gate_locked locked;
+
+	gate_lock(&locked);
+	before = locked;
 }
 
 static void after_fork(void)
 {
-	pthread_mutex_unlock(&lock);
+	struct gate_locked locked = before;
+
+	gate_unlock(&locked);
 }
 
 /* The other threads are gone, and nobody would open what was closed. */
@@ -91,7 +99,7 @@ static void in_child(void)
 	unlisted_polling = 0;
 	gate_forget_closed_locked();
 	is_any_closed = false;
-	pthread_mutex_unlock(&lock);
+	after_fork();
 }
 
 static void init(void)

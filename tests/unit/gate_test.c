@@ -2,6 +2,7 @@
 /* The gate against a device that is not there: who gets in, and when. */
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -325,6 +326,52 @@ static void thread_that_is_cancelled_at_the_gate__posts_first(void **state)
 	gate_open(gate);
 }
 
+static bool is_watching_forks;
+static atomic_uint handled;
+static unsigned int handled_before_fork;
+
+/* Registered before the gate's own, so run after it. */
+static void raise_before_fork(void)
+{
+	if (!is_watching_forks)
+		return;
+	raise(SIGUSR1);
+	handled_before_fork = atomic_load(&handled);
+}
+
+static void count_signal(int number)
+{
+	(void)number;
+	atomic_fetch_add(&handled, 1);
+}
+
+/* Its handler may post, which takes the lock that a fork holds. */
+static void signal__is_handled_when_a_fork_is_over(void **state)
+{
+	const struct sigaction action = {.sa_handler = count_signal};
+	struct sigaction before;
+	sigset_t mask;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	attach();
+	handled = 0;
+	is_watching_forks = true;
+	assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+	pid = fork();
+	if (pid == 0) {
+		pthread_sigmask(SIG_SETMASK, NULL, &mask);
+		_exit(sigismember(&mask, SIGUSR1));
+	}
+	is_watching_forks = false;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(handled_before_fork, 0);
+	assert_int_equal(handled, 1);
+	assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+}
+
 static void child__has_its_gates_open(void **state)
 {
 	struct fake_qp quiet; /* no thread has its lock */
@@ -450,11 +497,13 @@ int main(void)
 		TEST(thread_that_posts_while_it_ends__is_counted),
 		TEST(thread_that_is_cancelled_at_the_gate__posts_first),
 		TEST(child__has_its_gates_open),
+		TEST(signal__is_handled_when_a_fork_is_over),
 		TEST(handler_that_posts__deadlocks_nobody),
 		TEST(detached__tables_are_the_devices_own),
 		TEST(severed__all_of_the_pd_and_nobody_else),
 	};
 
+	pthread_atfork(raise_before_fork, NULL, NULL);
 	pthread_key_create(&post_at_end, post_again);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
