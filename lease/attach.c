@@ -11,14 +11,15 @@
 
 #define AGAIN_NS (1000 * 1000000LL)
 
-static void tell(struct lease_table *table, struct lease *lease, int error)
+static void tell(struct lease_table *table, struct lease *lease,
+		 enum recall_cause cause, int error)
 {
 	const struct lease_observer *observer = &table->config->observer;
 	enum recall_state state = lease_state(lease);
 	const struct recall_report report = {
 		.from = state,
 		.to = state,
-		.cause = RECALL_UNATTACHED,
+		.cause = cause,
 		.error = error,
 		.at_ns = clock_now_ns(),
 	};
@@ -36,7 +37,7 @@ static void flush_again(struct lease_table *table, struct lease *lease)
 
 /* What no keeper has comes again with its lease. */
 static void heard(struct lease_table *table, struct lease *lease,
-		  struct attached *attached, int error)
+		  struct attached *attached, enum recall_cause cause, int error)
 {
 	bool is_mended = attached->error && !error;
 
@@ -48,7 +49,7 @@ static void heard(struct lease_table *table, struct lease *lease,
 	if (error && !table->attach_ns)
 		table->attach_ns = clock_now_ns() + AGAIN_NS;
 	if (error != attached->told)
-		tell(table, lease, error);
+		tell(table, lease, cause, error);
 	attached->told = error;
 }
 
@@ -74,7 +75,10 @@ void attach_send(struct lease_table *table, struct lease *lease,
 	if (extent->ticket)
 		talk_answer(lease, extent->ticket, r);
 	else
-		heard(table, lease, attached, r);
+		heard(table, lease, attached,
+		      extent->shadow_fd < 0 ? RECALL_RANGE_UNATTACHED
+					    : RECALL_UNATTACHED,
+		      r);
 }
 
 void attach_all(struct lease_table *table, struct lease *lease)
@@ -87,16 +91,20 @@ void attach_answered(struct lease_table *table, struct lease *lease,
 		     uint32_t extent, uint32_t ticket, int error)
 {
 	struct attached *attached = range_attached(lease, extent);
+	enum recall_cause cause = RECALL_RANGE_UNATTACHED;
 
 	if (ticket) {
 		talk_answer(lease, ticket, error);
 		return;
 	}
-	if (!attached)
+	if (!attached) {
 		attached = staged_attached(lease, extent);
+		cause = RECALL_UNATTACHED;
+	}
 	/* It has been asked twice, and has had it since the first time. */
 	if (attached)
-		heard(table, lease, attached, error == -EEXIST ? 0 : error);
+		heard(table, lease, attached, cause,
+		      error == -EEXIST ? 0 : error);
 }
 
 void attach_again(struct lease_table *table)

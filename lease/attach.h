@@ -5,8 +5,9 @@
  * Who registers one waits for the keeper's answer, and gets its error. A keeper
  * that comes after one that died hears of all there are; what it cannot have
  * (no descriptor, no memory) nobody waits for: the observer is told
- * (RECALL_UNATTACHED), it is laid before the keeper again until it has it, and
- * until then what is stored there is not in the file, as a flush says.
+ * (RECALL_UNATTACHED, RECALL_RANGE_UNATTACHED), it is laid before the keeper
+ * again until it has it, and until then what is stored in a shadow is not in
+ * the file, as a flush says.
  *
  * The engine thread's alone.
  */

@@ -118,6 +118,8 @@ enum recall_cause {
 	RECALL_UNATTACHED,   /* error: a keeper that comes after one that died
 				cannot have a shadow, what is in it is not
 				written until it can; 0: it has it */
+	RECALL_RANGE_UNATTACHED, /* the same of blocks that it is to allocate
+				    again when others have had the file */
 	RECALL_CAUSES
 };
 

@@ -173,6 +173,7 @@ static void changed(struct lease_listener *listener,
 		failed(ear, &fact);
 		break;
 	case RECALL_UNATTACHED:
+	case RECALL_RANGE_UNATTACHED:
 		if (fact.error)
 			failed(ear, &fact);
 		break;

@@ -67,6 +67,13 @@ static const char *cause_name(enum recall_cause cause, int error)
 			       "shadow, which is not flushed until it can; it "
 			       "is tried again"
 			     : "the new daxmr-keeper has the region's shadow";
+	case RECALL_RANGE_UNATTACHED:
+		return error ? "the new daxmr-keeper has no room to look after "
+			       "a region's blocks, and does not allocate them "
+			       "again when others have had the file; it is "
+			       "tried again"
+			     : "the new daxmr-keeper looks after the region's "
+			       "blocks";
 	case RECALL_CAUSES:
 		break;
 	}

@@ -31,7 +31,7 @@ static struct {
 	enum keeper_kind stops_at;
 	bool is_stopped;
 	pthread_cond_t goes_on;
-	int new_error, old_error;
+	int new_error, old_error, range_error;
 	bool is_flush_answered;
 	bool has_had[EXTENTS_MAX]; /* by number */
 	unsigned int heard[KINDS];
@@ -87,7 +87,7 @@ static int attach_error_locked(const struct keeper_message *message)
 	int error = *has_had ? fake.old_error : fake.new_error;
 
 	if (!message->extent.page_at)
-		return 0;
+		return fake.range_error;
 	*has_had |= !error;
 	return error;
 }
@@ -236,7 +236,7 @@ void fake_start(void)
 	fake.keepers = 0;
 	fake.dies_at = fake.stops_at = 0;
 	fake.is_stopped = false;
-	fake.new_error = fake.old_error = 0;
+	fake.new_error = fake.old_error = fake.range_error = 0;
 	fake.is_flush_answered = true;
 	memset(fake.has_had, 0, sizeof(fake.has_had));
 	memset(fake.heard, 0, sizeof(fake.heard));
@@ -304,6 +304,13 @@ void fake_refuse_old(int error)
 {
 	pthread_mutex_lock(&fake.lock);
 	fake.old_error = error;
+	pthread_mutex_unlock(&fake.lock);
+}
+
+void fake_refuse_range(int error)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.range_error = error;
 	pthread_mutex_unlock(&fake.lock);
 }
 

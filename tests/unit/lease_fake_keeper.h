@@ -32,6 +32,8 @@ void fake_go_on(void);
  */
 void fake_refuse_new(int error);
 void fake_refuse_old(int error);
+/* The same of one without. */
+void fake_refuse_range(int error);
 
 /* REPORT RECALL_WRITTEN of a pass that began before any FLUSH was heard. */
 void fake_tell_written(uint32_t id, uint32_t ticket);

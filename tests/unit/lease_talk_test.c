@@ -202,6 +202,30 @@ static void attached_again__refused__is_told_and_tried_until_it_is(void **state)
 	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
 }
 
+static bool is_told_of_range(void *arg)
+{
+	return atomic_load(&told[RECALL_RANGE_UNATTACHED]) >= *(int *)arg;
+}
+
+/* What has no shadow is told as what it is. */
+static void attached_again__a_range_alone__is_told_as_such(void **state)
+{
+	struct lease *lease;
+	int times = 1;
+
+	(void)state;
+	assert_int_equal(
+		acquire_range(engine, file.fd, F_WRLCK, 0, LENGTH, &lease), 0);
+	fake_refuse_range(-ENOMEM);
+	fake_die();
+	wait_for(is_told_of_range, &times, "the observer hears of it");
+	times++;
+	fake_refuse_range(0);
+	wait_for(is_told_of_range, &times, "it is looked after again");
+	assert_int_equal(atomic_load(&told[RECALL_UNATTACHED]), 0);
+	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
+}
+
 static bool is_flush_heard(void *arg)
 {
 	return fake_heard(KEEPER_FLUSH) >= *(unsigned int *)arg;
@@ -269,6 +293,7 @@ int main(void)
 		TEST(attach__the_next_keeper_refuses_it__its_caller_hears_so),
 		TEST(asked__the_keeper_dies__the_next_one_is_asked),
 		TEST(attached_again__refused__is_told_and_tried_until_it_is),
+		TEST(attached_again__a_range_alone__is_told_as_such),
 		TEST(flush__a_pass_that_was_ending_is_no_answer),
 		TEST(flush__the_keeper_dies__the_next_one_is_asked),
 	};
