@@ -71,14 +71,17 @@ int staged_persist(struct lease_table *table, struct lease *lease,
 	int error;
 
 	lease->persist_ticket = ticket;
-	while (lease->persist_ticket) {
-		/* Also if the keeper has it by the time that it answers: it may
-		 * have been past it. */
+	for (;;) {
+		/* Before it is asked, and after each thing that was heard: also
+		 * if the keeper has it by the time that it answers it may have
+		 * been past it. */
 		error = staged_unattached(lease, offset, end);
 		if (error) {
 			lease->persist_ticket = 0;
 			return not_there(error);
 		}
+		if (!lease->persist_ticket)
+			break;
 		if (lease_state(lease) == RECALL_LOST)
 			return reason_set(-EAGAIN,
 					  "the kernel took the lease away: "
@@ -98,11 +101,7 @@ int staged_persist(struct lease_table *table, struct lease *lease,
 	}
 	if (lease->persist_error == -EBUSY)
 		return touched(lease);
-	if (lease->persist_error)
-		return failed(lease->persist_error);
-	/* What the keeper has said to ATTACH it has said before it answers. */
-	error = staged_unattached(lease, offset, end);
-	return error ? not_there(error) : 0;
+	return lease->persist_error ? failed(lease->persist_error) : 0;
 }
 
 int staged_flush_file(struct lease_table *table, dev_t dev, ino_t ino,
