@@ -72,6 +72,15 @@ static int make_twins(const struct swap *swap, struct swap_view *view)
 	return r;
 }
 
+/* What the shadow has by now. They have the lock of the mapping that they were
+ * taken from, which counts: they go before that is locked again. */
+static void drop_pages(struct swap_view *view)
+{
+	if (view->pages)
+		raw_unmap(view->pages, length_of(view));
+	view->pages = NULL;
+}
+
 static void drop_twins(const struct swap *swap)
 {
 	for (unsigned int i = 0; i < swap->count; i++) {
@@ -79,9 +88,7 @@ static void drop_twins(const struct swap *swap)
 
 		twin_drop(&view->shadow);
 		twin_drop(&view->file);
-		if (view->pages)
-			raw_unmap(view->pages, length_of(view));
-		view->pages = NULL;
+		drop_pages(view);
 	}
 }
 
@@ -190,10 +197,23 @@ static void put_rest(const struct swap *swap)
 	}
 }
 
+/* The program's own, of which no more than the pages was put aside. */
+static void lock_unmoved(const struct swap_view *view)
+{
+	if (view->shadow.addr && twin_is_due(&view->shadow))
+		twin_lock(&view->shadow);
+}
+
 /* What shows the shadow when ours are gone is the program's. */
 static void give_up(const struct swap *swap)
 {
 	swap->ops->let_go(swap->ops->arg);
+	for (unsigned int i = 0; i < swap->count; i++) {
+		if (!swap->views[i].pages)
+			continue;
+		drop_pages(&swap->views[i]);
+		lock_unmoved(&swap->views[i]);
+	}
 	put_files(swap);
 	for (unsigned int i = 0; i < swap->count; i++)
 		twin_drop(&swap->views[i].shadow);
@@ -204,8 +224,9 @@ static void give_up(const struct swap *swap)
 static void finish_views(const struct swap *swap)
 {
 	for (unsigned int i = 0; i < swap->count; i++) {
-		const struct swap_view *view = &swap->views[i];
+		struct swap_view *view = &swap->views[i];
 
+		drop_pages(view);
 		if (!mapping_has(&view->state, "dc"))
 			advise((void *)addr_of(view), length_of(view),
 			       MADV_DOFORK);

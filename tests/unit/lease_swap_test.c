@@ -551,6 +551,49 @@ static void swap__a_move_is_refused_everything_is_as_before(void **state)
 	tear_down(&stage);
 }
 
+/* The first one is locked as it is touched, the other one whole. */
+static void check_locked(const struct stage *stage)
+{
+	struct mapping_state state;
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(
+			mapping_state_at((uintptr_t)stage->map[i], &state), 0);
+		assert_true(mapping_has(&state, "lo"));
+		assert_int_equal(mapping_has(&state, "lf"), i == 0);
+	}
+}
+
+static void swap__a_move_is_refused_what_was_locked_is(void **state)
+{
+	struct stage stage;
+	struct swap_ops ops;
+
+	(void)state;
+	set_up(&stage, &ops, 2);
+	assert_int_equal(mlock2(stage.map[0], LENGTH, MLOCK_ONFAULT), 0);
+	assert_int_equal(mlock2(stage.map[1], LENGTH, 0), 0);
+	for (int i = 0; i < 2; i++) {
+		uintptr_t addr = stage.views[i].state.mapping.start;
+
+		assert_int_equal(mapping_state_at(addr, &stage.views[i].state),
+				 0);
+	}
+	check_locked(&stage);
+	for (int i = 0; i < 2; i++) {
+		stage.refuse_move =
+			(int)atomic_load(&stage.moves_asked) + 1 + i;
+		assert_int_equal(swap_in_now(&stage), -ENOMEM);
+		check_locked(&stage);
+	}
+	stage.refuse_move = 0;
+	assert_int_equal(swap_in_now(&stage), 0);
+	check_locked(&stage);
+	assert_int_equal(swap_out_now(&stage), 0);
+	check_locked(&stage);
+	tear_down(&stage);
+}
+
 static void swap__the_file_cannot_be_read_everything_is_as_before(void **state)
 {
 	struct writer writers[WRITERS];
@@ -692,6 +735,7 @@ int main(void)
 			swap__a_child_forked_meanwhile_sees_no_empty_page),
 		cmocka_unit_test(
 			swap__a_move_is_refused_everything_is_as_before),
+		cmocka_unit_test(swap__a_move_is_refused_what_was_locked_is),
 		cmocka_unit_test(
 			swap__the_file_cannot_be_read_everything_is_as_before),
 		cmocka_unit_test(swap__a_flush_fails_the_shadow_stays),
