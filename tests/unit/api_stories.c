@@ -111,29 +111,81 @@ static void writer__changes_blocks(void **state)
 	daemon_close(&file);
 }
 
-static void writer__changes_what_is_changed_here(void **state)
+/* Page 2 is 'X' in the file and 'O' here: who wins? */
+static void conflict_on_page_2(struct daemon_file *file,
+			       enum daxmr_on_conflict on_conflict)
 {
 	struct daxmr_options options = staged;
-	struct daemon_file file;
-	struct daxmr_event event;
 	struct outsider writer;
 
-	(void)state;
-	options.on_conflict = DAXMR_ON_CONFLICT_THEIRS;
-	daemon_open(&file);
-	daemon_register(&file, pd, options);
+	options.on_conflict = on_conflict;
+	options.flush_ms = DAXMR_FLUSH_OFF;
+	daemon_open(file);
+	daemon_register(file, pd, options);
 
-	lend(&file, &writer, O_RDWR);
+	lend(file, &writer, O_RDWR);
 	outsider_write(&writer, 2 * PAGE, 'X');
-	file.addr[2 * PAGE] = 'O';
+	file->addr[2 * PAGE] = 'O';
 	outsider_end(&writer);
 
-	daemon_expect(&file, DAXMR_EVENT_RETAKEN);
-	event = daemon_expect(&file, DAXMR_EVENT_CONFLICT);
-	assert_int_equal(event.blocks, 1);
-	daemon_expect(&file, DAXMR_EVENT_MERGED);
+	daemon_expect(file, DAXMR_EVENT_RETAKEN);
+	assert_int_equal(daemon_expect(file, DAXMR_EVENT_CONFLICT).blocks, 1);
+	daemon_expect(file, DAXMR_EVENT_MERGED);
+	assert_int_equal(stats_of(file).conflicts, 1);
+}
+
+static char read_page_2(const struct daemon_file *file)
+{
+	char byte = 0;
+
+	assert_int_equal(pread(file->fd, &byte, 1, 2 * PAGE), 1);
+	return byte;
+}
+
+static void writer__changes_what_is_changed_here(void **state)
+{
+	struct daemon_file file;
+
+	(void)state;
+	conflict_on_page_2(&file, DAXMR_ON_CONFLICT_THEIRS);
 	assert_int_equal(file.addr[2 * PAGE], 'X');
-	assert_int_equal(stats_of(&file).conflicts, 1);
+	assert_int_equal(read_page_2(&file), 'X');
+	daemon_expect_none(&file);
+	daemon_close(&file);
+}
+
+static void writer__changes_what_is_changed_here_and_ours_is_kept(void **state)
+{
+	struct daemon_file file;
+
+	(void)state;
+	conflict_on_page_2(&file, DAXMR_ON_CONFLICT_OURS);
+	assert_int_equal(file.addr[2 * PAGE], 'O');
+	assert_int_equal(daxmr_flush(file.region, 2 * PAGE, 1, 0), 0);
+	assert_int_equal(read_page_2(&file), 'O');
+	daemon_expect_none(&file);
+	daemon_close(&file);
+}
+
+static void writer__changes_what_is_changed_here_and_none_wins(void **state)
+{
+	struct daemon_file file;
+
+	(void)state;
+	conflict_on_page_2(&file, DAXMR_ON_CONFLICT_ERROR);
+	assert_int_equal(file.addr[2 * PAGE], 'O');
+	assert_int_equal(daxmr_flush(file.region, 2 * PAGE, 1, 0), -EIO);
+	/* who has asked knows, and the rest has been told */
+	daemon_expect_none(&file);
+	assert_int_equal(read_page_2(&file), 'X');
+	assert_int_equal(daxmr_flush(file.region, 3 * PAGE, 1, 0), 0);
+
+	/* one of the two ways out */
+	file.addr[2 * PAGE] = 'X';
+	assert_int_equal(daxmr_flush(file.region, 2 * PAGE, 1, 0), 0);
+	file.addr[2 * PAGE] = 'N';
+	assert_int_equal(daxmr_flush(file.region, 2 * PAGE, 1, 0), 0);
+	assert_int_equal(read_page_2(&file), 'N');
 	daemon_close(&file);
 }
 
@@ -420,6 +472,8 @@ const struct CMUnitTest api_stories[] = {
 	cmocka_unit_test(reader__opens_and_closes),
 	cmocka_unit_test(writer__changes_blocks),
 	cmocka_unit_test(writer__changes_what_is_changed_here),
+	cmocka_unit_test(writer__changes_what_is_changed_here_and_ours_is_kept),
+	cmocka_unit_test(writer__changes_what_is_changed_here_and_none_wins),
 	cmocka_unit_test(others__cut_the_file_off_and_it_grows_again),
 	cmocka_unit_test(
 		others__cut_the_file_off_and_what_is_beyond_is_dropped),

@@ -9,7 +9,7 @@
 export DAXMR_TEST_DAX_DIR=$DAX
 out=$("$programs/library_events" 2>&1) || fail "$out"
 has_not "$out" 'SKIPPED'
-has "$out" 'PASSED  \] 12 test'
+has "$out" 'PASSED  \] 14 test'
 has "$out" 'PASSED  \] 1 test'
 
 # examples/01-register, as its README says
