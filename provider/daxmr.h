@@ -289,6 +289,12 @@ int daxmr_resize(struct daxmr_region *region, int fd, uint64_t file_size,
  * Events. Each kind of a region is in the queue once: what happens again before
  * it was read is counted in it, and it goes to the queue's end. So none is
  * lost, the queue is bounded, and the last ones say how things stand.
+ *
+ * They are of staged and pinned regions. Of odp there are none but those that
+ * daxmr_flush() leads to: the kernel serves others without us. A daemon that
+ * has to know of its file's size there watches the file by inotify(7),
+ * IN_MODIFY, which says that somebody has set it but not when he wants to;
+ * that goes for all strategies.
  */
 enum daxmr_event_kind {
 	DAXMR_EVENT_RECALL = 1,	 /* somebody wants the file and waits */
@@ -313,7 +319,8 @@ enum daxmr_event_kind {
 
 enum daxmr_who {
 	DAXMR_WHO_NOBODY, /* it is no recall */
-	DAXMR_WHO_OTHERS, /* another process: the kernel does not say which */
+	DAXMR_WHO_OTHERS, /* another process: the kernel does not say which,
+			     nor is it looked for: that would cost who waits */
 	DAXMR_WHO_SELF	  /* this one opens the file again */
 };
 
