@@ -55,6 +55,11 @@ struct lease_observer {
 	/* Somebody wants the file: lease_consent(), or at the deadline anyway.
 	 */
 	void (*asked)(void *arg, struct lease *lease, int64_t deadline_ns);
+	/*
+	 * The lease is there no more when this returns, whatever was told of it
+	 * before. Not while the engine is stopped.
+	 */
+	void (*gone)(void *arg, struct lease *lease);
 	/* The keeper died; error 0: another has taken over, else why not. */
 	void (*keeper_died)(void *arg, int error);
 	/* What would end the keeper that has just been started together with
@@ -301,6 +306,7 @@ struct lease_heard {
 	struct recall_report last;
 	int64_t asked_ns; /* the deadline, where there is no answer yet */
 	void *first;	  /* of those that it tells */
+	void *counted;	  /* what is counted of it */
 };
 struct lease_heard *lease_heard(struct lease *lease);
 

@@ -58,7 +58,10 @@ struct lease *table_add(struct lease_table *table, dev_t dev, ino_t ino)
 void table_remove(struct lease_table *table, struct lease *lease)
 {
 	struct lease **at = bucket_of(table, lease->dev, lease->ino);
+	const struct lease_observer *observer = &table->config->observer;
 
+	if (observer->gone)
+		observer->gone(observer->arg, lease);
 	while (*at != lease)
 		at = &(*at)->next;
 	*at = lease->next;

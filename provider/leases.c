@@ -21,6 +21,7 @@
 #include "raw.h"
 #include "reason.h"
 #include "shadows.h"
+#include "stats.h"
 
 /* Only while the engine is started; no other lock is taken under it. */
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
@@ -81,7 +82,14 @@ static void changed(void *arg, struct lease *lease,
 {
 	(void)arg;
 	lease_news_changed(lease, report, missed);
+	stats_lease_changed(lease, report, missed);
 	lease_log_changed(lease, report, missed);
+}
+
+static void gone(void *arg, struct lease *lease)
+{
+	(void)arg;
+	stats_lease_gone(lease);
 }
 
 static void asked(void *arg, struct lease *lease, int64_t deadline_ns)
@@ -157,6 +165,7 @@ static int start(struct lease_engine **ret)
 			{
 				.changed = changed,
 				.asked = asked,
+				.gone = gone,
 				.keeper_died = keeper_died,
 				.shared_fate = shared_fate,
 			},

@@ -22,6 +22,7 @@ struct mr_record {
 	enum strategy strategy;
 	struct stage *stage;   /* STAGED: what the MR lies in (stage.h) */
 	struct pinned *pinned; /* PINNED: whose MR it is (pinned.h) */
+	uint64_t listed;       /* of a region on a file: stats.h */
 };
 
 /* Keeps a copy. 0; -ENOMEM, never where it takes the place of an older one. */

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "log.h"
 #include "pinned_parts.h"
+#include "stats.h"
 
 #define MS	  1000000LL
 #define PAUSE_MIN (10 * MS)
@@ -51,8 +52,10 @@ static void tell_back(struct pinned *pinned, size_t before)
 	else if (now > before)
 		pinned_tell(pinned, PINNED_GROWN,
 			    blocks_of(now) - blocks_of(before), 0);
-	if (pinned->mr)
-		pinned_tell(pinned, PINNED_BACK, 0, 0);
+	if (!pinned->mr)
+		return;
+	stats_count(STATS_KEYS_CHANGED, 1);
+	pinned_tell(pinned, PINNED_BACK, 0, 0);
 }
 
 /* 0, and *ret of it can be registered; -errno. */
@@ -175,6 +178,7 @@ void pinned_sever_stuck(struct pinned *pinned)
 	if (!r)
 		severed = gate_sever(pinned->gate->gate, true);
 	pinned_gate_open(pinned);
+	stats_count(STATS_SEVERED, (uint64_t)severed);
 	pinned_tell(pinned, PINNED_SEVERED, 0, pinned->error);
 	log_try_write(
 		LOG_ERROR,

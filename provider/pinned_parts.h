@@ -89,6 +89,7 @@ struct pinned_gate {
 	struct gate *gate;
 	unsigned int users; /* under the lock */
 	bool is_entered;    /* a post did not end: not to be drained */
+	int64_t closed_ns;  /* when it was */
 	/* pinned_go()'s. */
 	bool is_quiet;	      /* nothing is outstanding any more */
 	bool is_cut;	      /* its QPs were cut off, this time */

@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "log.h"
 #include "pinned_parts.h"
+#include "stats.h"
 
 #define RETRY_NS   100000000LL
 #define LEFT_NAMED 16
@@ -66,6 +67,7 @@ static void sever(struct pinned_gate *gate, struct course *course, bool all)
 	unsigned int severed = (unsigned int)gate_sever(gate->gate, all);
 
 	gate->severed += severed;
+	stats_count(STATS_SEVERED, severed);
 	course->severed += severed;
 }
 

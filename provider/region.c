@@ -12,6 +12,7 @@
 #include "region.h"
 #include "region_parts.h"
 #include "stage.h"
+#include "stats.h"
 
 /* The plain call failed and there is no other way: say what is known. */
 static void explain_plain_failure(const struct region_call *call,
@@ -66,8 +67,28 @@ static struct ibv_mr *call_original(const struct region_call *call,
 	return other;
 }
 
+/* For daxmr-list(1), which knows of files alone. */
+static uint64_t list(const struct region_call *call,
+		     const struct choice *choice, enum strategy strategy,
+		     struct lease *lease, uint32_t more_files)
+{
+	struct region_listed listed = {
+		.device = call->pd->context->device->name,
+		.addr = call->addr,
+		.length = call->length,
+		.access = call->access,
+		.strategy = strategy,
+		.file = &choice->memory.file,
+		.lease = lease,
+		.more_files = more_files,
+	};
+
+	return strategy == STRATEGY_PASSTHROUGH ? 0 : region_list(&listed);
+}
+
 /* Remembers the MR; on failure it is gone again, with ENOMEM. */
-static struct ibv_mr *record(const struct region_call *call, struct ibv_mr *mr,
+static struct ibv_mr *record(const struct region_call *call,
+			     const struct choice *choice, struct ibv_mr *mr,
 			     enum strategy strategy, struct stage *stage)
 {
 	struct mr_record rec = {
@@ -77,8 +98,12 @@ static struct ibv_mr *record(const struct region_call *call, struct ibv_mr *mr,
 		.stage = stage,
 	};
 
+	rec.listed = list(call, choice, strategy,
+			  stage ? stage_lease(stage, 0) : NULL,
+			  stage ? region_more_files(stage) : 0);
 	if (mr_record_put(&rec) == 0)
 		return mr;
+	stats_region_remove(rec.listed);
 	region_show_alias(mr, stage);
 	call->real->dereg_mr(mr);
 	log_sentence(LOG_ERROR, "no memory to remember an MR of %zu bytes",
@@ -126,7 +151,7 @@ static struct ibv_mr *register_odp(const struct region_call *call,
 			  "%s: the range goes beyond the end of the file; "
 			  "access there fails until the file has grown",
 			  choice->memory.file.name);
-	mr = record(call, mr, STRATEGY_ODP, NULL);
+	mr = record(call, choice, mr, STRATEGY_ODP, NULL);
 	if (mr)
 		prefetch(call, mr);
 	return mr;
@@ -206,7 +231,7 @@ static struct ibv_mr *register_staged(const struct region_call *call,
 		log_write(LOG_INFO, "%zu bytes at %p on %s: staged: %s",
 			  call->length, call->addr,
 			  call->pd->context->device->name, choice->route.why);
-		mr = record(call, mr, STRATEGY_STAGED, stage);
+		mr = record(call, choice, mr, STRATEGY_STAGED, stage);
 	}
 	if (mr)
 		return mr;
@@ -238,7 +263,10 @@ static struct ibv_mr *register_pinned(const struct region_call *call,
 		return NULL;
 	}
 	rec.mr = mr;
+	rec.listed = list(call, choice, STRATEGY_PINNED,
+			  pinned_lease(rec.pinned), 0);
 	if (mr_record_put(&rec)) {
+		stats_region_remove(rec.listed);
 		pinned_deregister(rec.pinned);
 		log_sentence(LOG_ERROR,
 			     "no memory to remember an MR of %zu bytes",
@@ -306,7 +334,8 @@ struct ibv_mr *region_register(const struct region_call *call)
 			mr = NULL;
 		}
 		if (mr) {
-			mr = record(call, mr, STRATEGY_PASSTHROUGH, NULL);
+			mr = record(call, &choice, mr, STRATEGY_PASSTHROUGH,
+				    NULL);
 			if (mr)
 				errno = saved_errno;
 			return mr;
@@ -334,6 +363,8 @@ struct ibv_mr *region_register(const struct region_call *call)
 	}
 	if (mr)
 		errno = saved_errno;
+	else
+		stats_refused(errno);
 	return mr;
 }
 
@@ -353,12 +384,15 @@ int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 		r = pinned_deregister(rec.pinned);
 		if (r)
 			mr_record_put(&rec);
+		else
+			stats_region_remove(rec.listed);
 		return r;
 	}
 	region_show_alias(mr, rec.stage);
 	r = real->dereg_mr(mr);
 	if (!r) {
 		stage_give_back(rec.stage);
+		stats_region_remove(rec.listed);
 		return 0;
 	}
 	if (stage_alias(rec.stage))

@@ -11,6 +11,7 @@
 #include "pinned.h"
 #include "region.h"
 #include "region_parts.h"
+#include "stats.h"
 
 /* The MR that is changed, and what becomes of it. */
 struct change {
@@ -24,6 +25,7 @@ struct change {
 	struct stage *old;    /* what it lies in now */
 	bool is_known;	      /* has a record */
 	bool is_reserved;     /* has one now, which is for what it moves to */
+	struct memory_file file; /* is_moved(): there */
 };
 
 static bool is_moved(const struct change *change)
@@ -129,6 +131,7 @@ static int route_change(struct change *change, const struct real_verbs *real)
 	change->rec.strategy = choice.route.strategy;
 	if (!moves)
 		return 0;
+	change->file = choice.memory.file;
 	change->rec.stage = NULL;
 	if (choice.route.strategy != STRATEGY_STAGED)
 		return 0;
@@ -163,8 +166,33 @@ static bool is_changed(int result)
 	return result == 0 || result == IBV_REREG_MR_ERR_DO_FORK_OLD;
 }
 
+/* What is there now, for daxmr-list(1). */
+static void list_again(struct change *change)
+{
+	struct region_listed listed = {
+		.device = change->mr->context->device->name,
+		.addr = change->addr,
+		.length = change->length,
+		.access = change->rec.access,
+		.strategy = change->rec.strategy,
+		.file = &change->file,
+	};
+
+	if (!is_moved(change))
+		return;
+	stats_region_remove(change->rec.listed);
+	change->rec.listed = 0;
+	if (!is_rerouted(change->rec.strategy))
+		return;
+	if (change->rec.stage) {
+		listed.lease = stage_lease(change->rec.stage, 0);
+		listed.more_files = region_more_files(change->rec.stage);
+	}
+	change->rec.listed = region_list(&listed);
+}
+
 /* What it no longer lies in goes; on failure nothing has changed. */
-static void end_change(const struct change *change, int result)
+static void end_change(struct change *change, int result)
 {
 	struct mr_record dropped;
 	int saved_errno = errno;
@@ -172,9 +200,10 @@ static void end_change(const struct change *change, int result)
 	if (stage_alias(change->old) &&
 	    !(is_moved(change) && is_changed(result)))
 		change->mr->addr = change->old_addr;
-	if (is_changed(result) && (change->is_known || has_access(change)))
+	if (is_changed(result) && (change->is_known || has_access(change))) {
+		list_again(change);
 		mr_record_put(&change->rec);
-	else if (change->is_reserved)
+	} else if (change->is_reserved)
 		mr_record_take(change->mr, &dropped);
 	if (change->rec.stage != change->old)
 		stage_give_back(is_changed(result) ? change->old

@@ -30,4 +30,21 @@ struct stage *region_stage(const struct choice *choice,
 			   const struct ibv_context *context, const void *addr,
 			   size_t length, const struct region_options *options);
 
+/* What is to be said of a region. */
+struct region_listed {
+	const char *device;
+	const void *addr;
+	size_t length;
+	unsigned int access; /* the program's own */
+	enum strategy strategy;
+	const struct memory_file *file; /* as it was seen */
+	struct lease *lease;		/* of its first file; NULL: none */
+	uint32_t more_files;
+};
+
+/* Its number; 0: it is not listed (stats.h). */
+uint64_t region_list(const struct region_listed *what);
+/* Leases beside the first. */
+uint32_t region_more_files(const struct stage *stage);
+
 #endif

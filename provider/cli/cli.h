@@ -11,7 +11,8 @@
 
 enum cli_exit {
 	CLI_OK = 0,
-	CLI_REFUSED = 1, /* check: something would not work */
+	CLI_REFUSED = 1, /* check: something would not work; list: not there;
+			    recall: not in time */
 	CLI_USAGE = 2,	 /* also: nothing there to be checked */
 	/* run, as env(1) and nice(1) do it */
 	CLI_NO_PRELOAD = 125,
@@ -21,6 +22,8 @@ enum cli_exit {
 
 int run_main(int argc, char **argv);
 int check_main(int argc, char **argv);
+int list_main(int argc, char **argv);
+int recall_main(int argc, char **argv);
 
 /* "daxmr run: " and the sentence on standard error. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

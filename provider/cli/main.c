@@ -19,6 +19,8 @@ static const struct {
 } commands[] = {
 	{"run", "daxmr run", run_main},
 	{"check", "daxmr check", check_main},
+	{"list", "daxmr list", list_main},
+	{"recall", "daxmr recall", recall_main},
 };
 
 static void print_help(FILE *to)
@@ -30,6 +32,8 @@ static void print_help(FILE *to)
 	      "\n"
 	      "  run       run a program whose registrations daxmr does\n"
 	      "  check     what a registration of a file would do, and why\n"
+	      "  list      what running programs have registered\n"
+	      "  recall    have a file handed back by who has leased it\n"
 	      "\n"
 	      "  --help     this text; daxmr COMMAND --help for a command\n"
 	      "  --version  the version\n"
@@ -63,8 +67,9 @@ static int dispatch(int argc, char **argv)
 			return commands[i].main(argc - 1, argv + 1);
 		}
 	}
-	return cli_usage_error("there is no %s '%s', only the commands run and "
-			       "check",
+	return cli_usage_error("there is no %s '%s', only the commands run, "
+			       "check, list and "
+			       "recall",
 			       argv[1][0] == '-' ? "option" : "command",
 			       argv[1]);
 }

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * daxmr list: what running programs have registered, from the pages that they
+ * share (stats_page.h).
+ *
+ *	list.c             arguments, flow, exit status
+ *	list_find.c        whose pages there are, and what is in them
+ *	list_text.c        a line for each region
+ *	list_json.c        for programs
+ *	list_prometheus.c  for a collector
+ */
+#ifndef DAXMR_CLI_LIST_H
+#define DAXMR_CLI_LIST_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "stats_page.h"
+
+struct list_process {
+	pid_t pid;
+	uid_t uid;
+	char command[32]; /* empty: it is going just now */
+	uint64_t registered[STRATEGIES];
+	uint64_t count[STATS_COUNTS];
+	uint64_t refused[STATS_ERRNOS];
+	struct stats_region *region; /* by address */
+	size_t regions;
+	struct stats_file *file;
+	size_t files;
+};
+
+struct list {
+	struct list_process *process; /* by number */
+	size_t count;
+	size_t hidden; /* processes that are not to be looked at by us */
+};
+
+/*
+ * All of them, or of count PIDs those that there are. 0; -errno: where they
+ * stand cannot be read.
+ */
+int list_find(const pid_t *pids, size_t count, struct list *ret);
+void list_free(struct list *list);
+
+/* The lease of a region's (first) file; NULL: there is none. */
+const struct stats_file *list_file_of(const struct list_process *process,
+				      const struct stats_region *region);
+/* A name that some region of it has; NULL: none does. */
+const char *list_name_of(const struct list_process *process,
+			 const struct stats_file *file);
+
+/* "held", "breaking", ... */
+const char *list_state_name(const struct stats_file *file);
+
+/*
+ * So many percent of its recalls took no longer than this; 0: there was none.
+ * As exact as the buckets are: up to twice of what it was.
+ */
+uint64_t list_quantile_us(const struct stats_file *file, unsigned int percent);
+
+void list_text(const struct list *list);
+/* 0, or -ENOMEM. */
+int list_json(const struct list *list);
+int list_prometheus(const struct list *list);
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The list as Prometheus' text format (version 0.0.4): one metric after
+ * another, each with all its samples. Names and labels are in daxmr-list(1).
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "list.h"
+#include "route.h"
+#include "utf8.h"
+
+static bool failed;
+
+static void head(const char *name, const char *type, const char *help)
+{
+	printf("# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void print_label(const char *name, const char *text)
+{
+	char *copy = utf8_copy(text);
+
+	failed |= !copy;
+	printf(",%s=\"", name);
+	for (const char *at = copy; at && *at; at++)
+		if (*at == '\n')
+			fputs("\\n", stdout);
+		else
+			printf(*at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
+	putchar('"');
+	free(copy);
+}
+
+static void begin(const char *name, const struct list_process *process)
+{
+	printf("%s{pid=\"%d\"", name, (int)process->pid);
+	print_label("command", process->command);
+}
+
+static void end(uint64_t value)
+{
+	printf("} %" PRIu64 "\n", value);
+}
+
+static void end_seconds(uint64_t ns)
+{
+	printf("} %" PRIu64 ".%09" PRIu64 "\n", ns / 1000000000,
+	       ns % 1000000000);
+}
+
+static void begin_file(const char *name, const struct list_process *process,
+		       const struct stats_file *file)
+{
+	const char *path = list_name_of(process, file);
+
+	begin(name, process);
+	print_label("file", path ? path : "");
+	printf(",dev=\"%u:%u\",inode=\"%" PRIu64 "\"", major(file->dev),
+	       minor(file->dev), file->ino);
+}
+
+/* Of a pointer that is declared before. */
+#define EACH_PROCESS(list, process)                                            \
+	for ((process) = (list)->process;                                      \
+	     (process) < (list)->process + (list)->count; (process)++)
+#define EACH_FILE(of, file)                                                    \
+	for ((file) = (of)->file; (file) < (of)->file + (of)->files; (file)++)
+
+static void regions(const struct list *list)
+{
+	const struct list_process *process;
+
+	head("daxmr_region_bytes", "gauge", "Length of each region.");
+	EACH_PROCESS(list, process)
+	for (size_t i = 0; i < process->regions; i++) {
+		const struct stats_region *region = &process->region[i];
+		const struct stats_file key = {.dev = region->dev,
+					       .ino = region->ino};
+		const char *path = list_name_of(process, &key);
+
+		begin("daxmr_region_bytes", process);
+		printf(",address=\"%#" PRIx64 "\",strategy=\"%s\"",
+		       region->addr, strategy_name(region->strategy));
+		print_label("device", region->device);
+		print_label("file", path ? path : "");
+		printf(",region=\"%zu\"", i);
+		end(region->length);
+	}
+}
+
+static void registrations(const struct list *list)
+{
+	const struct list_process *process;
+	static const enum strategy strategies[] = {
+		STRATEGY_ODP, STRATEGY_STAGED, STRATEGY_PINNED};
+	const size_t count = sizeof(strategies) / sizeof(strategies[0]);
+
+	head("daxmr_registrations_total", "counter",
+	     "Registrations of files, by strategy.");
+	EACH_PROCESS(list, process)
+	for (size_t i = 0; i < count; i++) {
+		begin("daxmr_registrations_total", process);
+		printf(",strategy=\"%s\"", strategy_name(strategies[i]));
+		end(process->registered[strategies[i]]);
+	}
+	head("daxmr_refusals_total", "counter",
+	     "Registrations that failed, by errno.");
+	EACH_PROCESS(list, process)
+	for (int i = 0; i < STATS_ERRNOS; i++) {
+		const char *name = i ? strerrorname_np(i) : NULL;
+
+		if (!process->refused[i])
+			continue;
+		begin("daxmr_refusals_total", process);
+		print_label("errno", name ? name : "unknown");
+		end(process->refused[i]);
+	}
+}
+
+static void process_counts(const struct list *list)
+{
+	const struct list_process *process;
+	static const struct {
+		const char *name;
+		const char *help;
+	} counts[STATS_COUNTS] = {
+		[STATS_DEREGISTERED] = {"daxmr_deregistrations_total",
+					"Regions that were given up."},
+		[STATS_UNLISTED] = {"daxmr_unlisted_total",
+				    "Regions that there was no room to list."},
+		[STATS_GATE_CLOSINGS] = {"daxmr_gate_closings_total",
+					 "How often posts were held up."},
+		[STATS_GATE_NS] = {"daxmr_gate_closed_seconds_total",
+				   "For how long posts were held up."},
+		[STATS_SEVERED] = {"daxmr_severed_total",
+				   "Queue pairs that were cut off."},
+		[STATS_KEYS_CHANGED] = {"daxmr_keys_changed_total",
+					"Keys of regions that changed."},
+	};
+
+	for (int i = 0; i < STATS_COUNTS; i++) {
+		head(counts[i].name, "counter", counts[i].help);
+		EACH_PROCESS(list, process)
+		{
+			begin(counts[i].name, process);
+			if (i == STATS_GATE_NS)
+				end_seconds(process->count[i]);
+			else
+				end(process->count[i]);
+		}
+	}
+}
+
+static void states(const struct list *list)
+{
+	const struct list_process *process;
+	const struct stats_file *file;
+
+	head("daxmr_file_state", "gauge", "1 for the state of each lease.");
+	EACH_PROCESS(list, process)
+	EACH_FILE(process, file)
+	{
+		begin_file("daxmr_file_state", process, file);
+		print_label("state", list_state_name(file));
+		end(1);
+	}
+}
+
+static void file_counts(const struct list *list)
+{
+	const struct list_process *process;
+	const struct stats_file *file;
+#define COUNT(name, field, help)                                               \
+	{                                                                      \
+		"daxmr_file_" name "_total",                                   \
+			offsetof(struct stats_file, field), help               \
+	}
+	static const struct {
+		const char *name;
+		size_t at;
+		const char *help;
+	} counts[] = {
+		COUNT("recalls", recalls, "Others wanted the file."),
+		COUNT("own_opens", own_opens, "The program opened it again."),
+		COUNT("yielded", yielded, "It was handed over."),
+		COUNT("retaken", retaken, "It was taken again."),
+		COUNT("merged", merged, "What others did was merged."),
+		COUNT("lost", lost, "The kernel took the lease."),
+		COUNT("forced", forced, "Handed over before all was written."),
+		COUNT("changed", changed, "Changed past daxmr."),
+		COUNT("theirs", theirs, "Blocks that others changed."),
+		COUNT("conflicts", conflicts, "Blocks that both did."),
+		COUNT("cut_off", cut_off, "Blocks that others cut off."),
+		COUNT("grown", grown, "Blocks beyond the end, kept."),
+		COUNT("dropped", dropped, "Blocks beyond the end, dropped."),
+		COUNT("flush_errors", flush_errors, "Flushing failed."),
+	};
+#undef COUNT
+	uint64_t value;
+
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		head(counts[i].name, "counter", counts[i].help);
+		EACH_PROCESS(list, process)
+		EACH_FILE(process, file)
+		{
+			memcpy(&value, (const char *)file + counts[i].at,
+			       sizeof(value));
+			begin_file(counts[i].name, process, file);
+			end(value);
+		}
+	}
+}
+
+static void latency(const struct list_process *process,
+		    const struct stats_file *file)
+{
+	uint64_t seen = 0, us = 1;
+
+	for (size_t i = 0; i < STATS_BUCKETS - 1; i++, us *= 2) {
+		seen += file->bucket[i];
+		begin_file("daxmr_file_recall_seconds_bucket", process, file);
+		printf(",le=\"%" PRIu64 ".%06" PRIu64 "\"", us / 1000000,
+		       us % 1000000);
+		end(seen);
+	}
+	seen += file->bucket[STATS_BUCKETS - 1];
+	begin_file("daxmr_file_recall_seconds_bucket", process, file);
+	print_label("le", "+Inf");
+	end(seen);
+	begin_file("daxmr_file_recall_seconds_sum", process, file);
+	end_seconds(file->all_ns);
+	begin_file("daxmr_file_recall_seconds_count", process, file);
+	end(seen);
+}
+
+int list_prometheus(const struct list *list)
+{
+	const struct list_process *process;
+	const struct stats_file *file;
+
+	regions(list);
+	registrations(list);
+	process_counts(list);
+	states(list);
+	file_counts(list);
+	head("daxmr_file_recall_seconds", "histogram",
+	     "From a recall to the file being free.");
+	EACH_PROCESS(list, process)
+	EACH_FILE(process, file)
+	latency(process, file);
+	return failed ? -ENOMEM : 0;
+}

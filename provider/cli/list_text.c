@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A line for each region: list.h.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+
+#include "list.h"
+#include "route.h"
+#include "utf8.h"
+
+/* What a terminal would take for a command is none. */
+static void print_clean(const char *text)
+{
+	char *copy = utf8_copy(text);
+
+	for (const unsigned char *at = (unsigned char *)copy; at && *at; at++)
+		/* 0xc2 and one of these is a control character, too */
+		if (at[0] < ' ' || at[0] == 0x7f ||
+		    (at[0] == 0xc2 && at[1] < 0xa0))
+			putchar('?');
+		else
+			putchar(at[0]);
+	free(copy);
+}
+
+static void print_file(const struct list_process *process,
+		       const struct stats_region *region)
+{
+	const struct stats_file file = {.dev = region->dev, .ino = region->ino};
+	const char *name =
+		region->name[0] ? region->name : list_name_of(process, &file);
+
+	if (name)
+		print_clean(name);
+	else
+		printf("inode %" PRIu64 " of %u:%u", region->ino,
+		       major(region->dev), minor(region->dev));
+	if (region->more_files)
+		printf(" and %u more", region->more_files);
+	putchar('\n');
+}
+
+static void print_region(const struct list_process *process,
+			 const struct stats_region *region)
+{
+	const struct stats_file *file = list_file_of(process, region);
+
+	printf("%7d ", (int)process->pid);
+	printf("%-15.15s ", process->command[0] ? process->command : "-");
+	printf("%-8s %-8s %12" PRIu64 " ", strategy_name(region->strategy),
+	       file ? list_state_name(file) : "-", region->length);
+	if (file && file->handed_over)
+		printf("%7" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " ",
+		       file->recalls, list_quantile_us(file, 50),
+		       list_quantile_us(file, 99), file->longest_ns / 1000);
+	else
+		printf("%7" PRIu64 " %9s %9s %9s ", file ? file->recalls : 0,
+		       "-", "-", "-");
+	printf("%-8s ", region->device);
+	print_file(process, region);
+}
+
+void list_text(const struct list *list)
+{
+	puts("    PID COMMAND         STRATEGY STATE           BYTES RECALLS "
+	     "   P50(us)   P99(us)   MAX(us) DEVICE   FILE");
+	for (size_t i = 0; i < list->count; i++)
+		for (size_t j = 0; j < list->process[i].regions; j++)
+			print_region(&list->process[i],
+				     &list->process[i].region[j]);
+}

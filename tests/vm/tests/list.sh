@@ -1,0 +1,49 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# A staged region of a running program is listed as a table, as JSON and as metrics; its file is recalled, and that is counted. It is gone with the program, killed.
+# on: 6.1-stock-xfs
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$SRC/tests/vm/tests/lib.sh"
+
+# until WHAT COMMAND...: a minute at most.
+until_is() {
+	local what=$1 n
+	shift
+	for n in $(seq 600); do
+		! "$@" || return 0
+		sleep 0.1
+	done
+	fail "not $what, $n times looked: $(cat register.out; "$daxmr" list --json)"
+}
+
+# json PATTERN...: of the process, all on one line, without spaces.
+json() {
+	local said pattern
+	said=$("$daxmr" list --json "$pid" | tr -d ' \n')
+	for pattern; do
+		grep -Eq "$pattern" <<<"$said" || return
+	done
+}
+
+make_file "$DAX/file" 1
+DAXMR_STRATEGY=staged "$programs/register" "$DAX/file" >register.out 2>&1 &
+pid=$!
+until_is registered grep -q rkey register.out
+has "$("$daxmr" list "$pid")" "^ *$pid register +staged +held +1048576 +0 +- +- +- rxe0 +$DAX/file\$"
+json "\"file\":\"$DAX/file\"" '"length":1048576,"strategy":"staged"' '"recalls":0' '"state":"held"' '"staged":1' '"odp":0' ||
+	fail "$("$daxmr" list --json)"
+
+has "$("$daxmr" recall "$DAX/file")" "^$DAX/file: free after [0-9]+ us\$"
+until_is merged json '"state":"held","age_us"' '"merged":[1-9]'
+json '"recalls":[1-9]' '"yielded":[1-9]' '"breaking":[1-9]' '"max_us":[1-9]' || fail "$("$daxmr" list --json)"
+said=$("$daxmr" list --prometheus "$pid")
+has "$said" "^daxmr_file_recalls_total\\{pid=\"$pid\",command=\"register\",file=\"$DAX/file\",.*\\} [1-9]\$"
+has "$said" "^daxmr_file_state\\{.*,state=\"held\"\\} 1\$"
+has "$said" "^daxmr_file_recall_seconds_count\\{.*\\} [1-9]\$"
+
+kill -KILL "$pid"
+wait "$pid" || true
+is_gone() {
+	! "$daxmr" list "$pid" >/dev/null 2>&1
+}
+until_is gone is_gone
