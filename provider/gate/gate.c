@@ -211,7 +211,11 @@ void gate_open(struct gate *gate)
 	free(gate);
 }
 
-/* The next of the gate's QPs that is wanted, in use; NULL: none. */
+/*
+ * The next of the gate's QPs that is wanted, in use; NULL: none. Numbers grow:
+ * what another thread severs for a gate that was closed later it has done for
+ * this one, and two never go after each other's for ever.
+ */
 static struct gate_qp *next_to_sever(struct gate *gate, bool all)
 {
 	struct gate_qp *record;
@@ -220,7 +224,7 @@ static struct gate_qp *next_to_sever(struct gate *gate, bool all)
 	gate_lock(&locked);
 	record = gate_qp_first_locked();
 	while (record && (!gate_has_qp_locked(gate, record) ||
-			  record->severed_in == gate->number ||
+			  record->severed_in >= gate->number ||
 			  (!all && record->left == GATE_DRAINED)))
 		record = record->next;
 	if (record) {

@@ -182,6 +182,7 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 		record->was_ready = true;
 	if (record && state == IBV_QPS_RESET) {
 		record->was_ready = false;
+		record->severed_in = 0;
 		record->resets++;
 	}
 	context = gate_context_find_locked(qp->context);

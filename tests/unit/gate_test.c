@@ -484,6 +484,26 @@ static void severed__all_of_the_pd_and_nobody_else(void **state)
 	assert_int_equal(fake_ibv(&other)->state, IBV_QPS_RTS);
 }
 
+/* Two threads at it would take each other's QPs again and again. */
+static void severed__for_a_later_gate_is_for_all_before_it(void **state)
+{
+	struct gate *gate, *later_gate;
+
+	(void)state;
+	attach();
+	assert_int_equal(gate_close(&fake_pds[0], later(), &gate), 0);
+	assert_int_equal(gate_close(&fake_pds[0], later(), &later_gate), 0);
+	assert_int_equal(gate_sever(later_gate, true), 3);
+	assert_int_equal(gate_sever(gate, true), 0);
+	/* what is connected anew is not severed yet */
+	gate_qp_modified(fake_ibv(&qps[0]), IBV_QPS_RESET);
+	assert_int_equal(gate_sever(gate, true), 1);
+	assert_int_equal(gate_sever(later_gate, true), 1);
+	assert_int_equal(gate_sever(gate, true), 0);
+	gate_open(gate);
+	gate_open(later_gate);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -501,6 +521,7 @@ int main(void)
 		TEST(handler_that_posts__deadlocks_nobody),
 		TEST(detached__tables_are_the_devices_own),
 		TEST(severed__all_of_the_pd_and_nobody_else),
+		TEST(severed__for_a_later_gate_is_for_all_before_it),
 	};
 
 	pthread_atfork(raise_before_fork, NULL, NULL);
