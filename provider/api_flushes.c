@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "api_flushes.h"
+#include "quiet.h"
 #include "recall.h"
 
 void api_flushes_init(struct api_flushes *flushes)
@@ -16,14 +17,15 @@ void api_flushes_expect(struct api_flushes *flushes, uint32_t ticket,
 			uint64_t calls)
 {
 	struct api_flush_calls *first = &flushes->first, *at = first;
+	sigset_t signals;
 
-	pthread_mutex_lock(&flushes->lock);
+	quiet_lock(&flushes->lock, &signals);
 	if (first->count && recall_asked_after(ticket, first->ticket))
 		at = &flushes->later;
 	if (!at->count || recall_asked_after(ticket, at->ticket))
 		at->ticket = ticket;
 	at->count += calls;
-	pthread_mutex_unlock(&flushes->lock);
+	quiet_unlock(&flushes->lock, &signals);
 }
 
 /* The first ones, after which those that have come since are. */
@@ -39,22 +41,24 @@ static uint64_t pop_locked(struct api_flushes *flushes)
 uint64_t api_flushes_answered(struct api_flushes *flushes, uint32_t ticket)
 {
 	uint64_t count = 0;
+	sigset_t signals;
 
-	pthread_mutex_lock(&flushes->lock);
+	quiet_lock(&flushes->lock, &signals);
 	while (flushes->first.count &&
 	       recall_has_flushed(ticket, flushes->first.ticket))
 		count += pop_locked(flushes);
-	pthread_mutex_unlock(&flushes->lock);
+	quiet_unlock(&flushes->lock, &signals);
 	return count;
 }
 
 uint64_t api_flushes_forget(struct api_flushes *flushes)
 {
 	uint64_t count;
+	sigset_t signals;
 
-	pthread_mutex_lock(&flushes->lock);
+	quiet_lock(&flushes->lock, &signals);
 	count = pop_locked(flushes);
 	count += pop_locked(flushes);
-	pthread_mutex_unlock(&flushes->lock);
+	quiet_unlock(&flushes->lock, &signals);
 	return count;
 }

@@ -7,7 +7,8 @@
  * ticket, which stays until it is answered however many come after it, and all
  * that have come since. Who calls all the time is told again and again.
  *
- * One lock of its own, held across nothing.
+ * One lock of its own, held across nothing, and without signals: the engine's
+ * thread takes it.
  */
 #ifndef DAXMR_API_FLUSHES_H
 #define DAXMR_API_FLUSHES_H

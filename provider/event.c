@@ -11,6 +11,7 @@
 #include "event.h"
 #include "lease.h"
 #include "log.h"
+#include "quiet.h"
 #include "raw.h"
 #include "reason.h"
 
@@ -30,8 +31,8 @@ struct daxmr_channel {
 
 /*
  * Protects every channel and its sources. The engine's thread takes it: nobody
- * waits while he holds it, and no other lock is taken under it. No child uses
- * what there was before it.
+ * waits, or is interrupted, while he holds it, and no other lock is taken under
+ * it. No child uses what there was before it.
  */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* A source's agreeing has become 0. */
@@ -93,12 +94,13 @@ EXPORT int daxmr_channel_close(struct daxmr_channel *channel)
 {
 	int saved_errno = errno, r = event_check_pid(channel->pid, "channel");
 	unsigned int sources;
+	sigset_t signals;
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &signals);
 	sources = channel->sources;
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 	if (sources) {
 		log_sentence(LOG_WARN,
 			     "the channel has events of %u regions: give those "
@@ -182,6 +184,8 @@ void event_source_init(struct event_source *source,
 		       struct daxmr_channel *channel,
 		       struct daxmr_region *region, void *data)
 {
+	sigset_t signals;
+
 	memset(source->nodes, 0, sizeof(source->nodes));
 	source->pid = getpid();
 	source->channel = channel;
@@ -200,15 +204,16 @@ void event_source_init(struct event_source *source,
 	}
 	if (!channel)
 		return;
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &signals);
 	channel->sources++;
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 }
 
 int event_source_lend(struct event_source *source, struct lease_engine *engine)
 {
 	struct daxmr_channel *channel = source->channel;
 	pid_t tid;
+	sigset_t signals;
 	int fd, r;
 
 	if (!channel)
@@ -216,14 +221,14 @@ int event_source_lend(struct event_source *source, struct lease_engine *engine)
 	r = lease_lend(engine, channel->fd, &fd, &tid);
 	if (r)
 		return r;
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &signals);
 	if (channel->lent_fd < 0) {
 		channel->lent_fd = fd;
 		channel->lent_tid = tid;
 		channel->engine = engine;
 		fd = -1;
 	}
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 	if (fd >= 0) /* there was one */
 		lease_take_back(engine, fd);
 	return 0;
@@ -232,9 +237,10 @@ int event_source_lend(struct event_source *source, struct lease_engine *engine)
 void event_source_done(struct event_source *source)
 {
 	struct daxmr_channel *channel = source->channel;
+	sigset_t signals;
 	bool is_free;
 
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &signals);
 	for (int i = 0; channel && i < DAXMR_EVENT_KINDS; i++)
 		if (source->nodes[i].is_queued)
 			unqueue_locked(&source->nodes[i]);
@@ -245,7 +251,7 @@ void event_source_done(struct event_source *source)
 	source->channel = NULL;
 	source->is_done = true;
 	is_free = !source->out;
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 	if (is_free)
 		source->free(source);
 }
@@ -270,22 +276,26 @@ static void post_locked(struct event_source *source, enum daxmr_event_kind kind,
 void event_post(struct event_source *source, enum daxmr_event_kind kind,
 		const struct event_fact *fact)
 {
+	sigset_t signals;
+
 	if (!source->channel)
 		return;
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &signals);
 	post_locked(source, kind, fact);
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 }
 
 void event_asked(struct event_source *source, const struct event_fact *fact,
 		 _Atomic uint64_t *ret_asked)
 {
-	pthread_mutex_lock(&lock);
+	sigset_t signals;
+
+	quiet_lock(&lock, &signals);
 	/* before anybody can have read of it, and agree */
 	atomic_store(ret_asked, ++source->asked);
 	if (source->channel)
 		post_locked(source, DAXMR_EVENT_RECALL, fact);
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 }
 
 /* NULL: there is none. */
@@ -293,8 +303,9 @@ static struct daxmr_event *take_first(struct daxmr_channel *channel)
 {
 	struct daxmr_event *event = NULL;
 	struct event_node *node;
+	sigset_t signals;
 
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &signals);
 	node = channel->first;
 	if (node) {
 		unqueue_locked(node);
@@ -312,7 +323,7 @@ static struct daxmr_event *take_first(struct daxmr_channel *channel)
 		node->source->out++;
 	}
 	settle_locked(channel);
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 	return event;
 }
 
@@ -371,27 +382,30 @@ static void end_agree_locked(struct event_source *source)
 
 void event_source_pause(struct event_source *source)
 {
-	pthread_mutex_lock(&lock);
+	sigset_t signals;
+
+	quiet_lock(&lock, &signals);
 	source->is_paused = true;
 	while (source->agreeing)
 		pthread_cond_wait(&agreed, &lock);
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 }
 
 void event_source_resume(struct event_source *source)
 {
 	uint64_t acked;
+	sigset_t signals;
 
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &signals);
 	source->is_paused = false;
 	acked = source->acked;
 	if (begin_agree_locked(source)) {
-		pthread_mutex_unlock(&lock);
+		quiet_unlock(&lock, &signals);
 		source->agreed(source, acked);
-		pthread_mutex_lock(&lock);
+		quiet_lock(&lock, &signals);
 		end_agree_locked(source);
 	}
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 }
 
 /* The source stays as long as this event counts as out. */
@@ -401,11 +415,12 @@ EXPORT int daxmr_event_ack(struct daxmr_event *event)
 	struct event_source *source = node->source;
 	int r = event_check_pid(source->pid, "event");
 	int saved_errno = errno;
+	sigset_t signals;
 	bool is_free;
 
 	if (r)
 		return r;
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &signals);
 	node->is_out = false;
 	if (node->count && !source->is_done) {
 		queue_locked(node);
@@ -417,14 +432,14 @@ EXPORT int daxmr_event_ack(struct daxmr_event *event)
 		if (begin_agree_locked(source)) {
 			uint64_t acked = source->acked;
 
-			pthread_mutex_unlock(&lock);
+			quiet_unlock(&lock, &signals);
 			source->agreed(source, acked);
-			pthread_mutex_lock(&lock);
+			quiet_lock(&lock, &signals);
 			end_agree_locked(source);
 		}
 	}
 	is_free = !--source->out && source->is_done;
-	pthread_mutex_unlock(&lock);
+	quiet_unlock(&lock, &signals);
 	if (is_free)
 		source->free(source);
 	errno = saved_errno;

@@ -18,6 +18,7 @@
 #include "dl_hooks.h"
 #include "engine.h"
 #include "mr_init_attr.h"
+#include "quiet.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -289,15 +290,20 @@ hook_ibv_close_device(struct ibv_context *context) __asm__("ibv_close_device");
 int hook_ibv_close_device(struct ibv_context *context)
 {
 	const struct real_verbs *real = real_verbs();
-
+	int r, cancel_state;
 	struct pinned *left;
-	int r;
+	sigset_t signals;
 
 	if (!real || !engine())
 		return real ? real->close_device(context) : ENOSYS;
+	/* What is left is nobody else's until the device is closed. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	quiet_begin(&signals);
 	left = engine()->context_closing(context);
 	r = real->close_device(context);
 	engine()->context_closed(left);
+	quiet_end(&signals);
+	pthread_setcancelstate(cancel_state, NULL);
 	return r;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include "lease_news.h"
 #include "leases.h"
+#include "quiet.h"
 #include "reason.h"
 
 /*
@@ -16,21 +16,6 @@
  */
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void take_lock(sigset_t *ret_signals)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, ret_signals);
-	pthread_mutex_lock(&lock);
-}
-
-static void give_lock(const sigset_t *signals)
-{
-	pthread_mutex_unlock(&lock);
-	pthread_sigmask(SIG_SETMASK, signals, NULL);
-}
 
 void lease_news_child(void)
 {
@@ -108,20 +93,20 @@ int lease_news_listen(struct lease_listener *listener, struct lease *lease)
 	listener->lease = lease;
 	listener->is_asked = false;
 	pthread_mutex_lock(&joining);
-	take_lock(&signals);
+	quiet_lock(&lock, &signals);
 	before_ns = longest_consent_locked(lease);
 	listener->next = heard->first;
 	heard->first = listener;
 	after_ns = longest_consent_locked(lease);
 	catch_up_locked(listener);
-	give_lock(&signals);
+	quiet_unlock(&lock, &signals);
 	if (after_ns != before_ns)
 		r = lease_ask(lease, after_ns);
 	if (r) {
-		take_lock(&signals);
+		quiet_lock(&lock, &signals);
 		remove_locked(listener);
 		agree_locked(lease);
-		give_lock(&signals);
+		quiet_unlock(&lock, &signals);
 		listener->lease = NULL;
 	}
 	pthread_mutex_unlock(&joining);
@@ -137,14 +122,14 @@ void lease_news_unlisten(struct lease_listener *listener)
 	if (!leases_engine() || !lease)
 		return;
 	pthread_mutex_lock(&joining);
-	take_lock(&signals);
+	quiet_lock(&lock, &signals);
 	before_ns = longest_consent_locked(lease);
 	if (remove_locked(listener))
 		agree_locked(lease);
 	after_ns = longest_consent_locked(lease);
 	listener->lease = NULL;
 	listener->is_asked = false;
-	give_lock(&signals);
+	quiet_unlock(&lock, &signals);
 	if (after_ns != before_ns)
 		lease_ask(lease, after_ns);
 	pthread_mutex_unlock(&joining);
@@ -156,12 +141,12 @@ void lease_news_consent(struct lease_listener *listener)
 
 	if (!leases_engine())
 		return;
-	take_lock(&signals);
+	quiet_lock(&lock, &signals);
 	if (listener->is_asked) {
 		listener->is_asked = false;
 		agree_locked(listener->lease);
 	}
-	give_lock(&signals);
+	quiet_unlock(&lock, &signals);
 }
 
 /* What was asked is over: the file has gone, whoever has agreed. */
@@ -181,14 +166,14 @@ void lease_news_changed(struct lease *lease, const struct recall_report *report,
 	struct lease_listener *at;
 	sigset_t signals;
 
-	take_lock(&signals);
+	quiet_lock(&lock, &signals);
 	heard->last = *report;
 	if (report->to != RECALL_BREAKING)
 		forget_asked_locked(heard);
 	for (at = heard->first; at; at = at->next)
 		if (at->changed)
 			at->changed(at, report, missed);
-	give_lock(&signals);
+	quiet_unlock(&lock, &signals);
 }
 
 void lease_news_asked(struct lease *lease, int64_t deadline_ns)
@@ -197,10 +182,10 @@ void lease_news_asked(struct lease *lease, int64_t deadline_ns)
 	struct lease_listener *at;
 	sigset_t signals;
 
-	take_lock(&signals);
+	quiet_lock(&lock, &signals);
 	heard->asked_ns = deadline_ns;
 	for (at = heard->first; at; at = at->next)
 		ask_locked(at, deadline_ns);
 	agree_locked(lease);
-	give_lock(&signals);
+	quiet_unlock(&lock, &signals);
 }

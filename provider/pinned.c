@@ -11,6 +11,7 @@
 #include "config.h"
 #include "leases.h"
 #include "pinned_parts.h"
+#include "quiet.h"
 #include "reason.h"
 #include "shadows.h"
 
@@ -89,20 +90,6 @@ void pinned_show(struct pinned *pinned)
 		pinned->seen.mr.handle = pinned->mr->handle;
 	__atomic_store_n(&pinned->seen.mr.rkey,
 			 pinned->mr ? pinned->mr->rkey : 0, __ATOMIC_RELAXED);
-}
-
-/* From before a region is busy until after: a handler may wait for it. */
-static void block_signals(sigset_t *ret_before)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, ret_before);
-}
-
-static void unblock_signals(const sigset_t *before)
-{
-	pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
 static void list(struct pinned *pinned)
@@ -321,11 +308,11 @@ void pinned_listen(struct pinned *pinned, struct pinned_ear *ear)
 
 	if (pinned->is_dead) /* nobody tells anything of it */
 		return;
-	block_signals(&signals);
+	quiet_begin(&signals);
 	pinned_begin(pinned);
 	pinned->ear = ear;
 	pinned_end(pinned);
-	unblock_signals(&signals);
+	quiet_end(&signals);
 }
 
 void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
@@ -360,11 +347,11 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 	r = acquire(pinned);
 	if (r)
 		goto detach;
-	block_signals(&signals);
+	quiet_begin(&signals);
 	r = check_lease(pinned);
 	if (!r)
 		r = enter(pinned, call);
-	unblock_signals(&signals);
+	quiet_end(&signals);
 	if (r)
 		goto release;
 	errno = saved_errno;
@@ -413,7 +400,7 @@ int pinned_deregister(struct pinned *pinned)
 	int saved_errno = errno, r = 0;
 	sigset_t signals;
 
-	block_signals(&signals);
+	quiet_begin(&signals);
 	if (!pinned->is_dead) {
 		pinned_begin(pinned);
 		r = drop_mr(pinned);
@@ -426,7 +413,7 @@ int pinned_deregister(struct pinned *pinned)
 	} else if (pinned->ear) {
 		give_back(pinned);
 	}
-	unblock_signals(&signals);
+	quiet_end(&signals);
 	if (!r)
 		free(pinned);
 	errno = saved_errno;
@@ -475,7 +462,7 @@ struct pinned *pinned_context_closing(const struct ibv_context *context)
 	int saved_errno = errno;
 	sigset_t signals;
 
-	block_signals(&signals);
+	quiet_begin(&signals);
 	while (pinned_are_there() && (pinned = first_alive_of(context))) {
 		pinned_begin(pinned);
 		die(pinned);
@@ -489,7 +476,7 @@ struct pinned *pinned_context_closing(const struct ibv_context *context)
 			leave_file(pinned);
 		}
 	}
-	unblock_signals(&signals);
+	quiet_end(&signals);
 	errno = saved_errno;
 	return left;
 }
@@ -515,7 +502,7 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 	sigset_t signals;
 	int r = 0;
 
-	block_signals(&signals);
+	quiet_begin(&signals);
 	pinned_begin(pinned);
 	before = *pinned;
 	if (flags & IBV_REREG_MR_CHANGE_PD)
@@ -552,7 +539,7 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		pinned_gate_open(pinned);
 	}
 	pinned_end(pinned);
-	unblock_signals(&signals);
+	quiet_end(&signals);
 	errno = r ? r : errno;
 	return r ? IBV_REREG_MR_ERR_INPUT : 0;
 }

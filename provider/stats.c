@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "quiet.h"
 #include "raw.h"
 #include "stats.h"
 
@@ -20,7 +21,8 @@ _Static_assert(STATS_SLOTS == WORD, "a word has a bit for each slot");
 
 /*
  * Protects which pages there are and which slots are taken; no other is taken
- * under it. Not held across fork: the child has no pages.
+ * under it. Threads of ours take it: without signals (quiet.h). Not held across
+ * fork: the child has no pages.
  */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -91,21 +93,27 @@ static struct stats_page *add_page_locked(void)
 	return page;
 }
 
+/* What was there before. */
+struct before {
+	int saved_errno;
+	sigset_t signals;
+};
+
 /* The first, which has the counters. With the lock from here. */
-static struct stats_page *begin(int *ret_errno)
+static struct stats_page *begin(struct before *ret)
 {
-	*ret_errno = errno;
+	ret->saved_errno = errno;
 	pthread_once(&once, follow_forks);
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &ret->signals);
 	if (owner != getpid())
 		forget_locked();
 	return page_count ? pages[0] : add_page_locked();
 }
 
-static void end(int saved_errno)
+static void end(const struct before *before)
 {
-	pthread_mutex_unlock(&lock);
-	errno = saved_errno;
+	quiet_unlock(&lock, &before->signals);
+	errno = before->saved_errno;
 }
 
 /* Of `taken`: its number in all pages, -1: no room. */
@@ -139,8 +147,8 @@ static void write_region(long slot, const struct stats_region *region)
 uint64_t stats_region_add(const struct stats_region *region)
 {
 	uint64_t number = 0;
-	int saved_errno;
-	struct stats_page *first = begin(&saved_errno);
+	struct before before;
+	struct stats_page *first = begin(&before);
 	long slot = first ? take_locked(regions_taken) : -1;
 
 	if (first && region->strategy < STRATEGIES)
@@ -151,7 +159,7 @@ uint64_t stats_region_add(const struct stats_region *region)
 	} else if (first) {
 		add_to(&first->count[STATS_UNLISTED], 1);
 	}
-	end(saved_errno);
+	end(&before);
 	return number;
 }
 
@@ -159,36 +167,36 @@ void stats_region_remove(uint64_t number)
 {
 	static const struct stats_region none;
 	size_t slot = (size_t)(number & UINT32_MAX) - 1;
-	int saved_errno;
+	struct before before;
 
 	if (!number || number >> 32 != (uint64_t)getpid())
 		return;
-	if (begin(&saved_errno) && slot < page_count * STATS_SLOTS) {
+	if (begin(&before) && slot < page_count * STATS_SLOTS) {
 		write_region((long)slot, &none);
 		regions_taken[slot / WORD] &= ~(1ULL << slot % WORD);
 		add_to(&pages[0]->count[STATS_DEREGISTERED], 1);
 	}
-	end(saved_errno);
+	end(&before);
 }
 
 struct stats_file_slot *stats_file_take(void)
 {
 	struct stats_file_slot *file = NULL;
-	int saved_errno;
-	long slot = begin(&saved_errno) ? take_locked(files_taken) : -1;
+	struct before before;
+	long slot = begin(&before) ? take_locked(files_taken) : -1;
 
 	if (slot >= 0)
 		file = &pages[slot / STATS_SLOTS]->file[slot % STATS_SLOTS];
-	end(saved_errno);
+	end(&before);
 	return file;
 }
 
 void stats_file_give_back(struct stats_file_slot *file)
 {
 	static const struct stats_file none;
-	int saved_errno;
+	struct before before;
 
-	begin(&saved_errno);
+	begin(&before);
 	for (size_t i = 0; i < page_count; i++) {
 		size_t slot = (size_t)(file - pages[i]->file);
 
@@ -198,27 +206,27 @@ void stats_file_give_back(struct stats_file_slot *file)
 				 STATS_WORDS(none));
 		files_taken[i] &= ~(1ULL << slot);
 	}
-	end(saved_errno);
+	end(&before);
 }
 
 void stats_refused(int error)
 {
-	int saved_errno;
-	struct stats_page *first = begin(&saved_errno);
+	struct before before;
+	struct stats_page *first = begin(&before);
 
 	if (first)
 		add_to(&first->refused[error > 0 && error < STATS_ERRNOS ? error
 									 : 0],
 		       1);
-	end(saved_errno);
+	end(&before);
 }
 
 void stats_count(enum stats_count what, uint64_t by)
 {
-	int saved_errno;
-	struct stats_page *first = begin(&saved_errno);
+	struct before before;
+	struct stats_page *first = begin(&before);
 
 	if (first)
 		add_to(&first->count[what], by);
-	end(saved_errno);
+	end(&before);
 }

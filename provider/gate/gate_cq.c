@@ -6,6 +6,7 @@
 
 #include "gate_cq.h"
 #include "gate_mark.h"
+#include "quiet.h"
 
 #define BATCH 16
 
@@ -271,19 +272,23 @@ int gate_cq_reap(struct gate_cq *record)
 	return r;
 }
 
-/* What the program's ibv_poll_cq() gets of a CQ that has a record. */
+/*
+ * What the program's ibv_poll_cq() gets of a CQ that has a record. Who drains
+ * takes the lock as well.
+ */
 int gate_cq_poll(struct gate_cq *record, gate_poll_cq_fn original, int count,
 		 struct ibv_wc *wc, bool *ret_is_idle)
 {
 	int n = 0, more = 0;
+	sigset_t signals;
 
-	pthread_mutex_lock(&record->lock);
+	quiet_lock(&record->lock, &signals);
 	for (; n < count && record->count; n++, record->count--)
 		wc[n] = record->kept[record->first++];
 	if (n < count)
 		more = poll_filtered(record, original, count - n, wc + n);
 	*ret_is_idle = !record->count && !record->markers;
-	pthread_mutex_unlock(&record->lock);
+	quiet_unlock(&record->lock, &signals);
 	if (more > 0)
 		n += more;
 	return n || more >= 0 ? n : more;
@@ -319,6 +324,7 @@ void gate_cq_drop(const struct ibv_context *context, uint32_t qp_num)
 {
 	struct gate_cq *record, **all;
 	struct gate_locked locked;
+	sigset_t signals;
 	size_t count = 0;
 
 	gate_lock(&locked);
@@ -333,9 +339,9 @@ void gate_cq_drop(const struct ibv_context *context, uint32_t qp_num)
 		}
 	gate_unlock(&locked);
 	for (size_t i = 0; i < count; i++) {
-		pthread_mutex_lock(&all[i]->lock);
+		quiet_lock(&all[i]->lock, &signals);
 		drop(all[i], qp_num);
-		pthread_mutex_unlock(&all[i]->lock);
+		quiet_unlock(&all[i]->lock, &signals);
 		gate_cq_put(all[i]);
 	}
 	free(all);

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -310,6 +311,41 @@ static void reader__sees_whole_records_while_they_come_and_go(void **state)
 	assert_int_equal(regions_of(getpid()), 0);
 }
 
+#define SIGNALS 200
+
+static atomic_int handled;
+
+static void signal_soon(void)
+{
+	struct itimerval once = {.it_value = {.tv_usec = 100}};
+
+	setitimer(ITIMER_REAL, &once, NULL);
+}
+
+static void count_in_handler(int signal)
+{
+	(void)signal;
+	stats_count(STATS_SEVERED, 1);
+	if (atomic_fetch_add(&handled, 1) + 1 < SIGNALS)
+		signal_soon();
+}
+
+/* A handler that waits for a thread of ours waits for what it interrupts. */
+static void handler__waits_for_nothing_that_it_interrupts(void **state)
+{
+	struct sigaction before, action = {.sa_handler = count_in_handler};
+	unsigned int rounds = 0;
+
+	(void)state;
+	atomic_store(&handled, 0);
+	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+	signal_soon();
+	for (; atomic_load(&handled) < SIGNALS; rounds++)
+		stats_region_remove(add(1));
+	assert_true(rounds > 0);
+	assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+}
+
 static struct lease lease = {.dev = 5, .ino = 6};
 
 static void tell(enum recall_state from, enum recall_state to,
@@ -394,6 +430,7 @@ int main(void)
 		cmocka_unit_test(process__is_not_seen_by_other_users),
 		cmocka_unit_test(
 			reader__sees_whole_records_while_they_come_and_go),
+		cmocka_unit_test(handler__waits_for_nothing_that_it_interrupts),
 		cmocka_unit_test(lease__is_counted_until_it_is_gone),
 	};
 
