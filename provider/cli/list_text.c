@@ -3,6 +3,7 @@
  * A line for each region: list.h.
  */
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>
@@ -16,13 +17,14 @@ static void print_clean(const char *text)
 {
 	char *copy = utf8_copy(text);
 
-	for (const unsigned char *at = (unsigned char *)copy; at && *at; at++)
-		/* 0xc2 and one of these is a control character, too */
-		if (at[0] < ' ' || at[0] == 0x7f ||
-		    (at[0] == 0xc2 && at[1] < 0xa0))
-			putchar('?');
-		else
-			putchar(at[0]);
+	for (const unsigned char *at = (unsigned char *)copy; at && *at; at++) {
+		/* two bytes for one control character */
+		bool is_second = at[0] == 0xc2 && at[1] < 0xa0;
+
+		at += is_second;
+		putchar(is_second || at[0] < ' ' || at[0] == 0x7f ? '?'
+								  : at[0]);
+	}
 	free(copy);
 }
 
