@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "log.h"
 #include "pinned_parts.h"
+#include "quiet.h"
 
 #define NEVER INT64_MAX
 #define MS    1000000LL
@@ -58,11 +59,9 @@ static sigset_t signals_before_fork;
 
 static void before_fork(void)
 {
-	sigset_t all, before;
+	sigset_t before;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_mutex_lock(&pinned_lock);
+	quiet_lock(&pinned_lock, &before);
 	signals_before_fork = before;
 }
 
@@ -70,8 +69,7 @@ static void after_fork(void)
 {
 	sigset_t before = signals_before_fork;
 
-	pthread_mutex_unlock(&pinned_lock);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	quiet_unlock(&pinned_lock, &before);
 }
 
 /* No thread, no lease, no gate that is closed: all regions are its parent's. */
@@ -88,7 +86,7 @@ static void in_child(void)
 	pinned_forget_all();
 	pinned_gate_forget_all();
 	pinned_own_forget_all();
-	pthread_sigmask(SIG_SETMASK, &signals_before_fork, NULL);
+	quiet_end(&signals_before_fork);
 }
 
 static void follow_forks(void)
@@ -99,10 +97,8 @@ static void follow_forks(void)
 void pinned_lock_take(struct pinned_locked *ret)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	sigset_t all;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &ret->signals);
+	quiet_begin(&ret->signals);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret->cancel_state);
 	pthread_once(&once, follow_forks);
 	pthread_mutex_lock(&pinned_lock);
@@ -112,7 +108,7 @@ void pinned_lock_give(const struct pinned_locked *locked)
 {
 	pthread_mutex_unlock(&pinned_lock);
 	pthread_setcancelstate(locked->cancel_state, NULL);
-	pthread_sigmask(SIG_SETMASK, &locked->signals, NULL);
+	quiet_end(&locked->signals);
 }
 
 int pinned_wait_locked(int64_t until_ns)
@@ -378,8 +374,8 @@ static void *work(void *arg)
 /* None of the program's signals is for them. */
 static int start(struct worker *worker)
 {
-	sigset_t all, before;
 	pthread_attr_t attr;
+	sigset_t before;
 	pthread_t thread;
 	int r;
 
@@ -388,10 +384,9 @@ static int start(struct worker *worker)
 		return r;
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	quiet_begin(&before);
 	r = -pthread_create(&thread, &attr, work, worker);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	quiet_end(&before);
 	pthread_attr_destroy(&attr);
 	return r;
 }

@@ -17,12 +17,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "own_staged.h"
+#include "alarm_soon.h"
 #include "unit.h"
 
 /* What a program that is compiled with _FORTIFY_SOURCE calls. */
@@ -486,15 +486,7 @@ static void child__reads_the_file(void **state)
 
 static atomic_int ticks, wrong;
 
-/* In whatever runs then. Not in steady steps: those may be too short. */
-static void tick_soon(void)
-{
-	struct itimerval once = {.it_value = {.tv_usec = 500}};
-
-	if (setitimer(ITIMER_REAL, &once, NULL))
-		atomic_fetch_add(&wrong, 1);
-}
-
+/* In whatever it interrupts. */
 static void read_and_write(int signal)
 {
 	char byte = 0;
@@ -503,8 +495,8 @@ static void read_and_write(int signal)
 	if (pread(own_fd, &byte, 1, START + 50) != 1 || byte != 'h' ||
 	    pwrite(own_fd, "h", 1, START + 50) != 1)
 		atomic_fetch_add(&wrong, 1);
-	if (atomic_fetch_add(&ticks, 1) + 1 < TICKS)
-		tick_soon();
+	if (atomic_fetch_add(&ticks, 1) + 1 < TICKS && alarm_soon(500))
+		atomic_fetch_add(&wrong, 1);
 }
 
 static void handler__reads_and_writes_in_the_midst_of_it(void **state)
@@ -516,7 +508,7 @@ static void handler__reads_and_writes_in_the_midst_of_it(void **state)
 		skip();
 	own_map[START + 50] = 'h';
 	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
-	tick_soon();
+	assert_int_equal(alarm_soon(500), 0);
 	while (atomic_load(&ticks) < TICKS) {
 		assert_int_equal(pread(own_fd, bytes, SIZE, AT), SIZE);
 		assert_int_equal(pwrite(own_fd, "h", 1, START + 50), 1);

@@ -17,10 +17,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "alarm_soon.h"
 #include "own_lease.h"
 #include "unit.h"
 
@@ -125,18 +125,6 @@ static void threads__nonblocking_opens_at_once(void **state)
 
 static atomic_int handled;
 
-/*
- * Each signal is asked for when the one before is handled: one that comes in
- * steady steps leaves no time for anything else where the handler takes longer
- * than a step, and an emulated machine is such a place.
- */
-static void signal_soon(void)
-{
-	struct itimerval once = {.it_value = {.tv_usec = 700}};
-
-	NEED(setitimer(ITIMER_REAL, &once, NULL) == 0);
-}
-
 static void open_in_handler(int signal)
 {
 	int saved_errno = errno, fd;
@@ -147,7 +135,7 @@ static void open_in_handler(int signal)
 	NEED(ftruncate(fd, FILE_SIZE) == 0);
 	NEED(close(fd) == 0);
 	if (atomic_fetch_add(&handled, 1) + 1 < HANDLED)
-		signal_soon();
+		NEED(alarm_soon(700) == 0);
 	errno = saved_errno;
 }
 
@@ -170,7 +158,7 @@ static void signals__handlers_call_what_they_interrupt(void **state)
 	(void)state;
 	atomic_store(&handled, 0);
 	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
-	signal_soon();
+	NEED(alarm_soon(700) == 0);
 	own_wait_for(enough_handled, NULL, "all signals are handled");
 	assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
 	check_nothing_failed();

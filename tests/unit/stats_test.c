@@ -9,10 +9,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "alarm_soon.h"
 #include "lease_table.h"
 #include "list.h"
 #include "stats.h"
@@ -315,19 +315,12 @@ static void reader__sees_whole_records_while_they_come_and_go(void **state)
 
 static atomic_int handled;
 
-static void signal_soon(void)
-{
-	struct itimerval once = {.it_value = {.tv_usec = 100}};
-
-	setitimer(ITIMER_REAL, &once, NULL);
-}
-
 static void count_in_handler(int signal)
 {
 	(void)signal;
 	stats_count(STATS_SEVERED, 1);
 	if (atomic_fetch_add(&handled, 1) + 1 < SIGNALS)
-		signal_soon();
+		alarm_soon(100);
 }
 
 /* A handler that waits for a thread of ours waits for what it interrupts. */
@@ -339,7 +332,7 @@ static void handler__waits_for_nothing_that_it_interrupts(void **state)
 	(void)state;
 	atomic_store(&handled, 0);
 	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
-	signal_soon();
+	assert_int_equal(alarm_soon(100), 0);
 	for (; atomic_load(&handled) < SIGNALS; rounds++)
 		stats_region_remove(add(1));
 	assert_true(rounds > 0);
