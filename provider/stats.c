@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
@@ -211,13 +212,14 @@ void stats_file_give_back(struct stats_file_slot *file)
 
 void stats_refused(int error)
 {
+	/* Readers list them by name: what has none is counted as one. */
+	bool is_known =
+		error > 0 && error < STATS_ERRNOS && strerrorname_np(error);
 	struct before before;
 	struct stats_page *first = begin(&before);
 
 	if (first)
-		add_to(&first->refused[error > 0 && error < STATS_ERRNOS ? error
-									 : 0],
-		       1);
+		add_to(&first->refused[is_known ? error : 0], 1);
 	end(&before);
 }
 

@@ -18,8 +18,9 @@
 #include "stats.h"
 #include "unit.h"
 
-#define NOBODY 65534
-#define MANY   200 /* more than pages have slots */
+#define NOBODY	 65534
+#define NAMELESS 41  /* no errno has this number */
+#define MANY	 200 /* more than pages have slots */
 
 /* All of it is the same number: one that is torn is not. */
 static struct stats_region region_of(uint64_t number)
@@ -132,11 +133,13 @@ static void refusals__are_counted_by_errno(void **state)
 	stats_refused(EBUSY);
 	stats_refused(100000);
 	stats_refused(-1);
+	stats_refused(NAMELESS);
 	stats_count(STATS_SEVERED, 3);
 	process = look_at(getpid(), &list);
 	assert_non_null(process);
 	assert_int_equal(process->refused[EBUSY], 2);
-	assert_int_equal(process->refused[0], 2);
+	assert_int_equal(process->refused[0], 3);
+	assert_int_equal(process->refused[NAMELESS], 0);
 	assert_int_equal(process->count[STATS_SEVERED], 3);
 	assert_int_equal(process->uid, geteuid());
 	list_free(&list);
