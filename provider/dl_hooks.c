@@ -3,11 +3,11 @@
  * NCCL and others dlopen() libibverbs and ask the handle for its functions: no
  * preload stands between a handle and its library. So we stand in front of
  * dlsym() and dlvsym(), and whoever asks a handle for a verb that we hook, and
- * would get libibverbs' own, gets the hook. The same goes for libpmem and
- * libpmem2.
+ * would get libibverbs' own, gets the hook. The same goes for libpmem, libpmem2
+ * and librdmacm.
  *
- * And whoever asks all libraries for a function of libpmem, to see whether it
- * is there, does not find the hook as long as libpmem is not loaded. (A verb
+ * And whoever asks all libraries for a function of one of these, to see whether
+ * it is there, does not find the hook as long as it is not loaded. (A verb
  * would say ENOSYS.)
  *
  * Everything else must be as if we were not there. RTLD_NEXT and RTLD_DEFAULT
@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cm_real.h"
 #include "dl_hooks.h"
 #include "dl_real.h"
 #include "pmem_real.h"
@@ -49,12 +50,15 @@ static const struct dl_library *library_of(const struct dl_hook *hook)
 		return &pmem2_library;
 	if (dl_starts_with(hook->version, "LIBPMEM_"))
 		return &pmem_library;
+	if (dl_starts_with(hook->version, "RDMACM_"))
+		return &cm_library;
 	return &real_library;
 }
 
 static const struct dl_hook *hook_of(const char *name)
 {
-	static const struct dl_hook *const lists[] = {dl_hooks, dl_hooks_pmem};
+	static const struct dl_hook *const lists[] = {dl_hooks, dl_hooks_pmem,
+						      dl_hooks_cm};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		for (const struct dl_hook *at = lists[i]; at->name; at++)
@@ -130,7 +134,8 @@ static __attribute__((noinline)) void *find_place(void *handle,
 static inline bool may_be_hooked(const char *name)
 {
 	return name &&
-	       (dl_starts_with(name, "ibv_") || dl_starts_with(name, "pmem"));
+	       (dl_starts_with(name, "ibv_") || dl_starts_with(name, "pmem") ||
+		dl_starts_with(name, "rdma_"));
 }
 
 JUMPS void *hook_dlsym(void *restrict handle, const char *restrict name)

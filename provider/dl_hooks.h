@@ -14,5 +14,6 @@ struct dl_hook {
 /* Each ends with a NULL name. */
 extern const struct dl_hook dl_hooks[];	     /* of libibverbs */
 extern const struct dl_hook dl_hooks_pmem[]; /* of libpmem and libpmem2 */
+extern const struct dl_hook dl_hooks_cm[];   /* of librdmacm */
 
 #endif

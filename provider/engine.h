@@ -12,6 +12,7 @@
 #include "file_map.h"
 #include "file_sync.h"
 #include "gate/gate.h"
+#include "gate/gate_cm.h"
 #include "leases.h"
 #include "pinned.h"
 #include "region.h"
@@ -73,6 +74,11 @@ struct engine {
 	void (*qp_destroyed)(struct gate_qp *record, int result);
 	struct gate_cq *(*cq_destroying)(struct ibv_cq *cq);
 	void (*cq_destroyed)(struct gate_cq *record, int result);
+	/* What librdmacm has made (gate_cm.h). */
+	void (*cm_channel_made)(const void *channel);
+	void (*cm_channel_going)(const void *channel);
+	void (*cm_qp_made)(struct cm_id *id, gate_disconnect_fn *disconnect);
+	void (*cm_id_going)(const struct cm_id *id);
 	/* Before and after the real call, which hands on what it got. */
 	struct pinned *(*context_closing)(struct ibv_context *context);
 	void (*context_closed)(struct pinned *left);
@@ -83,7 +89,7 @@ struct engine {
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 12
+#define DAXMR_ENGINE_VERSION 13
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

@@ -179,6 +179,7 @@ void pinned_sever_stuck(struct pinned *pinned)
 		severed = gate_sever(pinned->gate->gate, true);
 	pinned_gate_open(pinned);
 	stats_count(STATS_SEVERED, (uint64_t)severed);
+	pinned_disconnect_soon();
 	pinned_tell(pinned, PINNED_SEVERED, 0, pinned->error);
 	log_try_write(
 		LOG_ERROR,

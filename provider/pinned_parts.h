@@ -125,6 +125,12 @@ void pinned_forget_all(void);
 void pinned_gate_forget_all(void);
 void pinned_own_forget_all(void);
 
+/*
+ * QPs were severed: the second thread tells the peers of those that librdmacm
+ * has made.
+ */
+void pinned_disconnect_soon(void);
+
 /* The threads, where there are none yet. 0 or -errno. */
 int pinned_start(void);
 

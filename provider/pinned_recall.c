@@ -69,6 +69,7 @@ static void sever(struct pinned_gate *gate, struct course *course, bool all)
 	gate->severed += severed;
 	stats_count(STATS_SEVERED, severed);
 	course->severed += severed;
+	pinned_disconnect_soon();
 }
 
 static void drain(struct pinned_gate *gate, int64_t until_ns,

@@ -4,8 +4,9 @@
  * due for their regions.
  *
  * There are two. Others wait for what the first does: MRs go, posts are let
- * through. The second registers again and severs what cannot be: a device may
- * take seconds for that, and no other file's recall waits for it.
+ * through. The second registers again, severs what cannot be, and tells peers
+ * that were cut off: a device may take seconds for that, and no other file's
+ * recall waits for it.
  *
  * Each looks at all regions, does what is due and has come first in its list of
  * steps, without the lock, and looks again; if nothing is due it waits for
@@ -17,6 +18,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "gate/gate_cm.h"
 #include "log.h"
 #include "pinned_parts.h"
 #include "quiet.h"
@@ -38,6 +40,7 @@ struct worker {
 	step_fn *steps[5]; /* in this order; NULL: no more */
 	/* What all regions have due of a step is taken together. */
 	bool takes_all;
+	bool disconnects;
 	bool is_started; /* under the lock */
 };
 
@@ -50,9 +53,12 @@ static struct worker workers[] = {
 	{
 		.name = "daxmr-back",
 		.steps = {pinned_sever_stuck, pinned_come_back},
+		.disconnects = true,
 	},
 };
 #define WORKERS (sizeof(workers) / sizeof(*workers))
+
+static bool has_to_disconnect; /* under the lock */
 
 /* Of the thread that forks. */
 static sigset_t signals_before_fork;
@@ -77,6 +83,7 @@ static void in_child(void)
 {
 	pthread_mutex_init(&pinned_lock, NULL);
 	pthread_cond_init(&pinned_changed, NULL);
+	has_to_disconnect = false;
 	for (size_t i = 0; i < WORKERS; i++)
 		workers[i].is_started = false;
 	for (struct pinned *at = pinned_all; at; at = at->next) {
@@ -349,6 +356,29 @@ static void do_step(step_fn *step, struct pinned *first)
 	}
 }
 
+void pinned_disconnect_soon(void)
+{
+	struct pinned_locked locked;
+
+	pinned_lock_take(&locked);
+	has_to_disconnect = true;
+	pthread_cond_broadcast(&pinned_changed);
+	pinned_lock_give(&locked);
+}
+
+static void disconnect_locked(void)
+{
+	unsigned int count;
+
+	has_to_disconnect = false;
+	pthread_mutex_unlock(&pinned_lock);
+	count = gate_disconnect();
+	if (count)
+		log_try_write(LOG_INFO, "%u connections of librdmacm are ended",
+			      count);
+	pthread_mutex_lock(&pinned_lock);
+}
+
 static void *work(void *arg)
 {
 	const struct worker *worker = arg;
@@ -359,6 +389,8 @@ static void *work(void *arg)
 	pthread_setname_np(pthread_self(), worker->name);
 	pthread_mutex_lock(&pinned_lock);
 	for (;;) {
+		if (worker->disconnects && has_to_disconnect)
+			disconnect_locked();
 		pinned = take_first_due_locked(worker, &step, &next_ns);
 		if (!pinned) {
 			pinned_wait_locked(next_ns);

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "gate_cm.h"
 #include "gate_context.h"
 #include "gate_cq.h"
 #include "gate_keys.h"
@@ -49,6 +50,7 @@ bool gate_has_qp_locked(const struct gate *gate, const struct gate_qp *record)
 void gate_forget_closed_locked(void)
 {
 	closed = NULL;
+	gate_cm_forget_locked();
 }
 
 static void update_poll_attention_locked(void)
@@ -229,6 +231,7 @@ static struct gate_qp *next_to_sever(struct gate *gate, bool all)
 		record = record->next;
 	if (record) {
 		record->severed_in = gate->number;
+		record->has_to_disconnect = true;
 		gate_qp_use_locked(record);
 	}
 	gate_unlock(&locked);

@@ -22,7 +22,6 @@
  *    as left. QPs driven past post_send (mlx5dv_init_obj) are not recognised.
  *  - Completions of an extended CQ that the program reads by ibv_start_poll()
  *    cannot be reaped: its QPs count as left.
- *  - A QP that is severed goes to ERR; nothing calls rdma_disconnect().
  *  - Windows of the program's own are not recorded.
  *
  * Threads: all functions here may be called from any thread; the program's
@@ -122,8 +121,9 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 
 /*
  * Ends what drain has left, or all QPs of the gate: they go to ERR. Their work
- * is flushed; their peers learn it at their next request. The number of those
- * that went.
+ * is flushed; their peers learn it at their next request, or from
+ * gate_disconnect() (gate_cm.h), which is to be called later. The number of
+ * those that went.
  */
 int gate_sever(struct gate *gate, bool all);
 

@@ -86,7 +86,7 @@ void gate_mark_polled_locked(void);
 bool gate_is_closed_locked(const struct ibv_qp *qp);
 /* Whether polls have to ask: gate.c */
 void gate_update_poll_attention(void);
-/* In a child after fork: forget all closed gates. */
+/* In a child after fork: forget all closed gates, and what is severed. */
 void gate_forget_closed_locked(void);
 
 #endif

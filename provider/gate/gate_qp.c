@@ -183,6 +183,7 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 	if (record && state == IBV_QPS_RESET) {
 		record->was_ready = false;
 		record->severed_in = 0;
+		record->has_to_disconnect = record->is_disconnected = false;
 		record->resets++;
 	}
 	context = gate_context_find_locked(qp->context);
@@ -194,11 +195,25 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 	errno = saved_errno;
 }
 
-/* A drain leaves it alone from now on; what it does just now ends soon. */
-struct gate_qp *gate_qp_destroying(struct ibv_qp *qp)
+void gate_qp_wait_unused_locked(const struct gate_qp *record,
+				struct gate_locked *locked)
 {
 	const struct timespec pause = {0, 50000};
 	int saved_errno = errno, cancel_state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	while (record->uses) {
+		gate_unlock(locked);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		gate_lock(locked);
+	}
+	pthread_setcancelstate(cancel_state, NULL);
+	errno = saved_errno;
+}
+
+/* A drain leaves it alone from now on; what it does just now ends soon. */
+struct gate_qp *gate_qp_destroying(struct ibv_qp *qp)
+{
 	struct gate_locked locked;
 	struct gate_qp *record;
 
@@ -207,16 +222,9 @@ struct gate_qp *gate_qp_destroying(struct ibv_qp *qp)
 	if (record) {
 		record->is_going = true;
 		unlink_record(record);
-	}
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	while (record && record->uses) {
-		gate_unlock(&locked);
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-		gate_lock(&locked);
+		gate_qp_wait_unused_locked(record, &locked);
 	}
 	gate_unlock(&locked);
-	pthread_setcancelstate(cancel_state, NULL);
-	errno = saved_errno;
 	return record;
 }
 

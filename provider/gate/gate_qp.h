@@ -7,6 +7,8 @@
 #define DAXMR_GATE_QP_H
 
 #include "gate.h"
+#include "gate_cm.h"
+#include "gate_mark.h"
 
 struct gate_qp {
 	struct ibv_qp *qp;
@@ -22,6 +24,11 @@ struct gate_qp {
 	uint32_t resets;     /* how often its work was thrown away */
 	enum gate_left left; /* what the last drain said */
 	uint64_t severed_in; /* the gate's number */
+	/* librdmacm's, if it made the QP (gate_cm.h), as long as it is there */
+	struct cm_id *id;
+	gate_disconnect_fn *disconnect;
+	bool has_to_disconnect; /* it was severed */
+	bool is_disconnected;	/* that was done, or tried */
 	struct gate_qp *next;
 };
 
@@ -38,6 +45,9 @@ void gate_qp_put_locked(struct gate_qp *record);
 /* Keeps the QP from being destroyed while a call of ours uses it. */
 void gate_qp_use_locked(struct gate_qp *record);
 void gate_qp_unuse(struct gate_qp *record);
+/* The lock is given meanwhile: the record has to be kept. */
+void gate_qp_wait_unused_locked(const struct gate_qp *record,
+				struct gate_locked *locked);
 
 /* Records of a context that is closed. */
 void gate_qp_forget_locked(const struct ibv_context *context);

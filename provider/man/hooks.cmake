@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Writes PAGE to OUTPUT with the list of hooks (HOOKS) where it has the comments
-# ".. hooks.def verbs", ".. hooks.def files" and ".. hooks.def pmem".
-file(STRINGS ${HOOKS} lines REGEX "^DAXMR_(HOOK|PASS|FILE|FILE_PASS|PMEM|PMEM_PASS)\\(")
+# ".. hooks.def verbs", ".. hooks.def files", ".. hooks.def pmem" and
+# ".. hooks.def cm".
+file(STRINGS ${HOOKS} lines REGEX "^DAXMR_(HOOK|PASS|FILE|FILE_PASS|PMEM|PMEM_PASS|CM)\\(")
 set(verbs "")
 set(files "")
 set(pmem "")
+set(cm "")
 foreach(line IN LISTS lines)
     if(line MATCHES "^DAXMR_HOOK\\(([a-z0-9_]+), ([A-Z0-9_.]+), \"([0-9]+)\"\\)")
         string(APPEND verbs "``${CMAKE_MATCH_1}``\n"
@@ -24,12 +26,15 @@ foreach(line IN LISTS lines)
     elseif(line MATCHES "^DAXMR_PMEM_PASS\\(([a-z0-9_]+), \"(.*)\"\\)")
         string(APPEND pmem "``${CMAKE_MATCH_1}``\n"
             "    passed on: ${CMAKE_MATCH_2}\n\n")
+    elseif(line MATCHES "^DAXMR_CM\\(([a-z0-9_]+), [A-Z0-9_.]+, \"(.*)\"\\)")
+        string(APPEND cm "``${CMAKE_MATCH_1}``\n"
+            "    hooked: ${CMAKE_MATCH_2}\n\n")
     else()
         message(FATAL_ERROR "${HOOKS}: cannot read: ${line}")
     endif()
 endforeach()
 file(READ ${PAGE} text)
-foreach(list verbs files pmem)
+foreach(list verbs files pmem cm)
     string(FIND "${text}" "\n.. hooks.def ${list}\n" found)
     if(found LESS 0)
         message(FATAL_ERROR "${PAGE} has no place for the list of ${list}")

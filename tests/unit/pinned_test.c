@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "gate/gate_cm.h"
 #include "log.h"
 #include "pinned_own.h"
 #include "pinned_parts.h"
@@ -40,7 +41,8 @@ static atomic_uint logged_late;
 static atomic_uint told[PINNED_SEVERED + 1];
 static atomic_bool keep; /* deregistrations fail */
 /* Registrations, closings of the first PD's gate: they wait until it is off. */
-static atomic_bool hold_making, hold_closing;
+static atomic_bool hold_making, hold_closing, hold_disconnecting;
+static atomic_uint disconnected;
 static atomic_uint held;
 
 void log_try_write(enum log_level level, const char *format, ...)
@@ -93,6 +95,13 @@ int gate_sever(struct gate *gate, bool all)
 	(void)gate;
 	(void)all;
 	atomic_fetch_add(&severed, 1);
+	return 1;
+}
+
+unsigned int gate_disconnect(void)
+{
+	wait_while(&hold_disconnecting);
+	atomic_fetch_add(&disconnected, 1);
 	return 1;
 }
 
@@ -187,7 +196,8 @@ static int setup(void **state)
 	closed = drained = opened = severed = gone = back = agreed = 0;
 	left = refuse = 0;
 	refused = refused_dereg = logged_late = held = 0;
-	hold_making = hold_closing = false;
+	hold_making = hold_closing = hold_disconnecting = false;
+	disconnected = 0;
 	for (size_t i = 0; i <= PINNED_SEVERED; i++)
 		told[i] = 0;
 	keep = false;
@@ -310,6 +320,22 @@ static void recall__peers_are_cut_off_at_once(void **state)
 	assert_int_equal(opened, closed);
 	assert_in_range(severed, 2, closed);
 	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+}
+
+/* What librdmacm does for that may take its time. */
+static void recall__peers_are_told_and_nobody_waits_for_that(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < REGIONS; i++)
+		regions[i].on_recall = ON_RECALL_SEVER;
+	hold_disconnecting = true;
+	ask_all();
+	wait_for(&held, 1);
+	wait_for(&agreed, REGIONS);
+	hold_disconnecting = false;
+	wait_for(&disconnected, 1);
 	hear_all(RECALL_HELD, RECALL_RETAKEN);
 	wait_for(&back, REGIONS);
 }
@@ -665,6 +691,7 @@ int main(void)
 		CASE(recall__one_gate_and_one_drain_for_each_pd),
 		CASE(recall__others_had_it_before_the_mr_went),
 		CASE(recall__peers_are_cut_off_at_once),
+		CASE(recall__peers_are_told_and_nobody_waits_for_that),
 		CASE(recall__what_is_not_drained_is_severed_once),
 		CASE(back__is_tried_until_it_can_be),
 		CASE(back__that_takes_too_long_severs),

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # The problem of the beginning, solved: a pinned fs-dax region is cut off and grown by another process under load, which returns at once; every local operation before and after succeeds.
-# Twenty regions of the file go behind one gate, drained once. With on_recall=sever the same work is cut off instead.
+# Twenty regions of the file go behind one gate, drained once. With on_recall=sever the same work is cut off instead, and a peer of librdmacm's that is idle hears of it by an event.
 # on: 6.1-stock-xfs 6.1-stock-ext4
 # soak 900
 # short
@@ -39,3 +39,4 @@ case $CONFIG in *-xfs) ;; *) exit 0 ;; esac # it is the same on both
 	fail "nothing has failed: $(cat said log)"
 # the first that fails, and nobody else flushes; the program does not live to see more
 has "$(cat log)" 'Work Request Flushed Error'
+"$daxmr" run --strategy pinned --on-recall sever "$programs/rdma_severed" "$DAX/h" 10.0.0.1 >said 2>log || fail "$(cat said log)"
