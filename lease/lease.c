@@ -250,12 +250,14 @@ static int own_descriptors(struct lease_engine *engine)
 }
 
 /* -1 is for ever, the greatest of all when it is taken for unsigned. */
-static int timeout_ms(const struct lease_table *table)
+static int timeout_ms(const struct lease_table *table, int look_ms)
 {
 	unsigned int keeper = (unsigned int)talk_timeout_ms(table);
 	unsigned int own = (unsigned int)own_desk_timeout_ms(&table->own);
 	unsigned int first = keeper < own ? keeper : own;
 
+	if (first > (unsigned int)look_ms)
+		first = (unsigned int)look_ms;
 	return (int)(table->lingering && first > TIDY_MS ? TIDY_MS : first);
 }
 
@@ -272,7 +274,9 @@ static void loop(struct lease_engine *engine)
 
 		if (engine->table.count && !engine->table.is_keeper_dead)
 			sources[1].fd = engine->table.keeper.socket;
-		raw_poll(sources, 2, timeout_ms(&engine->table));
+		raw_poll(sources, 2,
+			 timeout_ms(&engine->table,
+				    staged_look(&engine->table)));
 		while (raw_read(engine->signals, &info, sizeof(info)) > 0)
 			;
 		talk_hear(&engine->table);

@@ -40,7 +40,8 @@ struct lease_engine;
 /*
  * Told by the engine thread, which waits until they come back. No descriptor
  * of the program means anything there, 0 to 2 are /dev/null. They may call
- * lease_state() and lease_consent(), nothing else of this page.
+ * lease_state(), lease_flushed() and lease_consent(), nothing else of this
+ * page.
  */
 struct lease_observer {
 	/*
@@ -55,6 +56,11 @@ struct lease_observer {
 	/* Somebody wants the file: lease_consent(), or at the deadline anyway.
 	 */
 	void (*asked)(void *arg, struct lease *lease, int64_t deadline_ns);
+	/*
+	 * Of each lease that has shadows, about once a second while there are
+	 * any: lease_flushed() may have more.
+	 */
+	void (*looked)(void *arg, struct lease *lease);
 	/*
 	 * The lease is there no more when this returns, whatever was told of it
 	 * before. Not while the engine is stopped.
@@ -300,6 +306,19 @@ int lease_ask(struct lease *lease, int64_t consent_ns);
 
 /* Those that it was taken on. */
 const struct lease_terms *lease_terms(const struct lease *lease);
+
+/*
+ * What the keeper has done in the lease's shadows since there is a lease, in
+ * blocks of 4 KiB: those that it looked at, wrote, and could not write.
+ */
+struct lease_flushed {
+	uint64_t compared;
+	uint64_t copied;
+	uint64_t failed;
+};
+
+/* For an observer. */
+void lease_flushed(const struct lease *lease, struct lease_flushed *ret);
 
 /* What an observer keeps of a lease, as long as that is; all 0 at first. */
 struct lease_heard {

@@ -50,6 +50,7 @@ struct lease {
 	dev_t dev;
 	ino_t ino;
 	int type;
+	unsigned int shadows; /* how many: shadows.h */
 	struct lease_terms terms;
 	int64_t consent_ns; /* 0: none is asked for */
 	struct lease_heard heard;
@@ -77,7 +78,7 @@ struct lease {
 	struct lease_region *regions; /* by offset */
 	struct lease_range *ranges;
 	struct staged *staged; /* extents with a shadow, by offset: staged.h */
-	unsigned int shadows;  /* how many: shadows.h */
+	struct lease_flushed flushed_gone; /* in shadows that are no more */
 	struct own_gate gate;
 	uint32_t last_extent;
 	atomic_bool has_consent;
@@ -108,6 +109,7 @@ struct lease_table {
 	bool is_asked;		/* a thread of the program waits for us */
 	unsigned int lingering; /* leases: lease_take.h */
 	int64_t tidied_ns;	/* when those were last looked at */
+	int64_t look_ns;	/* staged_look(), next */
 	unsigned int left;	/* leases: lease_take.h */
 	unsigned int adrift;	/* leases */
 	int64_t recover_ns;	/* when they are looked for again */

@@ -104,6 +104,7 @@ static void drop(struct lease *lease, struct staged *staged)
 	while (*at != staged)
 		at = &(*at)->next;
 	*at = staged->next;
+	staged_count_gone(lease, staged);
 	shadows_drop(table, staged);
 	if (staged->left_ticket) {
 		staged->lease = NULL;

@@ -100,4 +100,10 @@ void staged_persisted(struct lease *lease, uint32_t ticket, int error);
 /* Why the keeper does not have one of the shadows in there; 0: it has all. */
 int staged_unattached(const struct lease *lease, uint64_t offset, uint64_t end);
 
+/*
+ * Has the observer look at what the keeper has counted, when that is due. In so
+ * many ms it is due again, -1: there is nothing.
+ */
+int staged_look(struct lease_table *table);
+
 #endif

@@ -85,4 +85,7 @@ void staged_let_go_soon(const struct swapping *swapping);
 /* It is laid before the keeper once more, which will let go of it first. */
 void staged_take_again(struct lease_table *table, struct staged *staged);
 
+/* staged_count.c: it is none of the lease's from now on; its counts stay. */
+void staged_count_gone(struct lease *lease, const struct staged *staged);
+
 #endif

@@ -86,6 +86,12 @@ static void changed(void *arg, struct lease *lease,
 	lease_log_changed(lease, report, missed);
 }
 
+static void looked(void *arg, struct lease *lease)
+{
+	(void)arg;
+	stats_lease_looked(lease);
+}
+
 static void gone(void *arg, struct lease *lease)
 {
 	(void)arg;
@@ -165,6 +171,7 @@ static int start(struct lease_engine **ret)
 			{
 				.changed = changed,
 				.asked = asked,
+				.looked = looked,
 				.gone = gone,
 				.keeper_died = keeper_died,
 				.shared_fate = shared_fate,

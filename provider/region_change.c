@@ -178,8 +178,10 @@ static void list_again(struct change *change)
 		.file = &change->file,
 	};
 
-	if (!is_moved(change))
+	if (!is_moved(change)) {
+		stats_region_access(change->rec.listed, change->rec.access);
 		return;
+	}
 	stats_region_remove(change->rec.listed);
 	change->rec.listed = 0;
 	if (!is_rerouted(change->rec.strategy))
@@ -230,8 +232,10 @@ static int change_pinned(struct change *change, int access)
 	}
 	r = pinned_reregister(change->rec.pinned, change->flags, change->pd,
 			      access);
-	if (!r)
+	if (!r) {
+		stats_region_access(change->rec.listed, change->rec.access);
 		mr_record_put(&change->rec);
+	}
 	return r;
 }
 

@@ -164,13 +164,42 @@ uint64_t stats_region_add(const struct stats_region *region)
 	return number;
 }
 
+/* False: it is not listed, or was by a parent process. */
+static bool is_listed(uint64_t number)
+{
+	return number && number >> 32 == (uint64_t)getpid();
+}
+
+void stats_region_access(uint64_t number, uint32_t access)
+{
+	size_t slot = (size_t)(number & UINT32_MAX) - 1;
+	struct stats_region region = {0};
+	struct before before;
+
+	if (!is_listed(number))
+		return;
+	if (begin(&before) && slot < page_count * STATS_SLOTS) {
+		const struct stats_region_slot *at =
+			&pages[slot / STATS_SLOTS]->region[slot % STATS_SLOTS];
+
+		/* Nobody else writes to it while the lock is ours. */
+		stats_slot_read(&at->sequence, at->word, &region,
+				STATS_WORDS(region));
+		if (region.access != access) {
+			region.access = access;
+			write_region((long)slot, &region);
+		}
+	}
+	end(&before);
+}
+
 void stats_region_remove(uint64_t number)
 {
 	static const struct stats_region none;
 	size_t slot = (size_t)(number & UINT32_MAX) - 1;
 	struct before before;
 
-	if (!number || number >> 32 != (uint64_t)getpid())
+	if (!is_listed(number))
 		return;
 	if (begin(&before) && slot < page_count * STATS_SLOTS) {
 		write_region((long)slot, &none);

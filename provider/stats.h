@@ -18,6 +18,8 @@ struct lease;
 
 /* Its number, for stats_region_remove(); 0: it is not listed. */
 uint64_t stats_region_add(const struct stats_region *region);
+/* It has other access flags now. */
+void stats_region_access(uint64_t number, uint32_t access);
 /* 0, and what a parent process has listed, are nothing. */
 void stats_region_remove(uint64_t number);
 
@@ -36,6 +38,7 @@ void stats_file_give_back(struct stats_file_slot *slot);
 /* stats_lease.c: what the engine's observer says, by its thread. */
 void stats_lease_changed(struct lease *lease,
 			 const struct recall_report *report, uint64_t missed);
+void stats_lease_looked(struct lease *lease);
 void stats_lease_gone(struct lease *lease);
 
 #endif

@@ -112,6 +112,28 @@ static void count_cause(struct stats_file *file,
 	file->conflicts += report->conflicts;
 }
 
+/* False: they are what they were. */
+static bool count_flushed(struct lease *lease, struct stats_file *file)
+{
+	struct lease_flushed flushed;
+	bool is_same;
+
+	lease_flushed(lease, &flushed);
+	is_same = file->compared == flushed.compared &&
+		  file->copied == flushed.copied &&
+		  file->failed == flushed.failed;
+	file->compared = flushed.compared;
+	file->copied = flushed.copied;
+	file->failed = flushed.failed;
+	return !is_same;
+}
+
+static void write_file(const struct counted *counted)
+{
+	stats_slot_write(&counted->slot->sequence, counted->slot->word,
+			 &counted->file, STATS_WORDS(counted->file));
+}
+
 void stats_lease_changed(struct lease *lease,
 			 const struct recall_report *report, uint64_t missed)
 {
@@ -128,9 +150,17 @@ void stats_lease_changed(struct lease *lease,
 	if (report->from != report->to)
 		count_change(counted, report);
 	count_cause(&counted->file, report);
+	count_flushed(lease, &counted->file);
 	counted->file.missed += missed;
-	stats_slot_write(&counted->slot->sequence, counted->slot->word,
-			 &counted->file, STATS_WORDS(counted->file));
+	write_file(counted);
+}
+
+void stats_lease_looked(struct lease *lease)
+{
+	struct counted *counted = lease_heard(lease)->counted;
+
+	if (counted && count_flushed(lease, &counted->file))
+		write_file(counted);
 }
 
 void stats_lease_gone(struct lease *lease)

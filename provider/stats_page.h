@@ -39,7 +39,7 @@
 #include "route.h"
 
 #define STATS_MAGIC   0x7374617473786d64ULL
-#define STATS_VERSION 1
+#define STATS_VERSION 2
 #define STATS_SLOTS   64
 #define STATS_NAME    256
 #define STATS_BUCKETS 32
@@ -97,6 +97,10 @@ struct stats_file {
 	uint64_t grown;
 	uint64_t dropped;
 	uint64_t flush_errors;
+	/* Blocks that the keeper looked at, wrote, could not write. */
+	uint64_t compared;
+	uint64_t copied;
+	uint64_t failed;
 	uint64_t missed; /* reports that were left out */
 	/*
 	 * Of recalls, from the break to the file being free: [i] those of less

@@ -120,6 +120,9 @@ static struct json_object *file_object(const struct list_process *process,
 	json_put_number(object, "grown", file->grown);
 	json_put_number(object, "dropped", file->dropped);
 	json_put_number(object, "flush_errors", file->flush_errors);
+	json_put_number(object, "compared", file->compared);
+	json_put_number(object, "flushed", file->copied);
+	json_put_number(object, "not_written", file->failed);
 	json_put_number(object, "missed", file->missed);
 	json_put(object, "latency", latency_object(file));
 	return object;

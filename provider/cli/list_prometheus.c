@@ -201,6 +201,9 @@ static void file_counts(const struct list *list)
 		COUNT("grown", grown, "Blocks beyond the end, kept."),
 		COUNT("dropped", dropped, "Blocks beyond the end, dropped."),
 		COUNT("flush_errors", flush_errors, "Flushing failed."),
+		COUNT("compared", compared, "Blocks that were compared."),
+		COUNT("flushed", copied, "Blocks that were written."),
+		COUNT("not_written", failed, "Blocks that could not be."),
 	};
 #undef COUNT
 	uint64_t value;

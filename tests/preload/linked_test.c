@@ -19,6 +19,7 @@
 
 #include "../unit/unit.h"
 #include "daxmr.h"
+#include "list.h"
 #include "mr_init_attr.h"
 #include "refused_file.h"
 #include "standin.h"
@@ -190,6 +191,23 @@ static void reg_mr__odp_refused_too_gets_the_last_errno(void **state)
 	assert_non_null(strstr(daxmr_errormsg(), "on-demand"));
 }
 
+/* As daxmr list has it; UINT32_MAX: it is not listed. errno is kept. */
+static unsigned int listed_access(const void *addr)
+{
+	int saved_errno = errno;
+	unsigned int access = UINT32_MAX;
+	pid_t self = getpid();
+	struct list list;
+
+	assert_int_equal(list_find(&self, 1, &list), 0);
+	for (size_t i = 0; list.count && i < list.process->regions; i++)
+		if (list.process->region[i].addr == (uintptr_t)addr)
+			access = list.process->region[i].access;
+	list_free(&list);
+	errno = saved_errno;
+	return access;
+}
+
 static void dereg_mr__positive_errno_and_mr_still_known(void **state)
 {
 	struct ibv_mr *mr;
@@ -204,13 +222,16 @@ static void dereg_mr__positive_errno_and_mr_still_known(void **state)
 	assert_int_equal(ibv_dereg_mr(mr), EBUSY);
 	assert_int_equal(errno, TAKEN);
 	device->refuse_dereg = 0;
+	assert_int_equal(listed_access(file), RW);
 	/* still known: a change of access keeps it on demand */
 	assert_int_equal(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL,
 				      NULL, 0, IBV_ACCESS_LOCAL_WRITE),
 			 0);
 	assert_int_equal(device->seen.access,
 			 IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_ON_DEMAND);
+	assert_int_equal(listed_access(file), IBV_ACCESS_LOCAL_WRITE);
 	assert_int_equal(ibv_dereg_mr(mr), 0);
+	assert_int_equal(listed_access(file), UINT32_MAX);
 }
 
 static void rereg_mr__plain_change_passes_untouched(void **state)

@@ -32,6 +32,7 @@ static char *map;
 static pthread_t idler;
 static atomic_bool idle;
 static _Atomic pid_t keepers;
+static _Atomic uint64_t compared, copied;
 
 /* So that it isn't alone. */
 static void *be_there(void *arg)
@@ -47,11 +48,21 @@ static void keeper_died(void *arg, int error)
 	atomic_fetch_add(&keepers, !error);
 }
 
+static void looked(void *arg, struct lease *lease)
+{
+	struct lease_flushed flushed;
+
+	(void)arg;
+	lease_flushed(lease, &flushed);
+	atomic_store(&compared, flushed.compared);
+	atomic_store(&copied, flushed.copied);
+}
+
 static void start_engine(void)
 {
 	struct lease_config config = {
 		.keeper_path = KEEPER_PATH,
-		.observer = {.keeper_died = keeper_died},
+		.observer = {.keeper_died = keeper_died, .looked = looked},
 	};
 
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
@@ -61,6 +72,8 @@ static void start_threads(void)
 {
 	atomic_store(&idle, true);
 	atomic_store(&keepers, 0);
+	atomic_store(&compared, 0);
+	atomic_store(&copied, 0);
 	pthread_create(&idler, NULL, be_there, NULL);
 	start_engine();
 }
@@ -260,6 +273,33 @@ static void staged__flushed_is_in_the_file(void **state)
 		assert_string_equal(text, "flushed");
 	}
 	unstage(lease, 0, LENGTH);
+}
+
+static bool has_copied(void *least)
+{
+	return atomic_load(&copied) >= *(uint64_t *)least;
+}
+
+static void staged__what_the_keeper_does_is_counted(void **state)
+{
+	struct lease *first = stage(0, 100 * PAGE);
+	struct lease *second = stage(100 * PAGE, 100 * PAGE);
+	uint64_t least = 20;
+
+	(void)state;
+	assert_ptr_equal(first, second);
+	for (size_t i = 0; i < least; i++)
+		memcpy(map + i * PAGE, "counted", 8);
+	assert_int_equal(lease_flush(first, 0, 100 * PAGE), 0);
+	wait_for(has_copied, &least, "what was flushed is counted");
+	assert_true(atomic_load(&compared) >= least);
+	/* Of a shadow that is gone, too. */
+	unstage(first, 0, 100 * PAGE);
+	least++;
+	memcpy(map + 150 * PAGE, "counted", 8);
+	assert_int_equal(lease_flush(second, 100 * PAGE, 100 * PAGE), 0);
+	wait_for(has_copied, &least, "and goes on from there");
+	unstage(second, 100 * PAGE, 100 * PAGE);
 }
 
 static void
@@ -567,6 +607,7 @@ int main(void)
 		TEST(staged__others_see_what_was_stored_before_they_opened),
 		TEST(staged__what_others_wrote_is_in_the_mapping),
 		TEST(staged__flushed_is_in_the_file),
+		TEST(staged__what_the_keeper_does_is_counted),
 		TEST(staged__regions_overlap_the_file_is_back_after_the_last),
 		TEST(staged__given_back_while_others_have_it_it_goes_later),
 		TEST(staged__it_goes_later_under_a_thread_that_stores),

@@ -110,6 +110,25 @@ static void region__is_seen_until_it_is_removed(void **state)
 	assert_int_equal(descriptors(), before);
 }
 
+static void region__has_its_new_access(void **state)
+{
+	struct list list;
+	const struct list_process *process;
+	uint64_t listed = add(1);
+
+	(void)state;
+	stats_region_access(listed, 7);
+	stats_region_access(0, 8);
+	stats_region_access(listed + (1ULL << 32), 9);
+	process = look_at(getpid(), &list);
+	assert_non_null(process);
+	assert_int_equal(process->regions, 1);
+	assert_int_equal(process->region->access, 7);
+	assert_int_equal(process->region->length, 1);
+	list_free(&list);
+	stats_region_remove(listed);
+}
+
 static void regions__have_room_in_more_pages(void **state)
 {
 	uint64_t listed[MANY];
@@ -408,9 +427,16 @@ static void lease__is_counted_until_it_is_gone(void **state)
 	recall(RECALL_OWN_OPEN, RECALL_FLUSHED, 500);
 	check_file(look_at_file(&list));
 	list_free(&list);
+	lease.flushed_gone = (struct lease_flushed){8, 4, 1};
+	stats_lease_looked(&lease);
+	assert_int_equal(look_at_file(&list)->compared, 8);
+	assert_int_equal(list.process->file->copied, 4);
+	assert_int_equal(list.process->file->failed, 1);
+	list_free(&list);
 	tell(RECALL_HELD, (enum recall_state)77, RECALL_GRANTED, 0);
 	stats_lease_gone(&lease);
 	stats_lease_gone(&lease);
+	stats_lease_looked(&lease);
 	assert_null(look_at_file(&list));
 	list_free(&list);
 }
@@ -419,6 +445,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(region__is_seen_until_it_is_removed),
+		cmocka_unit_test(region__has_its_new_access),
 		cmocka_unit_test(regions__have_room_in_more_pages),
 		cmocka_unit_test(refusals__are_counted_by_errno),
 		cmocka_unit_test(process__is_gone_with_kill_9),

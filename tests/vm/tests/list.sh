@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# A staged region of a running program is listed as a table, as JSON and as metrics; its file is recalled, and that is counted. It is gone with the program, killed.
+# A staged region of a running program is listed as a table, as JSON and as metrics; what it stores is flushed, and counted; its file is recalled, and that is counted. It is gone with the program, killed.
 # on: 6.1-stock-xfs
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
@@ -32,6 +32,12 @@ until_is registered grep -q rkey register.out
 has "$("$daxmr" list "$pid")" "^ *$pid register +staged +held +1048576 +0 +- +- +- rxe0 +$DAX/file\$"
 json "\"file\":\"$DAX/file\"" '"length":1048576,"strategy":"staged"' '"recalls":0' '"state":"held"' '"staged":1' '"odp":0' ||
 	fail "$("$daxmr" list --json)"
+
+# a store as the program would do it
+address=$("$daxmr" list --json "$pid" | sed -n 's/.*"address": *\([0-9]*\).*/\1/p')
+printf x | dd of="/proc/$pid/mem" bs=1 seek="$address" conv=notrunc status=none
+until_is flushed json '"compared":[1-9]' '"flushed":[1-9]'
+has "$("$daxmr" list --prometheus "$pid")" "^daxmr_file_flushed_total\\{.*\\} [1-9]\$"
 
 has "$("$daxmr" recall "$DAX/file")" "^$DAX/file: free after [0-9]+ us\$"
 until_is merged json '"state":"held","age_us"' '"merged":[1-9]'
