@@ -18,6 +18,7 @@
 #include "leases.h"
 #include "log.h"
 #include "own.h"
+#include "probe.h"
 #include "raw.h"
 #include "reason.h"
 #include "shadows.h"
@@ -81,6 +82,7 @@ static void changed(void *arg, struct lease *lease,
 		    const struct recall_report *report, uint64_t missed)
 {
 	(void)arg;
+	probe_lease_changed(lease, report);
 	lease_news_changed(lease, report, missed);
 	stats_lease_changed(lease, report, missed);
 	lease_log_changed(lease, report, missed);

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "log.h"
 #include "pinned_parts.h"
+#include "probe.h"
 #include "stats.h"
 
 #define MS	  1000000LL
@@ -160,6 +161,8 @@ void pinned_come_back(struct pinned *pinned)
 	is_back(pinned);
 	pinned->registered = length;
 	pinned_gate_open(pinned);
+	PROBE(resumed, pinned->file.dev, pinned->file.ino,
+	      clock_now_ns() - begun_ns, pinned->seen.mr.rkey);
 	tell_back(pinned, before);
 	log_try_write(
 		length < pinned->length ? LOG_WARN : LOG_INFO,

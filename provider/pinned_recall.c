@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "log.h"
 #include "pinned_parts.h"
+#include "probe.h"
 #include "stats.h"
 
 #define RETRY_NS   100000000LL
@@ -248,6 +249,9 @@ void pinned_go(struct pinned *first)
 
 	quiesce(first, &course);
 	course.drained_ns = clock_now_ns();
+	for (pinned = first; pinned; pinned = pinned->also)
+		PROBE(quiesced, pinned->file.dev, pinned->file.ino,
+		      course.drained_ns - course.begun_ns, course.severed);
 	for (pinned = first; pinned; pinned = pinned->also) {
 		r = deregister(pinned, &course);
 		if (r)

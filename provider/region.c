@@ -8,6 +8,7 @@
 #include "mr_record.h"
 #include "odp_mr.h"
 #include "pinned.h"
+#include "probe.h"
 #include "reason.h"
 #include "region.h"
 #include "region_parts.h"
@@ -361,6 +362,9 @@ struct ibv_mr *region_register(const struct region_call *call)
 		explain_plain_failure(call, &choice);
 		mr = NULL;
 	}
+	PROBE(registration, call->addr, call->length,
+	      strategy_name(mr ? choice.route.strategy : STRATEGY_REFUSED),
+	      mr ? 0 : errno);
 	if (mr)
 		errno = saved_errno;
 	else
