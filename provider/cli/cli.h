@@ -23,6 +23,7 @@ enum cli_exit {
 int run_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int list_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 int recall_main(int argc, char **argv);
 
 /* "daxmr run: " and the sentence on standard error. */

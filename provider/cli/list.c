@@ -2,13 +2,9 @@
 /*
  * daxmr list: the flow. See list.h.
  */
-#include <errno.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cli.h"
 #include "list.h"
@@ -70,22 +66,6 @@ static int parse(int argc, char **argv, enum form *ret)
 	return 0;
 }
 
-static int read_pids(char **texts, size_t count, pid_t *ret)
-{
-	char *end;
-
-	for (size_t i = 0; i < count; i++) {
-		long pid = strtol(texts[i], &end, 10);
-
-		if (*end || end == texts[i] || pid < 1 || pid > INT_MAX)
-			return cli_usage_error("%s is not the number of a "
-					       "process",
-					       texts[i]);
-		ret[i] = (pid_t)pid;
-	}
-	return CLI_OK;
-}
-
 static bool is_there(const struct list *list, pid_t pid)
 {
 	size_t i = 0;
@@ -95,17 +75,17 @@ static bool is_there(const struct list *list, pid_t pid)
 	return i < list->count;
 }
 
-static int say_what_is_not_there(const struct list *list, const pid_t *pids,
-				 size_t count)
+static int say_what_is_not_there(const struct list *list,
+				 const struct list_wish *wish)
 {
 	int status = CLI_OK;
 
-	for (size_t i = 0; i < count; i++) {
-		if (is_there(list, pids[i]))
+	for (size_t i = 0; i < wish->count; i++) {
+		if (is_there(list, wish->pid[i]))
 			continue;
 		cli_error("process %d has no regions on files, or may not be "
 			  "looked at",
-			  (int)pids[i]);
+			  (int)wish->pid[i]);
 		status = CLI_REFUSED;
 	}
 	return status;
@@ -124,39 +104,35 @@ static int print(enum form form, const struct list *list)
 	}
 }
 
-static int show(enum form form, const pid_t *pids, size_t count)
+static int show(enum form form, const struct list_wish *wish)
 {
-	struct list list = {0};
-	int r = list_find(pids, count, &list), status;
+	struct list list;
+	int r = list_find(wish->pid, wish->count, &list), status;
 
-	if (!r)
-		r = print(form, &list);
-	status = r ? CLI_USAGE : say_what_is_not_there(&list, pids, count);
 	if (r)
-		cli_error("what programs share (/proc/sysvipc/shm) cannot be "
-			  "listed: %s",
-			  strerrordesc_np(-r));
+		return list_say(r);
+	if (print(form, &list)) {
+		cli_error("no memory");
+		status = CLI_USAGE;
+	} else {
+		status = say_what_is_not_there(&list, wish);
+	}
 	list_free(&list);
 	return status;
 }
 
 int list_main(int argc, char **argv)
 {
+	struct list_wish wish;
 	enum form form;
 	int status = parse(argc, argv, &form);
-	size_t count = (size_t)(argc - optind);
-	pid_t *pids;
 
 	if (status)
 		return status < 0 ? CLI_OK : status;
-	pids = calloc(count + 1, sizeof(*pids));
-	if (!pids) {
-		cli_error("no memory");
-		return CLI_USAGE;
-	}
-	status = read_pids(argv + optind, count, pids);
-	if (!status)
-		status = show(form, pids, count);
-	free(pids);
+	status = list_wish_read(argv + optind, (size_t)(argc - optind), &wish);
+	if (status)
+		return status;
+	status = show(form, &wish);
+	list_wish_free(&wish);
 	return status;
 }

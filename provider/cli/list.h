@@ -4,6 +4,7 @@
  * share (stats_page.h).
  *
  *	list.c             arguments, flow, exit status
+ *	list_wish.c        of which processes
  *	list_find.c        whose pages there are, and what is in them
  *	list_text.c        a line for each region
  *	list_json.c        for programs
@@ -43,6 +44,19 @@ struct list {
  */
 int list_find(const pid_t *pids, size_t count, struct list *ret);
 void list_free(struct list *list);
+
+/*
+ * Processes by their numbers, all where there are none. CLI_OK, or another exit
+ * status and it has been said why.
+ */
+struct list_wish {
+	pid_t *pid;
+	size_t count;
+};
+int list_wish_read(char **texts, size_t count, struct list_wish *ret);
+void list_wish_free(struct list_wish *wish);
+/* What list_find() has given: its sentence, and the exit status. */
+int list_say(int error);
 
 /* The lease of a region's (first) file; NULL: there is none. */
 const struct stats_file *list_file_of(const struct list_process *process,

@@ -3,7 +3,6 @@
  * A line for each region: list.h.
  */
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>
@@ -12,19 +11,11 @@
 #include "route.h"
 #include "utf8.h"
 
-/* What a terminal would take for a command is none. */
 static void print_clean(const char *text)
 {
-	char *copy = utf8_copy(text);
+	char *copy = utf8_clean(text);
 
-	for (const unsigned char *at = (unsigned char *)copy; at && *at; at++) {
-		/* two bytes for one control character */
-		bool is_second = at[0] == 0xc2 && at[1] < 0xa0;
-
-		at += is_second;
-		putchar(is_second || at[0] < ' ' || at[0] == 0x7f ? '?'
-								  : at[0]);
-	}
+	fputs(copy ? copy : "?", stdout);
 	free(copy);
 }
 

@@ -20,6 +20,7 @@ static const struct {
 	{"run", "daxmr run", run_main},
 	{"check", "daxmr check", check_main},
 	{"list", "daxmr list", list_main},
+	{"top", "daxmr top", top_main},
 	{"recall", "daxmr recall", recall_main},
 };
 
@@ -33,6 +34,7 @@ static void print_help(FILE *to)
 	      "  run       run a program whose registrations daxmr does\n"
 	      "  check     what a registration of a file would do, and why\n"
 	      "  list      what running programs have registered\n"
+	      "  top       the same on the whole screen, again and again\n"
 	      "  recall    have a file handed back by who has leased it\n"
 	      "\n"
 	      "  --help     this text; daxmr COMMAND --help for a command\n"
@@ -68,7 +70,7 @@ static int dispatch(int argc, char **argv)
 		}
 	}
 	return cli_usage_error("there is no %s '%s', only the commands run, "
-			       "check, list and "
+			       "check, list, top and "
 			       "recall",
 			       argv[1][0] == '-' ? "option" : "command",
 			       argv[1]);

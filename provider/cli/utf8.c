@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,4 +52,20 @@ char *utf8_copy(const char *text)
 	}
 	*to = '\0';
 	return copy;
+}
+
+char *utf8_clean(const char *text)
+{
+	unsigned char *copy = (unsigned char *)utf8_copy(text), *to = copy;
+
+	for (const unsigned char *at = copy; at && *at; at++) {
+		/* two bytes for one control character */
+		bool is_second = at[0] == 0xc2 && at[1] < 0xa0;
+
+		at += is_second;
+		*to++ = is_second || at[0] < ' ' || at[0] == 0x7f ? '?' : at[0];
+	}
+	if (to)
+		*to = '\0';
+	return (char *)copy;
 }

@@ -8,4 +8,7 @@
  */
 char *utf8_copy(const char *text);
 
+/* The same for a terminal: what it would take for a command is a '?'. */
+char *utf8_clean(const char *text);
+
 #endif
