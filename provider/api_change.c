@@ -44,9 +44,9 @@ static int flush_pages(const struct daxmr_region *region, size_t offset,
 	if (!length ||
 	    !syscall(SYS_msync, first, start + length - first, MS_SYNC))
 		return 0;
-	return reason_set(-errno,
-			  "msync of %zu bytes at offset %zu of region %s: %s",
-			  length, offset, region->name, strerrordesc_np(errno));
+	return reason_set(
+		-errno, "msync of %zu bytes at offset %zu of region %s: %s",
+		length, offset, api_name(region), strerrordesc_np(errno));
 }
 
 /* All of it that is staged. */
@@ -68,7 +68,7 @@ static int sync_now(const struct daxmr_region *region, size_t offset,
 				  "region %s is registered as it is "
 				  "(passthrough): daxmr does not know what "
 				  "makes that memory durable",
-				  region->name);
+				  api_name(region));
 	return flush_pages(region, offset, length);
 }
 
@@ -158,7 +158,7 @@ static int move(struct daxmr_region *region, size_t length)
 	r = api_ears_open(region, &region->new_ears, &mr);
 	if (r) {
 		log_sentence(LOG_WARN, "region %s cannot be resized: %s",
-			     region->name, reason_text());
+			     api_name(region), reason_text());
 		region_deregister(region->real, mr.mr);
 		return r;
 	}
@@ -168,11 +168,11 @@ static int move(struct daxmr_region *region, size_t length)
 		log_sentence(LOG_WARN,
 			     "region %s cannot be resized: its MR is in use, "
 			     "ibv_dereg_mr says: %s",
-			     region->name, strerrordesc_np(-r));
+			     api_name(region), strerrordesc_np(-r));
 		if (api_ears_open(region, &region->ears, &region->mr))
 			log_write(LOG_ERROR,
 				  "nothing more will be heard of region %s: %s",
-				  region->name, reason_text());
+				  api_name(region), reason_text());
 		api_ears_close(region, &region->new_ears);
 		region_deregister(region->real, mr.mr);
 		return r;

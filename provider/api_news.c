@@ -137,7 +137,8 @@ static void changed(struct lease_listener *listener,
 				  .error = report->error};
 
 	(void)missed;
-	if (report->from == RECALL_YIELDED && report->to != RECALL_YIELDED)
+	if ((report->from == RECALL_YIELDED || report->from == RECALL_LOST) &&
+	    report->to != report->from)
 		add(ear, API_YIELDED_NS, (uint64_t)report->spent_ns);
 	if (is_of_pinned(ear, report->cause))
 		return;

@@ -168,7 +168,7 @@ EXPORT int daxmr_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 		r = open_region(region, channel, data);
 	if (!r) {
 		log_write(LOG_INFO, "region %s: %zu bytes at %p, lkey %#x",
-			  region->name, length, addr, region->mr.mr->lkey);
+			  api_name(region), length, addr, region->mr.mr->lkey);
 		*ret = region;
 	} else {
 		discard(region);
@@ -183,7 +183,7 @@ static void stay(struct daxmr_region *region)
 	if (api_ears_open(region, &region->ears, &region->mr))
 		log_write(LOG_ERROR,
 			  "nothing more will be heard of region %s: %s",
-			  region->name, reason_text());
+			  api_name(region), reason_text());
 }
 
 EXPORT int daxmr_dereg_mr(struct daxmr_region *region)
@@ -203,7 +203,7 @@ EXPORT int daxmr_dereg_mr(struct daxmr_region *region)
 			log_sentence(LOG_WARN,
 				     "region %s, %zu bytes at %p, cannot be "
 				     "deregistered: %s",
-				     region->name, region->length,
+				     api_name(region), region->length,
 				     region->call.addr, strerrordesc_np(-r));
 			stay(region);
 			api_flush_again(region, flushes);

@@ -80,6 +80,12 @@ struct daxmr_region {
 	_Atomic uint64_t counts[API_COUNTS];
 };
 
+/* For messages: never empty. */
+static inline const char *api_name(const struct daxmr_region *region)
+{
+	return *region->name ? region->name : "without a name";
+}
+
 /* api_options.c: 0, or -EINVAL with a sentence. given: NULL, or as it came. */
 int api_options_read(const struct daxmr_options *given,
 		     struct daxmr_region *region,

@@ -36,8 +36,9 @@
  * daxmr-run(1) a daemon may do all of these; both share one engine.
  *
  * Errors: 0, or -errno, and outputs are untouched; daxmr_errormsg() then has
- * one sentence. errno is not changed. No call prints, ends the process or
- * installs a signal handler; DAXMR_LOG says what goes to standard error.
+ * one sentence (not of -EAGAIN and -EINTR of daxmr_event_get()). errno is not
+ * changed. No call prints, ends the process or installs a signal handler;
+ * DAXMR_LOG says what goes to standard error.
  *
  * Threads: all calls may be made from any thread. A region is its owner's to
  * give up: no other call on it may run or follow. Calls that take a lock hold
@@ -179,7 +180,12 @@ struct daxmr_options {
  *   -EOPNOTSUPP  what lies there cannot be registered in this way
  *   -ENOSYS      no libibverbs is loaded
  *   -ENOMEM      no memory, or none that may be pinned
- *   -EFAULT      nothing is mapped there; beyond the end of a file: -ERANGE
+ *   -EFAULT      nothing is mapped there, or only for reading
+ *   -ERANGE      beyond the end of the file
+ *   -EACCES      the file is another user's
+ *   -EPERM       threads, and no userfaultfd that holds up system calls
+ *   -ENOENT, -ETIMEDOUT  no keeper can be reached, or it does not answer
+ *   -ESTALE      the channel is the parent process's
  *   others of ibv_reg_mr() and of the file system (-ENOSPC, -EIO)
  * Waits while the file is copied, and for others that change it. An MR that
  * the region has must be given up by daxmr_dereg_mr() alone.
@@ -242,7 +248,7 @@ struct daxmr_stats {
 	uint64_t dropped;   /* blocks beyond the end, which were not */
 	uint64_t flush_errors;
 	uint64_t consents_late; /* asked, and no ack before the deadline */
-	uint64_t yielded_ns;	/* the time that others have had it, in all */
+	uint64_t yielded_ns;	/* others have had it, lost too, in all */
 };
 
 /* 0, -EINVAL (size), -ESTALE. Never waits. */

@@ -9,7 +9,8 @@
 . "$SRC/tests/vm/tests/lib.sh"
 
 windows=2 blocks=8 kills=3 patience=100
-test -z "${DAXMR_TEST_LONG:-}" || windows=4 blocks=16 kills=100 patience=600
+# Of few blocks: so there are as many commits to be killed in as can be.
+test -z "${DAXMR_TEST_LONG:-}" || windows=4 blocks=4 kills=100 patience=600
 last=$((windows - 1))
 programs=$BUILD/examples/02-blockstore
 store=$DAX/store address=10.0.0.1:7471
