@@ -48,21 +48,27 @@ static int set_up(void **state)
 	return 0;
 }
 
+/* Of the one QP, or of all. */
 static void *work(void *arg)
 {
-	(void)arg;
 	while (!is_over) {
 		for (int i = 0; i < QPS; i++)
-			fake_run(&qps[i], 3);
+			if (!arg || arg == &qps[i])
+				fake_run(&qps[i], 3);
 		sched_yield();
 	}
 	return NULL;
 }
 
+static void start_device_of(struct fake_qp *qp)
+{
+	assert_int_equal(pthread_create(&device, NULL, work, qp), 0);
+	has_device = true;
+}
+
 static void start_device(void)
 {
-	assert_int_equal(pthread_create(&device, NULL, work, NULL), 0);
-	has_device = true;
+	start_device_of(NULL);
 }
 
 static int tear_down(void **state)
@@ -267,6 +273,83 @@ static void states_and_kinds__told_apart(void **state)
 	open_gate();
 }
 
+static void set_others_idle(void)
+{
+	for (int i = 1; i < QPS; i++)
+		fake_ibv(&qps[i])->state = IBV_QPS_INIT;
+}
+
+static void expect_flushed(uint64_t wr_id)
+{
+	struct ibv_wc wc;
+
+	assert_int_equal(ibv_poll_cq(&cq.cq, 1, &wc), 1);
+	assert_int_equal(wc.wr_id, wr_id);
+	assert_int_equal(wc.status, IBV_WC_WR_FLUSH_ERR);
+}
+
+/* Nobody but the program reads such a CQ, so nothing of it is waited for. */
+static void extended_cq__is_left_and_keeps_its_completions(void **state)
+{
+	struct ibv_poll_cq_attr attr = {0};
+	struct fake_cq extended;
+
+	(void)state;
+	set_others_idle();
+	fake_cq_ex_init(&extended, FAKE_DEPTH / 2);
+	fake_ibv(&qps[0])->send_cq = &extended.cq;
+	post(&qps[0], 1, IBV_SEND_SIGNALED);
+	fake_run(&qps[0], 1);
+	post(&qps[0], 2, IBV_SEND_SIGNALED);
+	close_gate();
+	assert_int_equal(drain(), 1);
+	assert_int_equal(why[0], GATE_LEFT_CQ);
+	assert_int_equal(gate_sever(gate, false), 1);
+	open_gate();
+	post(&qps[0], 3, 0);
+	fake_run(&qps[0], FAKE_DEPTH);
+	assert_int_equal(ibv_start_poll(&extended.ex, &attr), 0);
+	assert_int_equal(extended.ex.wr_id, 1);
+	assert_int_equal(extended.ex.status, IBV_WC_SUCCESS);
+	for (uint64_t wr_id = 2; wr_id <= 3; wr_id++) {
+		assert_int_equal(ibv_next_poll(&extended.ex), 0);
+		assert_int_equal(extended.ex.wr_id, wr_id);
+		assert_int_equal(extended.ex.status, IBV_WC_WR_FLUSH_ERR);
+	}
+	assert_int_equal(ibv_next_poll(&extended.ex), ENOENT);
+	ibv_end_poll(&extended.ex);
+	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
+}
+
+/* In one CQ with a QP that is drained. */
+static void datagrams__are_left_and_all_completions_come(void **state)
+{
+	(void)state;
+	for (int i = 1; i < QPS; i++)
+		gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[i])), 0);
+	fake_qp_init(&qps[1], &fake_pds[0], &cq, IBV_QPT_UD);
+	post(&qps[1], 1, IBV_SEND_SIGNALED);
+	fake_run(&qps[1], 1);
+	post(&qps[1], 2, IBV_SEND_SIGNALED);
+	cq.cq.cqe = FAKE_DEPTH;
+	qps[1].depth = 8;
+	close_gate();
+	start_device_of(&qps[0]);
+	assert_int_equal(drain(), 1);
+	assert_int_equal(why[0], GATE_DRAINED);
+	assert_int_equal(why[1], GATE_LEFT_KIND);
+	assert_int_equal(gate_sever(gate, false), 1);
+	open_gate();
+	fake_receive(&qps[0], 50);
+	post(&qps[1], 3, IBV_SEND_SIGNALED);
+	fake_run(&qps[1], FAKE_DEPTH);
+	expect(1);
+	expect(50);
+	expect_flushed(2);
+	expect_flushed(3);
+	expect_nothing();
+}
+
 static void *drain_in_thread(void *arg)
 {
 	*(int *)arg = drain();
@@ -284,12 +367,6 @@ static void wait_for_marker(struct fake_qp *qp, unsigned int tail)
 		pthread_mutex_unlock(&qp->lock);
 		sched_yield();
 	}
-}
-
-static void set_others_idle(void)
-{
-	for (int i = 1; i < QPS; i++)
-		fake_ibv(&qps[i])->state = IBV_QPS_INIT;
 }
 
 static void destroyed_meanwhile__its_completions_go_with_it(void **state)
@@ -464,6 +541,8 @@ int main(void)
 		TEST(full_queue__marker_waits_for_room),
 		TEST(late__severed_and_its_marker_stays_unseen),
 		TEST(states_and_kinds__told_apart),
+		TEST(extended_cq__is_left_and_keeps_its_completions),
+		TEST(datagrams__are_left_and_all_completions_come),
 		TEST(destroyed_meanwhile__its_completions_go_with_it),
 		TEST(reset_meanwhile__its_completions_go_with_it),
 		TEST(destroyed_cq__its_record_goes),

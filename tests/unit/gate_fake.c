@@ -208,6 +208,28 @@ static int poll_cq(struct ibv_cq *ibcq, int count, struct ibv_wc *wc)
 	return n;
 }
 
+static int next_poll(struct ibv_cq_ex *ex)
+{
+	struct fake_cq *cq = (struct fake_cq *)ex;
+
+	if (!poll_cq(&cq->cq, 1, &cq->current))
+		return ENOENT;
+	ex->wr_id = cq->current.wr_id;
+	ex->status = cq->current.status;
+	return 0;
+}
+
+static int start_poll(struct ibv_cq_ex *ex, struct ibv_poll_cq_attr *attr)
+{
+	(void)attr;
+	return next_poll(ex);
+}
+
+static void end_poll(struct ibv_cq_ex *ex)
+{
+	(void)ex;
+}
+
 static void batch_start(struct ibv_qp_ex *ex)
 {
 	pthread_mutex_lock(&((struct fake_qp *)ex)->lock);
@@ -339,6 +361,14 @@ void fake_cq_init(struct fake_cq *cq, int cqe)
 	cq->cq.context = &fake_context.context;
 	cq->cq.cqe = cqe;
 	pthread_mutex_init(&cq->lock, NULL);
+}
+
+void fake_cq_ex_init(struct fake_cq *cq, int cqe)
+{
+	fake_cq_init(cq, cqe);
+	cq->ex.start_poll = start_poll;
+	cq->ex.next_poll = next_poll;
+	cq->ex.end_poll = end_poll;
 }
 
 void fake_qp_init(struct fake_qp *qp, struct ibv_pd *pd, struct fake_cq *cq,

@@ -15,7 +15,11 @@
 #define FAKE_DEPTH 64
 
 struct fake_cq {
-	struct ibv_cq cq;
+	union {
+		struct ibv_cq cq;
+		struct ibv_cq_ex ex;
+	};
+	struct ibv_wc current; /* of an extended one */
 	pthread_mutex_t lock;
 	struct ibv_wc ring[FAKE_DEPTH];
 	unsigned int head, tail;
@@ -47,6 +51,8 @@ extern unsigned int fake_received;
 
 void fake_init(void);
 void fake_cq_init(struct fake_cq *cq, int cqe);
+/* One that is read by ibv_start_poll(), its wr_id and status alone. */
+void fake_cq_ex_init(struct fake_cq *cq, int cqe);
 void fake_qp_init(struct fake_qp *qp, struct ibv_pd *pd, struct fake_cq *cq,
 		  enum ibv_qp_type type);
 struct ibv_qp *fake_ibv(struct fake_qp *qp);
