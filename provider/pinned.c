@@ -368,20 +368,33 @@ free_it:
 	return r;
 }
 
-/* 0 or a positive errno. Whoever calls has begun it. */
+/*
+ * 0 or a positive errno. Whoever calls has begun it. The key is promised by
+ * whoever gets it from the device next: before that ours is forgotten. One that
+ * is not the device's nobody gets as long as it is promised.
+ */
 static int drop_mr(struct pinned *pinned)
 {
-	int r = pinned->mr ? pinned->real->dereg_mr(pinned->mr) : 0;
+	uint32_t lkey = pinned->seen.mr.lkey;
+	bool is_devices = pinned->mr && pinned->mr->lkey == lkey;
+	int r;
 
-	if (!r)
-		pinned->mr = NULL;
-	return r;
+	if (is_devices)
+		gate_key_forget(pinned->context, lkey);
+	r = pinned->mr ? pinned->real->dereg_mr(pinned->mr) : 0;
+	if (r && is_devices)
+		gate_key_promise(pinned->context, lkey, lkey);
+	if (r)
+		return r;
+	if (!is_devices)
+		gate_key_forget(pinned->context, lkey);
+	pinned->mr = NULL;
+	return 0;
 }
 
 /* Its context is still there. */
 static void leave_device(struct pinned *pinned)
 {
-	gate_key_forget(pinned->context, pinned->seen.mr.lkey);
 	pinned_gate_open(pinned);
 	gate_detach(pinned->context);
 }

@@ -38,7 +38,10 @@ static step_fn agree, give_up_waiting;
 struct worker {
 	const char *name;
 	step_fn *steps[5]; /* in this order; NULL: no more */
-	/* What all regions have due of a step is taken together. */
+	/*
+	 * What all regions have due of a step is taken together; those that go
+	 * only with others that have as much time for it.
+	 */
 	bool takes_all;
 	bool disconnects;
 	bool is_started; /* under the lock */
@@ -303,6 +306,28 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 	}
 }
 
+static bool is_due_locked(const struct pinned *pinned, step_fn *step,
+			  int64_t now_ns, int64_t *next_ns)
+{
+	return !pinned->is_busy && due_locked(pinned, now_ns, next_ns) == step;
+}
+
+/*
+ * How long those may take to go whose time is over first. The others come after
+ * them: who has little time does not wait for the drain of one that has much.
+ */
+static int64_t most_urgent_locked(int64_t now_ns)
+{
+	const struct pinned *urgent = NULL;
+	int64_t next_ns = NEVER;
+
+	for (const struct pinned *at = pinned_all; at; at = at->next)
+		if (is_due_locked(at, pinned_go, now_ns, &next_ns) &&
+		    (!urgent || at->deadline_ns < urgent->deadline_ns))
+			urgent = at;
+	return urgent ? urgent->quiesce_ns : 0;
+}
+
 /*
  * The first region that the step is due for is marked, and returned; with it
  * all others that it is due for, where they are taken together. *next_ns: as
@@ -312,11 +337,12 @@ static struct pinned *take_due_locked(step_fn *step, bool takes_all,
 				      int64_t now_ns, int64_t *next_ns)
 {
 	struct pinned *pinned, *first = NULL, **last = &first;
+	int64_t urgent_ns = step == pinned_go ? most_urgent_locked(now_ns) : 0;
 
 	for (pinned = pinned_all; pinned && (takes_all || !first);
 	     pinned = pinned->next) {
-		if (pinned->is_busy ||
-		    due_locked(pinned, now_ns, next_ns) != step)
+		if (!is_due_locked(pinned, step, now_ns, next_ns) ||
+		    (step == pinned_go && pinned->quiesce_ns != urgent_ns))
 			continue;
 		take_locked(pinned, step, now_ns);
 		pinned->also = NULL;

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -460,6 +461,69 @@ static void close__mr_cannot_be_deregistered(void **state)
 	pd->context->ops.post_send = post_send;
 }
 
+/* Another region, which gets the key that is free by now. */
+struct other {
+	char path[256];
+	int fd;
+	char *file;
+	struct ibv_mr *mr;
+	uint32_t lkey;
+};
+
+static struct other other;
+
+static void *register_other(void *arg)
+{
+	device->next_key = other.lkey;
+	other.mr = ibv_reg_mr(pd, other.file, SIZE, RW);
+	return arg;
+}
+
+/* As another thread of the program would, and others take that file. */
+static void take_key(void)
+{
+	unsigned int before = registrations();
+	time_t until = time(NULL) + WAIT_SEC;
+	pthread_t thread;
+	pid_t pid;
+
+	if (pthread_create(&thread, NULL, register_other, NULL))
+		return;
+	pthread_join(thread, NULL);
+	pid = fork();
+	if (pid == 0)
+		_exit(truncate(other.path, SIZE / 2) ? 1 : 0);
+	waitpid(pid, NULL, 0);
+	while (registrations() < before + 2 && time(NULL) < until)
+		usleep(1000);
+	/* through when the gate is open again */
+	key_of_a_post(other.lkey);
+}
+
+static void dereg__another_region_gets_the_key_at_once(void **state)
+{
+	(void)state;
+	snprintf(other.path, sizeof(other.path), "./pinned-other-XXXXXX");
+	other.fd = mkostemp(other.path, O_CLOEXEC);
+	assert_int_equal(ftruncate(other.fd, SIZE), 0);
+	other.file = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  other.fd, 0);
+	assert_ptr_not_equal(other.file, MAP_FAILED);
+	other.lkey = mr->lkey;
+	device->after = take_key;
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	mr = other.mr;
+	assert_non_null(mr);
+	assert_int_equal(mr->lkey, other.lkey);
+	assert_int_not_equal(shown_rkey(), other.lkey);
+	assert_int_equal(key_of_a_post(other.lkey), shown_rkey());
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	mr = NULL;
+	munmap(other.file, SIZE);
+	close(other.fd);
+	unlink(other.path);
+}
+
 int main(void)
 {
 #define WITH_REGION(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -476,6 +540,7 @@ int main(void)
 		WITH_REGION(events__no_consent),
 		WITH_REGION(rereg__keeps_the_lkey),
 		WITH_REGION(window__is_refused),
+		WITH_REGION(dereg__another_region_gets_the_key_at_once),
 		WITH_REGION(close__mr_cannot_be_deregistered),
 	};
 

@@ -113,7 +113,10 @@ static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 	mr->pd = pd;
 	mr->addr = addr;
 	mr->length = length;
-	mr->lkey = mr->rkey = __atomic_add_fetch(&keys, 1, __ATOMIC_RELAXED);
+	mr->lkey = __atomic_exchange_n(&control.next_key, 0, __ATOMIC_RELAXED);
+	if (!mr->lkey)
+		mr->lkey = __atomic_add_fetch(&keys, 1, __ATOMIC_RELAXED);
+	mr->rkey = mr->lkey;
 	return mr;
 }
 
@@ -179,6 +182,8 @@ EXPORT int ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 
 EXPORT int ibv_dereg_mr(struct ibv_mr *mr)
 {
+	void (*after)(void);
+
 	count(STANDIN_DEREG_MR);
 	__atomic_store_n(&control.seen.dropped_at, mr->addr, __ATOMIC_RELAXED);
 	if (control.refuse_dereg) {
@@ -188,6 +193,9 @@ EXPORT int ibv_dereg_mr(struct ibv_mr *mr)
 	if (refused_mr == mr)
 		refused_mr = NULL;
 	free(mr);
+	after = __atomic_exchange_n(&control.after, NULL, __ATOMIC_RELAXED);
+	if (after)
+		after();
 	return 0;
 }
 

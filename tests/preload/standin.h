@@ -46,6 +46,8 @@ struct standin_control {
 	int refuse_read_only;
 	int refuse_dereg;     /* positive errno, or 0 */
 	void (*before)(void); /* a registration, if not NULL; once */
+	void (*after)(void);  /* a deregistration, if not NULL; once */
+	uint32_t next_key;    /* of the next registration, or 0 */
 	/* The device is being closed, and what it refused to deregister goes.
 	 */
 	void (*closing)(void);

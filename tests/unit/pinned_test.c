@@ -40,8 +40,11 @@ static atomic_int why_severed;
 static atomic_uint logged_late;
 static atomic_uint told[PINNED_SEVERED + 1];
 static atomic_bool keep; /* deregistrations fail */
-/* Registrations, closings of the first PD's gate: they wait until it is off. */
-static atomic_bool hold_making, hold_closing, hold_disconnecting;
+/*
+ * Registrations, closings and drains of the first PD's gate, the end of
+ * connections: they wait until it is off.
+ */
+static atomic_bool hold_making, hold_closing, hold_disconnecting, hold_draining;
 static atomic_uint disconnected;
 static atomic_uint held;
 
@@ -80,9 +83,10 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 {
 	int count = atomic_load(&left);
 
-	(void)gate;
+	if (gate == (struct gate *)&pds[0])
+		wait_while(&hold_draining);
 	/* else the machine may be too slow for it */
-	if (regions[0].quiesce_ns == QUIESCE_NS)
+	if (regions[0].quiesce_ns == QUIESCE_NS && !atomic_load(&held))
 		assert_true(deadline_ns > clock_now_ns());
 	atomic_fetch_add(&drained, 1);
 	for (int i = 0; i < count; i++)
@@ -196,7 +200,8 @@ static int setup(void **state)
 	closed = drained = opened = severed = gone = back = agreed = 0;
 	left = refuse = 0;
 	refused = refused_dereg = logged_late = held = 0;
-	hold_making = hold_closing = hold_disconnecting = false;
+	hold_making = hold_closing = false;
+	hold_disconnecting = hold_draining = false;
 	disconnected = 0;
 	for (size_t i = 0; i <= PINNED_SEVERED; i++)
 		told[i] = 0;
@@ -320,6 +325,35 @@ static void recall__peers_are_cut_off_at_once(void **state)
 	assert_int_equal(opened, closed);
 	assert_in_range(severed, 2, closed);
 	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+}
+
+/* All at once; the second PD's regions have less time. */
+static void recall__who_has_little_time_does_not_wait_for_others(void **state)
+{
+	int64_t now_ns = clock_now_ns();
+
+	(void)state;
+	hold_draining = true;
+	pthread_mutex_lock(&pinned_lock);
+	for (size_t i = 0; i < REGIONS; i++) {
+		if (i >= REGIONS / 2)
+			regions[i].quiesce_ns = QUIESCE_NS / 2;
+		regions[i].is_held = false;
+		regions[i].is_asked = true;
+		regions[i].leave_ns = now_ns;
+		regions[i].deadline_ns = now_ns + regions[i].quiesce_ns;
+	}
+	pthread_cond_broadcast(&pinned_changed);
+	pthread_mutex_unlock(&pinned_lock);
+	wait_for(&agreed, REGIONS / 2);
+	wait_for(&held, 1);
+	for (size_t i = REGIONS / 2; i < REGIONS; i++)
+		assert_null(regions[i].mr);
+	hold_draining = false;
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(drained, 2);
 	hear_all(RECALL_HELD, RECALL_RETAKEN);
 	wait_for(&back, REGIONS);
 }
@@ -691,6 +725,7 @@ int main(void)
 		CASE(recall__one_gate_and_one_drain_for_each_pd),
 		CASE(recall__others_had_it_before_the_mr_went),
 		CASE(recall__peers_are_cut_off_at_once),
+		CASE(recall__who_has_little_time_does_not_wait_for_others),
 		CASE(recall__peers_are_told_and_nobody_waits_for_that),
 		CASE(recall__what_is_not_drained_is_severed_once),
 		CASE(back__is_tried_until_it_can_be),
