@@ -183,7 +183,7 @@ int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
  *                held up (userfaultfd), and has to be (config.uffd): the
  *                sentence names the remedy
  *   -EOPNOTSUPP  the kernel's userfaultfd is too old; a mapping has what cannot
- *                be made anew; on_shrink is error
+ *                be made anew
  *   -EBUSY       another userfaultfd of the program watches the range
  *   -EAGAIN      mappings of the file come and go
  *   -EMFILE      no descriptors left: two for each extent
@@ -292,6 +292,12 @@ enum recall_state lease_state(const struct lease *lease);
  * observer has still to be told. As lease_state(), for comparison only.
  */
 uint64_t lease_reports(const struct lease *lease);
+
+/*
+ * How long the file is now, whoever has it. 0; -EBADF: there is no descriptor
+ * of it just now; -ESRCH in a forked child. Not for an observer.
+ */
+int lease_size(struct lease *lease, uint64_t *ret);
 
 /* Which file it is on. */
 void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino);

@@ -278,6 +278,36 @@ uint64_t lease_reports(const struct lease *lease)
 	return keeper_reports(&lease->table->keeper, lease->id);
 }
 
+struct size_call {
+	struct lease *lease;
+	uint64_t size;
+};
+
+static int size(struct lease_table *table, void *arg)
+{
+	struct size_call *call = arg;
+	struct stat st;
+
+	(void)table;
+	if (call->lease->fd < 0)
+		return reason_set(-EBADF, "no descriptor left to see its size");
+	if (raw_stat(call->lease->fd, &st))
+		return reason_set(-errno, "its size cannot be seen: %s",
+				  strerrordesc_np(errno));
+	call->size = (uint64_t)st.st_size;
+	return 0;
+}
+
+int lease_size(struct lease *lease, uint64_t *ret)
+{
+	struct size_call call = {lease, 0};
+	int r = lease_engine_call(lease->engine, size, &call);
+
+	if (!r)
+		*ret = call.size;
+	return r;
+}
+
 void lease_file(const struct lease *lease, dev_t *ret_dev, ino_t *ret_ino)
 {
 	*ret_dev = lease->dev;

@@ -20,7 +20,7 @@ enum on_conflict {
 enum on_shrink {
 	ON_SHRINK_EXTEND,
 	ON_SHRINK_DISCARD,
-	ON_SHRINK_ERROR /* lease_stage() refuses it */
+	ON_SHRINK_ERROR /* to peers, by provider/window/; here as discard */
 };
 
 /* How threads are held up where a shadow takes a file's place: trap.h. */

@@ -341,12 +341,6 @@ int staged_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 	uint64_t end = offset + length, from, to;
 	int r = 0;
 
-	if (lease->terms.on_shrink == ON_SHRINK_ERROR)
-		return reason_set(
-			-EOPNOTSUPP,
-			"on_shrink=error wants accesses beyond the end of the "
-			"file to fail, which a shadow cannot do in this "
-			"version: choose extend or discard");
 	if (lease->fd < 0)
 		return reason_set(-EMFILE,
 				  "no descriptor left to fill a shadow: raise "

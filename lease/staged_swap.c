@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aside.h"
 #include "errand.h"
 #include "lease_talk.h"
 #include "raw.h"
@@ -52,7 +53,7 @@ static bool counts(const struct lease_table *table, int tasks_fd,
 {
 	pid_t tid = (pid_t)strtol(name, NULL, 10);
 
-	return tid && !errand_is_sent(table, tid) &&
+	return tid && !errand_is_sent(table, tid) && !aside_is(tid) &&
 	       !is_exiting(tasks_fd, name);
 }
 

@@ -225,6 +225,17 @@ static void tell_pinned(struct pinned_ear *of_pinned, enum pinned_news news,
 	}
 }
 
+static void tell_window(struct window_ear *of_window, int error)
+{
+	struct api_ear *ear =
+		(struct api_ear *)((char *)of_window -
+				   offsetof(struct api_ear, of_window));
+	const struct event_fact fact = {.at_ns = clock_now_ns(),
+					.error = error};
+
+	post(ear, DAXMR_EVENT_SEVERED, &fact);
+}
+
 static void asked(struct lease_listener *listener, int64_t deadline_ns)
 {
 	struct api_ear *ear = (struct api_ear *)listener;
@@ -288,6 +299,8 @@ void api_ears_close(struct daxmr_region *region, struct api_ears *ears)
 
 		if (ear->pinned)
 			pinned_listen(ear->pinned, NULL);
+		if (ear->window)
+			window_listen(ear->window, NULL);
 		lease_news_unlisten(&ear->listener);
 	}
 	free(old.ear);
@@ -321,6 +334,7 @@ int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 		ear->region = region;
 		ear->pinned = mr->pinned;
 		ear->of_pinned.tell = tell_pinned;
+		ear->of_window.tell = tell_window;
 		ear->first = new.ear;
 		ear->siblings = new.count;
 		ear->listener.changed = changed;
@@ -334,6 +348,11 @@ int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 						 : stage_lease(mr->stage, i));
 	if (!r && mr->pinned)
 		pinned_listen(mr->pinned, &new.ear[0].of_pinned);
+	/* It is on one file. */
+	if (!r && mr->window) {
+		new.ear[0].window = mr->window;
+		window_listen(mr->window, &new.ear[0].of_window);
+	}
 	if (r)
 		api_ears_close(region, ears);
 	return r;

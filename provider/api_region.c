@@ -66,6 +66,7 @@ int api_register(const struct daxmr_region *region, size_t length,
 	if (mr_record_get(mr, &record)) {
 		ret->strategy = record.strategy;
 		ret->stage = record.stage;
+		ret->window = record.window;
 		ret->pinned = record.pinned;
 	}
 	return 0;

@@ -16,6 +16,7 @@
 #include "lease_news.h"
 #include "pinned.h"
 #include "region.h"
+#include "window/window.h"
 
 /* The counts of struct daxmr_stats, in its order. */
 enum api_count {
@@ -40,6 +41,8 @@ struct api_ear {
 	struct lease_listener listener;
 	struct pinned_ear of_pinned;
 	struct pinned *pinned; /* NULL: the file is staged */
+	struct window_ear of_window;
+	struct window *window; /* NULL: it has none */
 	struct daxmr_region *region;
 	/* All of them, while one is told something. */
 	struct api_ear *first;
@@ -59,6 +62,7 @@ struct api_mr {
 	struct ibv_mr *mr;
 	enum strategy strategy;
 	struct stage *stage;   /* what it lies in; NULL: nothing */
+	struct window *window; /* that its rkey is of; or NULL */
 	struct pinned *pinned; /* or what it is of */
 };
 

@@ -319,7 +319,9 @@ enum daxmr_event_kind {
 	DAXMR_EVENT_LOST,	 /* error; the kernel took it, nothing more is
 				    written before it is retaken and merged */
 	DAXMR_EVENT_SEVERED,	 /* pinned: peers have been cut off; error: what
-				    kept the MR from coming back, or 0 */
+				    kept the MR from coming back, or 0.
+				    on_shrink error: they reach nothing; error:
+				    why the window could not follow the file */
 	DAXMR_EVENT_KINDS
 };
 

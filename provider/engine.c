@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "engine.h"
 #include "shadows.h"
+#include "window/window.h"
 
 static struct pinned *context_closing(struct ibv_context *context)
 {
 	struct pinned *left = pinned_context_closing(context);
 
+	window_context_closing(context);
 	gate_context_closing(context);
 	return left;
 }

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "self_maps.h"
 #include "shadows.h"
+#include "window/window.h"
 
 /* The engine, if what st says is leased. */
 static struct lease_engine *leased(const struct stat *st)
@@ -137,10 +138,17 @@ void guard_end(struct file_guard *guard)
 {
 	while (guard->count) {
 		struct own *own = &guard->own[--guard->count];
+		bool is_change = own->kind == KEEPER_OWN_CHANGE;
+		/* also an open with O_TRUNC, or truncate() by one */
+		bool may_have_cut = is_change || own->effect != OWN_NOTHING;
+		dev_t dev = own->dev;
+		ino_t ino = own->ino;
 
-		if (own->kind == KEEPER_OWN_CHANGE)
+		if (is_change)
 			pinned_own_end(&guard->pinned[guard->count]);
 		own_end(own);
+		if (may_have_cut)
+			window_own_end(dev, ino);
 	}
 }
 

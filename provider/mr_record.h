@@ -15,12 +15,14 @@
 
 struct pinned;
 struct stage;
+struct window;
 
 struct mr_record {
 	const struct ibv_mr *mr;
 	unsigned int access; /* the program's own flags */
 	enum strategy strategy;
 	struct stage *stage;   /* STAGED: what the MR lies in (stage.h) */
+	struct window *window; /* whose key its rkey is (window.h); or NULL */
 	struct pinned *pinned; /* PINNED: whose MR it is (pinned.h) */
 	uint64_t listed;       /* of a region on a file: stats.h */
 };

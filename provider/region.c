@@ -14,6 +14,7 @@
 #include "region_parts.h"
 #include "stage.h"
 #include "stats.h"
+#include "window/window.h"
 
 /* The plain call failed and there is no other way: say what is known. */
 static void explain_plain_failure(const struct region_call *call,
@@ -88,15 +89,17 @@ static uint64_t list(const struct region_call *call,
 }
 
 /* Remembers the MR; on failure it is gone again, with ENOMEM. */
-static struct ibv_mr *record(const struct region_call *call,
-			     const struct choice *choice, struct ibv_mr *mr,
-			     enum strategy strategy, struct stage *stage)
+static struct ibv_mr *record_with(const struct region_call *call,
+				  const struct choice *choice,
+				  struct ibv_mr *mr, enum strategy strategy,
+				  struct stage *stage, struct window *window)
 {
 	struct mr_record rec = {
 		.mr = mr,
 		.access = call->access,
 		.strategy = strategy,
 		.stage = stage,
+		.window = window,
 	};
 
 	rec.listed = list(call, choice, strategy,
@@ -105,12 +108,21 @@ static struct ibv_mr *record(const struct region_call *call,
 	if (mr_record_put(&rec) == 0)
 		return mr;
 	stats_region_remove(rec.listed);
+	if (window)
+		window_close(window);
 	region_show_alias(mr, stage);
 	call->real->dereg_mr(mr);
 	log_sentence(LOG_ERROR, "no memory to remember an MR of %zu bytes",
 		     call->length);
 	errno = ENOMEM;
 	return NULL;
+}
+
+static struct ibv_mr *record(const struct region_call *call,
+			     const struct choice *choice, struct ibv_mr *mr,
+			     enum strategy strategy)
+{
+	return record_with(call, choice, mr, strategy, NULL, NULL);
 }
 
 static void prefetch(const struct region_call *call, struct ibv_mr *mr)
@@ -152,7 +164,7 @@ static struct ibv_mr *register_odp(const struct region_call *call,
 			  "%s: the range goes beyond the end of the file; "
 			  "access there fails until the file has grown",
 			  choice->memory.file.name);
-	mr = record(call, choice, mr, STRATEGY_ODP, NULL);
+	mr = record(call, choice, mr, STRATEGY_ODP);
 	if (mr)
 		prefetch(call, mr);
 	return mr;
@@ -168,8 +180,10 @@ struct stage *region_stage(const struct choice *choice,
 
 	if (options)
 		wish = (struct stage_wish){options->terms, options->stage_max};
+	/* It may be let do that because it has one thread. */
+	window_pause();
 	r = stage_take(addr, length, options ? &wish : NULL, &stage);
-
+	window_resume();
 	if (!r)
 		return stage;
 	/* The way is in the end: that can do without its tail. */
@@ -188,14 +202,13 @@ struct stage *region_stage(const struct choice *choice,
  * address. The errno is the first answer's.
  */
 static struct ibv_mr *register_alias(const struct region_call *call,
-				     struct stage *stage)
+				     struct stage *stage, unsigned int access)
 {
-	unsigned int access = call->access & ~IBV_ACCESS_ON_DEMAND;
 	int saved_errno = errno;
 	struct ibv_mr *mr;
 	void *alias;
 
-	if (saved_errno != EFAULT || access & REGION_WRITABLE ||
+	if (saved_errno != EFAULT || call->access & REGION_WRITABLE ||
 	    !call->real->reg_mr_iova2)
 		return NULL;
 	alias = stage_make_alias(stage);
@@ -210,8 +223,76 @@ static struct ibv_mr *register_alias(const struct region_call *call,
 
 /*
  * The shadows are memory that any device pins: the program's own call, but for
- * an ON_DEMAND that the device cannot be trusted with.
+ * an ON_DEMAND that the device cannot be trusted with, and for what only a
+ * window is to give.
  */
+static struct ibv_mr *register_shadow(const struct region_call *call,
+				      const struct choice *choice,
+				      struct stage *stage, bool has_window)
+{
+	unsigned int access = call->access & ~(unsigned)IBV_ACCESS_ON_DEMAND;
+	struct ibv_mr *mr;
+
+	if (has_window)
+		access = window_mr_access(access);
+	mr = call_original(call, access);
+	if (!mr)
+		mr = register_alias(call, stage, access);
+	if (!mr)
+		explain_plain_failure(call, choice);
+	return mr;
+}
+
+static void refuse_window(const struct region_call *call, int error)
+{
+	log_sentence(LOG_WARN,
+		     "registration of %zu bytes at %p on %s failed: %s; or "
+		     "choose on_shrink=extend or discard",
+		     call->length, call->addr, call->pd->context->device->name,
+		     reason_text());
+	errno = -error;
+}
+
+/* The MR, and the window that its rkey is of, if it has one. */
+static struct ibv_mr *register_in(const struct region_call *call,
+				  const struct choice *choice,
+				  struct stage *stage)
+{
+	struct window *window = NULL;
+	int r = window_is_wanted(call, stage);
+	struct ibv_mr *mr;
+
+	if (r < 0) {
+		refuse_window(call, r);
+		return NULL;
+	}
+	mr = register_shadow(call, choice, stage, r);
+	if (!mr)
+		return NULL;
+	if (r)
+		r = window_open(call, stage, mr, &window);
+	if (r) {
+		region_show_alias(mr, stage);
+		call->real->dereg_mr(mr);
+		refuse_window(call, r);
+		return NULL;
+	}
+	log_write(LOG_INFO, "%zu bytes at %p on %s: staged%s: %s", call->length,
+		  call->addr, call->pd->context->device->name,
+		  window ? ", by a window" : "", choice->route.why);
+	return record_with(call, choice, mr, STRATEGY_STAGED, stage, window);
+}
+
+/* As region_stage(). */
+static void give_back(struct stage *stage)
+{
+	if (!stage)
+		return;
+	window_pause();
+	stage_give_back(stage);
+	window_resume();
+}
+
 static struct ibv_mr *register_staged(const struct region_call *call,
 				      const struct choice *choice)
 {
@@ -223,21 +304,11 @@ static struct ibv_mr *register_staged(const struct region_call *call,
 
 	if (!stage)
 		return NULL;
-	mr = call_original(call, call->access & ~IBV_ACCESS_ON_DEMAND);
-	if (!mr)
-		mr = register_alias(call, stage);
-	if (!mr) {
-		explain_plain_failure(call, choice);
-	} else {
-		log_write(LOG_INFO, "%zu bytes at %p on %s: staged: %s",
-			  call->length, call->addr,
-			  call->pd->context->device->name, choice->route.why);
-		mr = record(call, choice, mr, STRATEGY_STAGED, stage);
-	}
+	mr = register_in(call, choice, stage);
 	if (mr)
 		return mr;
 	error = errno;
-	stage_give_back(stage);
+	give_back(stage);
 	errno = error;
 	return NULL;
 }
@@ -335,8 +406,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 			mr = NULL;
 		}
 		if (mr) {
-			mr = record(call, &choice, mr, STRATEGY_PASSTHROUGH,
-				    NULL);
+			mr = record(call, &choice, mr, STRATEGY_PASSTHROUGH);
 			if (mr)
 				errno = saved_errno;
 			return mr;
@@ -392,10 +462,14 @@ int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 			stats_region_remove(rec.listed);
 		return r;
 	}
+	/* It is in the way, and with it goes all that peers could reach. */
+	if (rec.window)
+		window_close(rec.window);
+	rec.window = NULL;
 	region_show_alias(mr, rec.stage);
 	r = real->dereg_mr(mr);
 	if (!r) {
-		stage_give_back(rec.stage);
+		give_back(rec.stage);
 		stats_region_remove(rec.listed);
 		return 0;
 	}

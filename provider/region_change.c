@@ -12,6 +12,7 @@
 #include "region.h"
 #include "region_parts.h"
 #include "stats.h"
+#include "window/window.h"
 
 /* The MR that is changed, and what becomes of it. */
 struct change {
@@ -84,6 +85,16 @@ static int check_alias(const struct change *change)
 	return EFAULT;
 }
 
+/* Its window, or the one that it would need. */
+static void refuse_window(const struct change *change)
+{
+	log_sentence(LOG_WARN,
+		     "ibv_rereg_mr of %zu bytes at %p: with on_shrink=error a "
+		     "region cannot be changed, deregister it and register "
+		     "another",
+		     change->mr->length, change->old_addr);
+}
+
 /*
  * Whether the kernel pins a file of the page cache is known when it has been
  * asked; a change that failed for it would have taken the MR along.
@@ -137,7 +148,13 @@ static int route_change(struct change *change, const struct real_verbs *real)
 		return 0;
 	change->rec.stage = region_stage(&choice, change->mr->context,
 					 change->addr, change->length, NULL);
-	return change->rec.stage ? 0 : errno;
+	if (!change->rec.stage)
+		return errno;
+	if (!window_is_due(change->rec.stage, change->rec.access))
+		return 0;
+	stage_give_back(change->rec.stage);
+	refuse_window(change);
+	return EOPNOTSUPP;
 }
 
 /*
@@ -261,6 +278,11 @@ int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 	log_clear_sentence();
 	if (change.rec.pinned)
 		return change_pinned(&change, access);
+	if (change.rec.window) {
+		refuse_window(&change);
+		errno = EOPNOTSUPP;
+		return IBV_REREG_MR_ERR_INPUT;
+	}
 	if (is_moved(&change) ||
 	    (has_access(&change) && is_rerouted(change.rec.strategy))) {
 		r = check_alias(&change);

@@ -431,6 +431,23 @@ struct lease *stage_lease(const struct stage *stage, size_t i)
 	return i < stage->count ? stage->parts[i].lease : NULL;
 }
 
+struct lease *stage_piece(const struct stage *stage, uint64_t *ret_offset)
+{
+	const struct part *first = stage->parts;
+
+	if (!stage->count || stage->has_other || first->addr != stage->start)
+		return NULL;
+	for (size_t i = 1; i < stage->count; i++) {
+		const struct part *part = &stage->parts[i];
+
+		if (part->lease != first->lease ||
+		    part->offset - first->offset != part->addr - first->addr)
+			return NULL;
+	}
+	*ret_offset = first->offset;
+	return first->lease;
+}
+
 static int flush_part(const struct part *part, uintptr_t start, uintptr_t end)
 {
 	if (start < part->addr)

@@ -53,6 +53,12 @@ int stage_take(const void *addr, size_t length, const struct stage_wish *wish,
 struct lease *stage_lease(const struct stage *stage, size_t i);
 
 /*
+ * Where all of the region is one piece of one file: its lease, and where in the
+ * file it begins. NULL: it is not.
+ */
+struct lease *stage_piece(const struct stage *stage, uint64_t *ret_offset);
+
+/*
  * lease_flush() of so much of it as lies in [addr, addr + length), and
  * lease_flush_soon() of all its files. 0, or the first error with its sentence,
  * and the rest is flushed all the same.

@@ -118,6 +118,26 @@ static int judge_pinning(const struct stage_numbers *numbers, uint64_t bytes,
 	return -ENOMEM;
 }
 
+int stage_limits_judge_again(const struct stage_numbers *numbers,
+			     uint64_t bytes, char *text, size_t size)
+{
+	struct sizes sizes;
+	char raised[SIZE_TEXT];
+
+	if (!exceeds(bytes, numbers->pinned, numbers->memlock, &sizes))
+		return 0;
+	snprintf(text, size,
+		 "with on_shrink=error a device pins a region twice while "
+		 "others have cut its file off: %s more, beside %s that it has "
+		 "pinned for this process (VmPin), and RLIMIT_MEMLOCK is %s: "
+		 "raise it to %s (ulimit -l, LimitMEMLOCK=, "
+		 "/etc/security/limits.conf), or give the program "
+		 "CAP_IPC_LOCK, or register less",
+		 sizes.want, sizes.have, sizes.limit,
+		 size_text(numbers->pinned + bytes, raised));
+	return -ENOMEM;
+}
+
 static int judge_cgroup(const struct stage_numbers *numbers, uint64_t bytes,
 			char *text, size_t size)
 {
@@ -206,6 +226,17 @@ uint64_t stage_limits_rate(void)
 	return rate ? rate : 1;
 }
 
+static void read_numbers(struct stage_numbers *ret)
+{
+	struct rlimit memlock = {RLIM_INFINITY, RLIM_INFINITY};
+
+	getrlimit(RLIMIT_MEMLOCK, &memlock);
+	stage_limits_read("/proc", "/sys/fs/cgroup",
+			  memlock.rlim_cur == RLIM_INFINITY ? STAGE_NO_LIMIT
+							    : memlock.rlim_cur,
+			  ret);
+}
+
 int stage_limits_check(uint64_t bytes, uint64_t max)
 {
 	struct stage_numbers numbers = {
@@ -213,16 +244,25 @@ int stage_limits_check(uint64_t bytes, uint64_t max)
 		.staged = atomic_load(&shadows_bytes),
 		.rate = stage_limits_rate(),
 	};
-	struct rlimit memlock = {RLIM_INFINITY, RLIM_INFINITY};
 	char text[STAGE_CGROUP_MAX + 512];
 	int saved_errno = errno, r;
 
-	getrlimit(RLIMIT_MEMLOCK, &memlock);
-	stage_limits_read("/proc", "/sys/fs/cgroup",
-			  memlock.rlim_cur == RLIM_INFINITY ? STAGE_NO_LIMIT
-							    : memlock.rlim_cur,
-			  &numbers);
+	read_numbers(&numbers);
 	r = stage_limits_judge(&numbers, bytes, text, sizeof(text));
+	if (r)
+		reason_set(r, "%s", text);
+	errno = saved_errno;
+	return r;
+}
+
+int stage_limits_check_again(uint64_t bytes)
+{
+	struct stage_numbers numbers = {0};
+	int saved_errno = errno, r;
+	char text[512];
+
+	read_numbers(&numbers);
+	r = stage_limits_judge_again(&numbers, bytes, text, sizeof(text));
 	if (r)
 		reason_set(r, "%s", text);
 	errno = saved_errno;

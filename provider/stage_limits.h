@@ -20,6 +20,12 @@
  */
 int stage_limits_check(uint64_t bytes, uint64_t max);
 
+/*
+ * The same for so many bytes that are pinned, and are to be once more: a region
+ * that has a window (window/window.h).
+ */
+int stage_limits_check_again(uint64_t bytes);
+
 /* No limit, or none that can be told. */
 #define STAGE_NO_LIMIT UINT64_MAX
 
@@ -42,6 +48,9 @@ struct stage_numbers {
 /* The judgement on these numbers: 0 or -ENOMEM with its sentence in text. */
 int stage_limits_judge(const struct stage_numbers *numbers, uint64_t bytes,
 		       char *text, size_t size);
+
+int stage_limits_judge_again(const struct stage_numbers *numbers,
+			     uint64_t bytes, char *text, size_t size);
 
 /*
  * What /proc and /sys/fs/cgroup, or folders that look like them, say: all but

@@ -29,6 +29,7 @@
 
 #include "choice.h"
 #include "fate.h"
+#include "window/window_test.h"
 
 #define CHECK_PORTS 8
 
@@ -96,6 +97,7 @@ struct check_device {
 	struct odp_caps caps;
 	struct odp_trust trust; /* where it has ODP */
 	bool is_trusted;
+	struct window_verdict window; /* for on_shrink=error */
 };
 
 struct check_limits {

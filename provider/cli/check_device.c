@@ -169,6 +169,7 @@ void check_device_open(struct check_device *device,
 		return;
 	}
 	ask_odp(device, real);
+	window_verdict_get(&real->table, ibv, &device->window);
 }
 
 void check_device_close(struct check_device *device,

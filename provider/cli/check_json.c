@@ -97,6 +97,16 @@ static struct json_object *trust_object(const struct check_device *device)
 	return object;
 }
 
+static struct json_object *window_object(const struct check_device *device)
+{
+	struct json_object *object = json_made(json_object_new_object());
+
+	json_put_bool(object, "right", device->window.is_right);
+	json_put_bool(object, "atomics", device->window.has_atomics);
+	json_put_text(object, "seen", device->window.seen);
+	return object;
+}
+
 static struct json_object *device_object(const struct check_device *device)
 {
 	struct json_object *object = json_made(json_object_new_object());
@@ -119,6 +129,7 @@ static struct json_object *device_object(const struct check_device *device)
 	json_put(object, "odp", odp_object(&device->caps));
 	json_put(object, "trust",
 		 device->caps.has_odp ? trust_object(device) : NULL);
+	json_put(object, "windows", device->pd ? window_object(device) : NULL);
 	return object;
 }
 

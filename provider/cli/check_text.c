@@ -126,6 +126,13 @@ static void print_odp(const struct check_device *device)
 	     device->trust.from_cache ? " (remembered)" : "");
 }
 
+static void print_window(const struct check_device *device)
+{
+	line("windows", "%s for on_shrink=error: %s",
+	     device->window.is_right ? "right" : "not to be used",
+	     device->window.seen);
+}
+
 static void print_limits(const struct check_limits *limits)
 {
 	char soft[32], hard[32];
@@ -181,6 +188,7 @@ static void print_answer(const struct check_report *report,
 					       "else has the file open");
 	print_device(device);
 	print_odp(device);
+	print_window(device);
 	print_limits(&report->limits);
 	print_keeper(&report->keeper);
 }

@@ -19,6 +19,7 @@
 #include "lease.h"
 #include "lease_file.h"
 #include "lease_stage.h"
+#include "own.h"
 #include "reason.h"
 #include "unit.h"
 
@@ -255,10 +256,13 @@ static void shrunk__extend(void **state)
 	assert_memory_equal(map + 20 * PAGE, "later", 5);
 }
 
-static void shrunk__discard(void **state)
+static void check_dropped(enum on_shrink on_shrink)
 {
-	(void)state;
-	stage_with((struct lease_config){.terms.on_shrink = ON_SHRINK_DISCARD});
+	uint64_t size;
+
+	stage_with((struct lease_config){.terms.on_shrink = on_shrink});
+	assert_int_equal(lease_size(lease, &size), 0);
+	assert_int_equal(size, LENGTH);
 	others(cut_off);
 	memcpy(map + 20 * PAGE, "later", 5);
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
@@ -266,18 +270,72 @@ static void shrunk__discard(void **state)
 	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
 	assert_int_equal(blocks[RECALL_DROPPED], 1);
 	check_size(10 * PAGE + 8);
+	assert_int_equal(lease_size(lease, &size), 0);
+	assert_int_equal(size, 10 * PAGE + 8);
 	unstage_range(lease, 0, LENGTH);
 	check_size(10 * PAGE + 8);
 }
 
-static void shrunk__error_is_not_to_be_had(void **state)
+static void shrunk__discard(void **state)
 {
 	(void)state;
-	assert_int_equal(stage_with((struct lease_config){
-				 .terms.on_shrink = ON_SHRINK_ERROR}),
-			 -EOPNOTSUPP);
-	assert_non_null(strstr(reason_text(), "on_shrink=error"));
-	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
+	check_dropped(ON_SHRINK_DISCARD);
+}
+
+static void shrunk__error_drops_local_stores(void **state)
+{
+	(void)state;
+	check_dropped(ON_SHRINK_ERROR);
+}
+
+static void check_zeroes(const char *from, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		assert_int_equal(from[i], 0);
+}
+
+/* A change of the program's own; SIZE_MAX: that is none. */
+static void resize(size_t to)
+{
+	struct own own;
+	struct stat st;
+
+	assert_int_equal(fstat(file.fd, &st), 0);
+	own_begin(engine, st.st_dev, st.st_ino, KEEPER_OWN_CHANGE, &own);
+	if (to != SIZE_MAX)
+		assert_int_equal(ftruncate(file.fd, (off_t)to), 0);
+	own.effect = OWN_RESIZED;
+	own_end(&own);
+}
+
+/*
+ * What a window does after it has been bound to less (window.h): what was
+ * stored beyond the end becomes zeroes, and is seen nowhere again.
+ */
+static void shrunk__tail_is_cleared_and_goes_nowhere(void **state)
+{
+	const size_t end = 10 * PAGE + 8;
+	char in_file[LENGTH];
+
+	(void)state;
+	stage_with((struct lease_config){.terms.on_shrink = ON_SHRINK_ERROR});
+	others(cut_off);
+	/* in the last page that has any of the file, and in later ones */
+	memset(map + end, 'p', LENGTH - end);
+	map[end - 1] = 'i';
+	resize(SIZE_MAX);
+	check_zeroes(map + end, LENGTH - end);
+	assert_int_equal(map[end - 1], 'i');
+	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
+	check_size(end);
+	assert_int_equal(told[RECALL_CHANGED], 0);
+	resize(LENGTH);
+	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
+	check_zeroes(map + end, LENGTH - end);
+	assert_int_equal(pread(file.fd, in_file, LENGTH, 0), LENGTH);
+	assert_int_equal(in_file[end - 1], 'i');
+	check_zeroes(in_file + end, LENGTH - end);
+	unstage_range(lease, 0, LENGTH);
 }
 
 static void grow_and_punch(int fd)
@@ -412,7 +470,8 @@ int main(void)
 		TEST(conflict__error_the_region_goes_the_file_stays),
 		TEST(shrunk__extend),
 		TEST(shrunk__discard),
-		TEST(shrunk__error_is_not_to_be_had),
+		TEST(shrunk__error_drops_local_stores),
+		TEST(shrunk__tail_is_cleared_and_goes_nowhere),
 		TEST(changed__grown_and_punched),
 		TEST(changed__reflinked),
 		TEST(changed__replaced_it_stays_the_same_file),

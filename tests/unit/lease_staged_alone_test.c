@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "aside.h"
 #include "lease.h"
 #include "lease_file.h"
 #include "lease_stage.h"
@@ -65,6 +66,59 @@ static void unstage__at_once_while_it_waits(void **state)
 	unstage_range(lease, 0, LENGTH);
 	assert_true(stage_is_file_at(&file, map));
 	assert_int_equal(map[5 * PAGE], '!');
+}
+
+/* Ours, in the program's table: it waits for an order, aside or not. */
+static pthread_barrier_t ordered;
+static bool is_to_step_out;
+
+static void *wait_aside(void *arg)
+{
+	if (is_to_step_out)
+		aside_step_out();
+	pthread_barrier_wait(&ordered); /* it is where it should be */
+	pthread_barrier_wait(&ordered);
+	aside_step_in();
+	return arg;
+}
+
+static pthread_t start_aside(bool is_aside)
+{
+	pthread_t thread;
+
+	is_to_step_out = is_aside;
+	pthread_barrier_init(&ordered, NULL, 2);
+	assert_int_equal(pthread_create(&thread, NULL, wait_aside, NULL), 0);
+	pthread_barrier_wait(&ordered);
+	return thread;
+}
+
+static void end_aside(pthread_t thread)
+{
+	pthread_barrier_wait(&ordered);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	pthread_barrier_destroy(&ordered);
+}
+
+static void thread_of_ours_that_is_aside__is_nobody(void **state)
+{
+	struct lease_want want = {
+		.fd = file.fd, .type = F_WRLCK, .length = LENGTH};
+	pthread_t thread = start_aside(true);
+	struct lease *lease = stage_range(engine, file.fd, F_WRLCK, 0, LENGTH);
+
+	(void)state;
+	map[5 * PAGE] = '!';
+	unstage_range(lease, 0, LENGTH);
+	assert_true(stage_is_file_at(&file, map));
+	end_aside(thread);
+	/* Else it is a thread as any. */
+	thread = start_aside(false);
+	assert_int_equal(lease_acquire(engine, &want, &lease), 0);
+	assert_true(lease_stage(lease, 0, LENGTH) < 0);
+	end_aside(thread);
+	assert_int_equal(lease_stage(lease, 0, LENGTH), 0);
+	unstage_range(lease, 0, LENGTH);
 }
 
 static void open_file(void *arg)
@@ -169,6 +223,9 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			thread_that_has_ended__is_nobody, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			thread_of_ours_that_is_aside__is_nobody, set_up,
+			tear_down),
 		cmocka_unit_test_setup_teardown(
 			left_over__goes_with_the_next_call, set_up, tear_down),
 	};

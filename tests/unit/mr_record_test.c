@@ -11,7 +11,8 @@ static struct ibv_mr mrs[4][100];
 
 static void record__comes_back_and_goes_with_take(void **state)
 {
-	struct mr_record in = {&mrs[0][1], 5, STRATEGY_ODP, NULL, NULL, 0},
+	struct mr_record in = {&mrs[0][1], 5, STRATEGY_ODP, NULL, NULL,
+			       NULL,	   0},
 			 out = {0};
 
 	(void)state;
@@ -28,7 +29,9 @@ static void record__comes_back_and_goes_with_take(void **state)
 
 static void record__second_put_replaces(void **state)
 {
-	struct mr_record in = {&mrs[0][2], 1, STRATEGY_ODP, NULL, NULL, 0}, out;
+	struct mr_record in = {&mrs[0][2], 1, STRATEGY_ODP, NULL, NULL,
+			       NULL,	   0},
+			 out;
 
 	(void)state;
 	assert_int_equal(mr_record_put(&in), 0);
@@ -49,7 +52,8 @@ static void *churn(void *arg)
 	for (round = 0; round < 50; round++) {
 		for (i = 0; i < 100; i++) {
 			struct mr_record in = {&mine[i], round, STRATEGY_ODP,
-					       NULL,	 NULL,	0};
+					       NULL,	 NULL,	NULL,
+					       0};
 
 			if (mr_record_put(&in))
 				return arg;

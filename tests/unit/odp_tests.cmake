@@ -14,3 +14,12 @@ foreach(name caps mr trust ports cache)
     add_test(NAME unit-odp-${name} COMMAND unit-odp-${name})
     set_tests_properties(unit-odp-${name} PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 400)
 endforeach()
+
+# Of provider/, against the same device.
+unit_test(window window_fake.c)
+target_link_libraries(unit-window PRIVATE unit-odp-fake)
+# What is around these is the test's own.
+set(WINDOW window.c window_bind.c window_lock.c window_pd.c window_reach.c window_view.c window_watch.c)
+list(TRANSFORM WINDOW PREPEND ${PROJECT_SOURCE_DIR}/provider/window/)
+unit_test(window_region window_fake.c ${WINDOW})
+target_link_libraries(unit-window-region PRIVATE unit-odp-fake)

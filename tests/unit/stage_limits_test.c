@@ -78,6 +78,28 @@ static void memory__a_limit_that_was_set_holds_for_the_sum(void **state)
 	assert_says("a shadow of 1 bytes");
 }
 
+/* What is pinned already is, and so much comes on top. */
+static void again__what_is_pinned_twice_counts_twice(void **state)
+{
+	struct stage_numbers numbers = plenty();
+
+	(void)state;
+	numbers.memlock = 100 * MIB;
+	numbers.pinned = 60 * MIB;
+	assert_int_equal(
+		stage_limits_judge_again(&numbers, 40 * MIB, text, 1024), 0);
+	assert_int_equal(
+		stage_limits_judge_again(&numbers, 60 * MIB, text, 1024),
+		-ENOMEM);
+	assert_says("on_shrink=error");
+	assert_says("60.0 MiB more, beside 60.0 MiB");
+	assert_says("RLIMIT_MEMLOCK is 100.0 MiB");
+	assert_says("raise it to 120.0 MiB");
+	numbers.memlock = STAGE_NO_LIMIT;
+	assert_int_equal(
+		stage_limits_judge_again(&numbers, 60 * GIB, text, 1024), 0);
+}
+
 static void memory__a_limit_beyond_what_is_there_is_no_promise(void **state)
 {
 	struct stage_numbers numbers = plenty();
@@ -345,6 +367,7 @@ int main(void)
 		cmocka_unit_test(
 			memory__a_limit_beyond_what_is_there_is_no_promise),
 		cmocka_unit_test(pinning__counts_what_is_pinned),
+		cmocka_unit_test(again__what_is_pinned_twice_counts_twice),
 		cmocka_unit_test(cgroup__names_the_file_that_says_so),
 		cmocka_unit_test(
 			time__all_of_it_is_written_before_the_lease_is_lost),

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of window.h have in common. */
+#ifndef DAXMR_WINDOW_PARTS_H
+#define DAXMR_WINDOW_PARTS_H
+
+#include <pthread.h>
+#include <signal.h>
+
+#include "lease_news.h"
+#include "window.h"
+#include "window_bind.h"
+
+struct window_pd;
+
+/* A mapping of a region's shadow that nobody but a device uses. */
+struct window_view {
+	char *pages; /* whole ones around it; NULL: there is none */
+	size_t length;
+	char *start; /* where the region begins in it */
+	pid_t pid;   /* a forked child has something else there */
+};
+
+struct window {
+	const struct real_verbs *real;
+	struct ibv_pd *pd;
+	struct window_pd *binder;
+	struct ibv_mw *mw; /* NULL: it had to go, peers reach nothing */
+	struct ibv_mr *mr; /* the program's */
+	uint32_t mr_rkey;  /* that its provider gave it */
+	uint32_t rkey;	   /* the window's, that peers know */
+	uint64_t addr;	   /* that they know */
+	size_t length;
+	unsigned int access; /* of MRs */
+	unsigned int remote; /* of the window */
+	struct lease *lease;
+	uint64_t offset; /* in its file */
+	struct window_view view;
+
+	/* Whoever sets is_busy has these to himself. */
+	struct ibv_mr *shorter; /* NULL: it is on all of mr, or on nothing */
+	size_t end;		/* up to there peers reach it */
+
+	/* Under the lock. */
+	bool is_busy;
+	bool is_dead; /* its context is gone, the program forgot it */
+	int64_t due_ns;
+	int64_t pause_ns; /* to the next look, while something is missing */
+	struct window_ear *ear;
+	int error; /* why peers reach nothing; 0: for no error */
+
+	struct lease_listener listener;
+	struct window *next;
+};
+
+/*
+ * Protects the list and what stands above. Held across fork. Who has it, or
+ * waits in between, hears no signal and is not cancelled: a handler might need
+ * what it has interrupted, and one that leaves by siglongjmp() would take it
+ * along.
+ */
+extern pthread_mutex_t window_lock;
+extern pthread_cond_t window_changed;
+extern struct window *window_all;
+
+struct window_locked {
+	sigset_t signals;
+	int cancel_state;
+};
+void window_lock_take(struct window_locked *ret);
+void window_lock_give(const struct window_locked *locked);
+void window_wait_locked(void);
+
+/* The thread, where there is none yet. 0 or -errno. */
+int window_start(void);
+
+/* Has the region to himself, as soon as that can be. Without the lock. */
+void window_begin(struct window *window);
+void window_end(struct window *window);
+
+/*
+ * Looks how long the file is, and binds: returns whether all of the region is
+ * within reach, or it is of no use to look again. Whoever calls has begun it.
+ */
+bool window_look(struct window *window);
+
+/* A look, and when the next one is due. */
+void window_follow(struct window *window);
+
+/* A function of the listener: of the engine's thread. */
+void window_hear(struct lease_listener *listener,
+		 const struct recall_report *report, uint64_t missed);
+
+/*
+ * A mapping of [offset, offset + length) of a file that is staged, whatever the
+ * program does with its own. 0 or -errno with a sentence.
+ */
+int window_view_map(struct window_view *view, struct lease *lease,
+		    uint64_t offset, size_t length);
+void window_view_unmap(struct window_view *view);
+/* After an MR on it is gone: libibverbs may have given it to children. */
+void window_view_keep(const struct window_view *view);
+
+/* What binds in a PD, counted. NULL: no memory. */
+struct window_pd *window_pd_get(const struct real_verbs *real,
+				struct ibv_pd *pd);
+void window_pd_put(struct window_pd *binder);
+/* window_bind(), one at a time; errors with a sentence (reason.h). */
+int window_pd_bind(struct window_pd *binder, const struct ibv_mw *mw,
+		   const struct window_range *range);
+
+/* In a forked child, whose parent has them. With the lock. */
+void window_pds_in_child(void);
+void window_forget_all(void);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How far peers reach a region: one look at its file (window.h).
+ *
+ * Where a bind fails, or there is no MR to be had for less than before, peers
+ * reach nothing, until a later look can do better. Where not even that can be
+ * bound the window goes, and its key with it.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "leases.h"
+#include "log.h"
+#include "own.h"
+#include "reason.h"
+#include "stage_limits.h"
+#include "window_parts.h"
+
+/* So much of the region is in the file, or may be reached already. */
+static int find_end(struct window *window, size_t *ret)
+{
+	uint64_t reports = lease_reports(window->lease), size;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	bool is_ours = lease_state(window->lease) == RECALL_HELD;
+	int r = lease_size(window->lease, &size);
+
+	if (r)
+		return r;
+	is_ours = is_ours && lease_state(window->lease) == RECALL_HELD &&
+		  lease_reports(window->lease) == reports;
+	size = (size + page - 1) & ~(page - 1);
+	*ret = size > window->offset ? size - window->offset : 0;
+	if (*ret > window->length)
+		*ret = window->length;
+	/* What others have put there is in the shadow when it is merged. */
+	if (*ret > window->end && !is_ours)
+		*ret = window->end;
+	return 0;
+}
+
+static int register_shorter(const struct window *window, size_t end,
+			    struct ibv_mr **ret)
+{
+	int error;
+
+	errno = 0;
+	*ret = window->real->table.reg_mr_iova2(window->pd, window->view.start,
+						end, window->addr,
+						window->access);
+	if (*ret)
+		return 0;
+	error = errno ? -errno : -EIO;
+	if (error == -ENOMEM && stage_limits_check_again(end))
+		return error;
+	return reason_set(error, "%zu bytes of it cannot be registered: %s",
+			  end, strerrordesc_np(-error));
+}
+
+static int bind_to(struct window *window, struct ibv_mr *mr, size_t end)
+{
+	const struct window_range range = {
+		.mr = mr,
+		.addr = window->addr,
+		.length = end,
+		.access = window->remote,
+	};
+	int r = window_pd_bind(window->binder, window->mw, &range);
+
+	if (!r)
+		window->end = end;
+	return r;
+}
+
+/* What the window is on no more. */
+static void drop_shorter(struct window *window, struct ibv_mr *mr)
+{
+	if (mr && window->real->table.dereg_mr(mr))
+		log_write(LOG_WARN,
+			  "an MR of %zu bytes that no window is on any more "
+			  "does not go: %s",
+			  mr->length, strerrordesc_np(errno));
+	window_view_keep(&window->view);
+}
+
+/* Of an error, which is this thread's sentence all the while. */
+static void reach_nothing(struct window *window)
+{
+	struct ibv_mr *before = window->shorter;
+	char why[REASON_MAX];
+	int r;
+
+	strcpy(why, reason_text());
+	r = bind_to(window, window->mr, 0);
+	if (r && !window->pd->context->ops.dealloc_mw(window->mw)) {
+		window->mw = NULL;
+		window->end = 0;
+		r = 0;
+	}
+	if (!r) {
+		window->shorter = NULL;
+		drop_shorter(window, before);
+	}
+	reason_set(-EIO, "%s", why);
+}
+
+/*
+ * From `end` of the region on nothing, up to there all, at once. Where no
+ * memory can be pinned for the next one before the last one is gone, there is a
+ * moment in between in which it is nothing.
+ */
+static int reach(struct window *window, size_t end)
+{
+	bool is_all = end == window->length;
+	struct ibv_mr *shorter = NULL, *before = window->shorter;
+	int r = end && !is_all ? register_shorter(window, end, &shorter) : 0;
+
+	if (r == -ENOMEM && before) {
+		reach_nothing(window);
+		before = window->shorter;
+		r = register_shorter(window, end, &shorter);
+	}
+	if (r) {
+		if (end < window->end)
+			reach_nothing(window);
+		return r;
+	}
+	r = bind_to(window, shorter ? shorter : window->mr, end);
+	if (!r) {
+		window->shorter = shorter;
+		drop_shorter(window, before);
+		return 0;
+	}
+	reach_nothing(window);
+	drop_shorter(window, shorter);
+	return r;
+}
+
+/*
+ * What peers have written beyond the end before the bind is nobody's: zeroes,
+ * as what was cut off itself. By a change of the program's own that is none,
+ * for which the keeper stands still, and after which shadows follow the file.
+ */
+static void clear_tail(const struct window *window)
+{
+	struct lease_engine *engine = leases_engine();
+	struct own own;
+	dev_t dev;
+	ino_t ino;
+
+	if (!engine)
+		return;
+	lease_file(window->lease, &dev, &ino);
+	own_begin(engine, dev, ino, KEEPER_OWN_CHANGE, &own);
+	own.effect = OWN_RESIZED;
+	own_end(&own);
+}
+
+/* Who does not listen yet is told when he does. */
+static void set_error(struct window *window, int error, bool is_new)
+{
+	struct window_locked locked;
+
+	window_lock_take(&locked);
+	window->error = error;
+	if (is_new && window->ear)
+		window->ear->tell(window->ear, error);
+	window_lock_give(&locked);
+}
+
+/* Peers should have reached it up to `end`. */
+static void complain(struct window *window, int error, size_t end,
+		     size_t before)
+{
+	const char *device = window->pd->context->device->name;
+
+	log_write(LOG_ERROR,
+		  "how far peers reach %zu bytes at %#llx on %s (rkey %#x) "
+		  "cannot follow the end of the file: %s; %s",
+		  window->length, (unsigned long long)window->addr, device,
+		  window->rkey, reason_text(),
+		  window->mw ? "it is tried again"
+			     : "its key is gone, register it again");
+	if (!window->end || window->end > end)
+		set_error(window, error, before || !window->mw);
+}
+
+bool window_look(struct window *window)
+{
+	size_t before = window->end, end = before;
+	int r;
+
+	if (!window->mw)
+		return true;
+	r = find_end(window, &end);
+	if (!r && end != before)
+		r = reach(window, end);
+	if (r)
+		complain(window, r, end, before);
+	else
+		set_error(window, 0, false);
+	if (window->end != before)
+		log_write(LOG_INFO,
+			  "peers reach %zu of %zu bytes at %#llx on %s, rkey "
+			  "%#x",
+			  window->end, window->length,
+			  (unsigned long long)window->addr,
+			  window->pd->context->device->name, window->rkey);
+	if (window->end < before)
+		clear_tail(window);
+	return !window->mw || (!r && window->end == window->length &&
+			       lease_state(window->lease) == RECALL_HELD);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How far peers reach: the thread of window.h.
+ *
+ * It looks at what is due, one region after the other, and waits for news, or
+ * for the next time to look: while others have a file, or a file is shorter
+ * than its region, that time comes by itself, after growing pauses.
+ */
+#include <stddef.h>
+
+#include "aside.h"
+#include "clock.h"
+#include "window_parts.h"
+
+#define NEVER	  INT64_MAX
+#define MS	  1000000LL
+#define STACK	  (256 << 10)
+#define PAUSE_MIN (10 * MS)
+#define PAUSE_MAX (1000 * MS)
+
+static bool is_started;	    /* under the lock, as all that follows */
+static bool is_at_work;	    /* the thread, and not aside */
+static unsigned int paused; /* so many do not want it to be */
+static pthread_once_t follows_forks = PTHREAD_ONCE_INIT;
+
+void window_hear(struct lease_listener *listener,
+		 const struct recall_report *report, uint64_t missed)
+{
+	struct window *window =
+		(struct window *)((char *)listener -
+				  offsetof(struct window, listener));
+	int64_t now_ns = clock_now_ns();
+	struct window_locked locked;
+
+	(void)report;
+	(void)missed;
+	window_lock_take(&locked);
+	if (window->due_ns > now_ns)
+		window->due_ns = now_ns;
+	window->pause_ns = 0;
+	pthread_cond_broadcast(&window_changed);
+	window_lock_give(&locked);
+}
+
+/* When to look again, though nothing is heard. */
+static void set_next(struct window *window, bool is_complete)
+{
+	struct window_locked locked;
+
+	window_lock_take(&locked);
+	if (is_complete) {
+		window->pause_ns = 0;
+	} else {
+		window->pause_ns =
+			window->pause_ns ? 2 * window->pause_ns : PAUSE_MIN;
+		if (window->pause_ns > PAUSE_MAX)
+			window->pause_ns = PAUSE_MAX;
+		if (window->due_ns == NEVER)
+			window->due_ns = clock_now_ns() + window->pause_ns;
+	}
+	window_lock_give(&locked);
+}
+
+void window_follow(struct window *window)
+{
+	struct window_locked locked;
+
+	window_lock_take(&locked);
+	window->due_ns = NEVER;
+	window_lock_give(&locked);
+	set_next(window, window_look(window));
+}
+
+/* The first that is due is marked, and returned. */
+static struct window *take_due_locked(int64_t *ret_next_ns)
+{
+	int64_t now_ns = clock_now_ns();
+	struct window *window;
+
+	*ret_next_ns = NEVER;
+	for (window = window_all; window; window = window->next) {
+		if (window->is_busy)
+			continue;
+		if (window->due_ns <= now_ns)
+			break;
+		if (window->due_ns < *ret_next_ns)
+			*ret_next_ns = window->due_ns;
+	}
+	if (window)
+		window->is_busy = true;
+	return window;
+}
+
+static void wait_locked(int64_t until_ns)
+{
+	struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+
+	if (until_ns == NEVER)
+		pthread_cond_wait(&window_changed, &window_lock);
+	else
+		pthread_cond_clockwait(&window_changed, &window_lock,
+				       CLOCK_MONOTONIC, &until);
+}
+
+/* Where nothing is due the thread is aside, and whoever waits for that goes on.
+ */
+static void rest_locked(int64_t until_ns)
+{
+	if (is_at_work) {
+		is_at_work = false;
+		aside_step_out();
+		pthread_cond_broadcast(&window_changed);
+	}
+	wait_locked(until_ns);
+}
+
+static void *watch_over_all(void *arg)
+{
+	struct window_locked locked;
+	struct window *window;
+	int64_t next_ns;
+
+	pthread_setname_np(pthread_self(), "daxmr-window");
+	window_lock_take(&locked);
+	for (;;) {
+		window = paused ? NULL : take_due_locked(&next_ns);
+		if (!window) {
+			rest_locked(paused ? NEVER : next_ns);
+			continue;
+		}
+		if (!is_at_work)
+			aside_step_in();
+		is_at_work = true;
+		window_lock_give(&locked);
+		window_follow(window);
+		window_end(window);
+		window_lock_take(&locked);
+	}
+	return arg;
+}
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&window_lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&window_lock);
+}
+
+/* No thread and no lease: all regions are its parent's. */
+static void in_child(void)
+{
+	pthread_mutex_init(&window_lock, NULL);
+	pthread_cond_init(&window_changed, NULL);
+	is_started = is_at_work = false;
+	paused = 0;
+	aside_forget();
+	for (struct window *at = window_all; at; at = at->next)
+		at->is_busy = false;
+	window_pds_in_child();
+	window_forget_all();
+}
+
+static void follow_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, in_child);
+}
+
+/* All signals are blocked: none of the program's is for it. */
+static int start_locked(void)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	r = -pthread_attr_init(&attr);
+	if (r)
+		return r;
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, STACK);
+	r = -pthread_create(&thread, &attr, watch_over_all, NULL);
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+int window_start(void)
+{
+	struct window_locked locked;
+	int r = 0;
+
+	pthread_once(&follows_forks, follow_forks);
+	window_lock_take(&locked);
+	if (!is_started)
+		r = start_locked();
+	if (!is_started && !r)
+		is_started = is_at_work = true; /* until it is aside */
+	window_lock_give(&locked);
+	return r;
+}
+
+void window_pause(void)
+{
+	struct window_locked locked;
+
+	pthread_once(&follows_forks, follow_forks);
+	window_lock_take(&locked);
+	paused++;
+	while (is_at_work)
+		window_wait_locked();
+	window_lock_give(&locked);
+}
+
+/* A child of fork() in between has none to resume. */
+void window_resume(void)
+{
+	struct window_locked locked;
+
+	window_lock_take(&locked);
+	if (paused && !--paused)
+		pthread_cond_broadcast(&window_changed);
+	window_lock_give(&locked);
+}

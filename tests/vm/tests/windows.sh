@@ -1,0 +1,20 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# on_shrink=error: a peer that was told one rkey goes on while the file is cut off and grown again under it, by the program and by others; beyond the end it gets a remote access error, no write inside is lost, and what the program has in the file's place by then is not reached.
+# on: 6.1-stock-xfs new-stock-xfs
+# soak 600
+# short
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$SRC/tests/vm/tests/lib.sh"
+
+rebinds=10 others=1
+test -z "${DAXMR_TEST_LONG:-}" || rebinds=1000 others=10
+"$daxmr" run --strategy staged --on-shrink error --log info -- "$programs/rdma_window" "$DAX/f" "$rebinds" "$others" >said 2>log ||
+	fail "$(cat said) $(tail -n 60 log)"
+cat said
+has "$(cat log)" 'staged, by a window'
+shorter=$(grep -c 'peers reach 4194304 of 8388608 bytes' log) || true
+test "$shorter" -ge $((rebinds / 2 + others)) || fail "bound to less $shorter times: $(cat log)"
+has "$(cat log)" 'peers reach 0 of 8388608 bytes'
+has "$(cat log)" 'others have cut the file off'
+has_not "$(cat log)" 'cannot follow|cannot be'
