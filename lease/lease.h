@@ -294,8 +294,9 @@ enum recall_state lease_state(const struct lease *lease);
 uint64_t lease_reports(const struct lease *lease);
 
 /*
- * How long the file is now, whoever has it. 0; -EBADF: there is no descriptor
- * of it just now; -ESRCH in a forked child. Not for an observer.
+ * How long the file is now, whoever has it. 0; -EBUSY, or others: there is no
+ * descriptor of it just now, with a sentence; -ESRCH in a forked child. Not for
+ * an observer.
  */
 int lease_size(struct lease *lease, uint64_t *ret);
 

@@ -12,6 +12,7 @@
 #include "private.h"
 #include "raw.h"
 #include "reason.h"
+#include "recover.h"
 #include "staged.h"
 
 struct acquire {
@@ -287,15 +288,17 @@ static int size(struct lease_table *table, void *arg)
 {
 	struct size_call *call = arg;
 	struct stat st;
+	int r = talk_fetch(table, call->lease);
 
-	(void)table;
-	if (call->lease->fd < 0)
-		return reason_set(-EBADF, "no descriptor left to see its size");
+	if (r)
+		return r;
 	if (raw_stat(call->lease->fd, &st))
-		return reason_set(-errno, "its size cannot be seen: %s",
-				  strerrordesc_np(errno));
-	call->size = (uint64_t)st.st_size;
-	return 0;
+		r = reason_set(-errno, "its size cannot be seen: %s",
+			       strerrordesc_np(errno));
+	else
+		call->size = (uint64_t)st.st_size;
+	recover_prepare(call->lease);
+	return r;
 }
 
 int lease_size(struct lease *lease, uint64_t *ret)

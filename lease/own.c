@@ -22,6 +22,8 @@
 #define MS	 1000000LL
 #define AGAIN_NS (50 * MS)  /* the wake-up may have been lost: lease.c */
 #define LOOK_NS	 (500 * MS) /* between two looks at locks that may go */
+/* A transfer may be at a file system that is frozen. */
+#define DRAIN_NS (10000 * MS)
 
 _Atomic unsigned int own_files;
 
@@ -203,18 +205,54 @@ static void begin(struct lease_table *table, struct own *own)
 	announce(table, own);
 }
 
-static void end(struct lease_table *table, struct own *own)
+static void finish_end(struct lease_table *table, struct own *own)
 {
 	if (own->lease) {
 		struct own **at = &own->lease->owns;
 
 		own_change_follow(table, own);
+		if (own_change_moves_end(own))
+			own_gate_let_go(table, own->lease);
 		while (*at != own)
 			at = &(*at)->next;
 		*at = own->next;
 		keeper_own_end(&table->keeper, own->lease->id, own->kind);
 	}
 	own_desk_finish(own);
+}
+
+static bool is_held_up(struct lease_table *table, const struct own *own)
+{
+	return own_change_moves_end(own) && !own_gate_hold(table, own->lease) &&
+	       clock_now_ns() < own->until_ns;
+}
+
+static void try_end(struct lease_table *table, struct own *own)
+{
+	if (is_held_up(table, own)) {
+		own->queued = table->own.ending;
+		table->own.ending = own;
+	} else {
+		finish_end(table, own);
+	}
+}
+
+static void end(struct lease_table *table, struct own *own)
+{
+	own->until_ns = clock_now_ns() + DRAIN_NS;
+	try_end(table, own);
+}
+
+/* Who is inside may have to be served before he comes out. */
+static void end_more(struct lease_table *table)
+{
+	struct own *own = table->own.ending, *next;
+
+	table->own.ending = NULL;
+	for (; own; own = next) {
+		next = own->queued;
+		try_end(table, own);
+	}
 }
 
 static void look_again(struct own_desk *desk, int64_t now_ns)
@@ -293,16 +331,20 @@ void own_desk_serve(struct lease_table *table)
 			break;
 		}
 	}
+	end_more(table);
 	look_at_locks(table);
 }
 
 int own_desk_timeout_ms(const struct own_desk *desk)
 {
-	int64_t left_ns;
+	int64_t due_ns = desk->look_ns, left_ns;
 
-	if (desk->look_ns == RECALL_NEVER)
+	for (const struct own *own = desk->ending; own; own = own->queued)
+		if (own->until_ns < due_ns)
+			due_ns = own->until_ns;
+	if (due_ns == RECALL_NEVER)
 		return -1;
-	left_ns = desk->look_ns - clock_now_ns();
+	left_ns = due_ns - clock_now_ns();
 	return left_ns < 0 ? 0 : (int)((left_ns + MS - 1) / MS);
 }
 

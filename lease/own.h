@@ -80,6 +80,7 @@ struct own {
 	uint32_t ticket;     /* of the keeper that runs now; 0: answered */
 	bool is_heard;	     /* its caller has been told */
 	uint64_t copied;     /* own_change_copied() then */
+	int64_t until_ns;    /* OWN_END: transfers are waited for */
 };
 
 /* How many files this process has leased, for who asks before all else. */

@@ -172,6 +172,12 @@ static int leased_description(const struct lease_table *table,
 	return description.fd;
 }
 
+bool own_change_moves_end(const struct own *own)
+{
+	return (own->effect == OWN_RESIZED || own->effect == OWN_CUT) &&
+	       own->lease && own->lease->staged;
+}
+
 void own_change_follow(const struct lease_table *table, const struct own *own)
 {
 	int fd;

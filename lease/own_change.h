@@ -24,6 +24,12 @@
  * long, while others wanted the file) has no digest afterwards: the zeroes are
  * ours, whatever the file has.
  *
+ * A write that makes the file longer stores in the shadow first, beyond the
+ * end, and its caller is told of success when the file has grown: so the file's
+ * end is followed with nobody inside its gate (own_gate.h), or the zeroes would
+ * go over what was written. The engine waits for that while it serves others,
+ * and no longer than for any who are inside.
+ *
  * A program that is killed between its call and own_end: what only the file has
  * is taken for a change by others, and stays.
  *
@@ -50,5 +56,8 @@ void own_change_punch(struct lease_table *table, struct own *own);
  * keeper's merge brings the shadow what the file has.
  */
 void own_change_follow(const struct lease_table *table, const struct own *own);
+
+/* Whether that takes nobody inside the gate. */
+bool own_change_moves_end(const struct own *own);
 
 #endif

@@ -14,6 +14,7 @@ struct own_desk {
 	pid_t pid; /* a forked child is another */
 	pid_t tid; /* the engine's thread, which never asks itself */
 	_Atomic(struct own *) asked; /* last first */
+	struct own *ending;	     /* until nobody is inside their gates */
 	struct own_set set;
 	struct shadows shadows;
 	struct own_gate_desk gates; /* of files with shadows */

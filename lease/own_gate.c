@@ -30,6 +30,11 @@ static struct own_gate *find_locked(struct own_gate_desk *desk, dev_t dev,
 	return gate;
 }
 
+static bool is_shut(const struct own_gate *gate)
+{
+	return gate->is_closed || gate->is_held;
+}
+
 int own_gate_enter(struct lease_engine *engine, dev_t dev, ino_t ino,
 		   bool may_wait, struct own_gate **ret)
 {
@@ -38,12 +43,12 @@ int own_gate_enter(struct lease_engine *engine, dev_t dev, ino_t ino,
 	int r = 0;
 
 	pthread_mutex_lock(&desk->lock);
-	while ((gate = find_locked(desk, dev, ino)) && gate->is_closed &&
+	while ((gate = find_locked(desk, dev, ino)) && is_shut(gate) &&
 	       may_wait)
 		pthread_cond_wait(&desk->opened, &desk->lock);
 	if (!gate)
 		r = -ENOENT;
-	else if (gate->is_closed)
+	else if (is_shut(gate))
 		r = -EAGAIN;
 	else
 		gate->busy++;
@@ -59,7 +64,7 @@ void own_gate_leave(struct lease_engine *engine, struct own_gate *gate)
 	bool is_awaited;
 
 	pthread_mutex_lock(&desk->lock);
-	is_awaited = !--gate->busy && gate->is_closed;
+	is_awaited = !--gate->busy && is_shut(gate);
 	pthread_mutex_unlock(&desk->lock);
 	if (is_awaited)
 		lease_engine_wake(engine);
@@ -145,6 +150,32 @@ void own_gate_open(struct lease_table *table, struct lease *lease)
 		return;
 	pthread_mutex_lock(&desk->lock);
 	lease->gate.is_closed = false;
+	pthread_cond_broadcast(&desk->opened);
+	pthread_mutex_unlock(&desk->lock);
+}
+
+bool own_gate_hold(struct lease_table *table, struct lease *lease)
+{
+	struct own_gate_desk *desk = &table->own.gates;
+	bool is_empty;
+
+	if (!lease->gate.is_there)
+		return true;
+	pthread_mutex_lock(&desk->lock);
+	lease->gate.is_held = true;
+	is_empty = !lease->gate.busy;
+	pthread_mutex_unlock(&desk->lock);
+	return is_empty;
+}
+
+void own_gate_let_go(struct lease_table *table, struct lease *lease)
+{
+	struct own_gate_desk *desk = &table->own.gates;
+
+	if (!lease->gate.is_there)
+		return;
+	pthread_mutex_lock(&desk->lock);
+	lease->gate.is_held = false;
 	pthread_cond_broadcast(&desk->opened);
 	pthread_mutex_unlock(&desk->lock);
 }

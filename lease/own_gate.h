@@ -14,6 +14,9 @@
  * There is one gate for each file that has shadows. The extents of a file are
  * changed only while its gate is closed.
  *
+ * It is held in the same way while shadows follow the file's end, which a write
+ * that makes it longer moves after it has stored (own_change.h).
+ *
  * Who is inside may sleep in a page fault of a buffer of its own, but for none
  * that waits for this gate: nothing is trapped (trap.h) before the gate is
  * closed and all are out. It may also ask the engine, which serves own.h while
@@ -45,6 +48,7 @@ struct own_gate {
 	unsigned int busy;     /* callers inside */
 	bool is_there;	       /* among the desk's */
 	bool is_closed;
+	bool is_held;
 	pthread_mutex_t order;
 };
 
@@ -74,5 +78,13 @@ void own_gate_remove(struct lease_table *table, struct lease *lease);
  */
 int own_gate_close(struct lease_table *table, struct lease *lease);
 void own_gate_open(struct lease_table *table, struct lease *lease);
+
+/*
+ * The same without waiting, whether it is closed or not: no new ones come in
+ * from now on. False: some are in still; the engine is woken when the last of
+ * them comes out.
+ */
+bool own_gate_hold(struct lease_table *table, struct lease *lease);
+void own_gate_let_go(struct lease_table *table, struct lease *lease);
 
 #endif

@@ -169,10 +169,7 @@ static int move(struct daxmr_region *region, size_t length)
 			     "region %s cannot be resized: its MR is in use, "
 			     "ibv_dereg_mr says: %s",
 			     api_name(region), strerrordesc_np(-r));
-		if (api_ears_open(region, &region->ears, &region->mr))
-			log_write(LOG_ERROR,
-				  "nothing more will be heard of region %s: %s",
-				  api_name(region), reason_text());
+		api_stay(region);
 		api_ears_close(region, &region->new_ears);
 		region_deregister(region->real, mr.mr);
 		return r;

@@ -178,9 +178,10 @@ EXPORT int daxmr_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 	return r;
 }
 
-/* As it was; a file that has gone meanwhile is told of again. */
-static void stay(struct daxmr_region *region)
+void api_stay(struct daxmr_region *region)
 {
+	/* It went first: peers reach nothing. */
+	region->mr.window = NULL;
 	if (api_ears_open(region, &region->ears, &region->mr))
 		log_write(LOG_ERROR,
 			  "nothing more will be heard of region %s: %s",
@@ -206,7 +207,7 @@ EXPORT int daxmr_dereg_mr(struct daxmr_region *region)
 				     "deregistered: %s",
 				     api_name(region), region->length,
 				     region->call.addr, strerrordesc_np(-r));
-			stay(region);
+			api_stay(region);
 			api_flush_again(region, flushes);
 		} else {
 			discard(region);

@@ -119,6 +119,12 @@ int api_register(const struct daxmr_region *region, size_t length,
 		 struct api_mr *ret);
 
 /*
+ * Its MR could not be deregistered: it is as it was, but for its window, and a
+ * file that has gone meanwhile is told of again.
+ */
+void api_stay(struct daxmr_region *region);
+
+/*
  * Around what a program is not to notice: errno is kept, and the calling thread
  * cannot be cancelled.
  */

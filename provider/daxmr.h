@@ -321,7 +321,9 @@ enum daxmr_event_kind {
 	DAXMR_EVENT_SEVERED,	 /* pinned: peers have been cut off; error: what
 				    kept the MR from coming back, or 0.
 				    on_shrink error: they reach nothing; error:
-				    why the window could not follow the file */
+				    why the window could not follow the file;
+				    -EBUSY: it could not be taken away either,
+				    they may reach what they did before */
 	DAXMR_EVENT_KINDS
 };
 

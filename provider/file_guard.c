@@ -35,6 +35,7 @@ static bool announce(struct file_guard *guard, const struct stat *st,
 	if (!engine)
 		return false;
 	guard->count = 1;
+	guard->is_punch = false;
 	own_begin(engine, st->st_dev, st->st_ino, kind, &guard->own[0]);
 	if (kind == KEEPER_OWN_CHANGE)
 		pinned_own_begin(&guard->pinned[0], st->st_dev, st->st_ino);
@@ -133,22 +134,35 @@ static int punch_one(const struct self_map *map, void *arg)
 	return 0;
 }
 
-/* In turn, the first last: it has the program's own signal mask. */
+/* fallocate() may have, and an open that cuts off. */
+static bool may_have_moved_end(const struct file_guard *guard,
+			       const struct own *own)
+{
+	if (own->effect == OWN_NOTHING)
+		return own->kind == KEEPER_OWN_CHANGE && !guard->is_punch;
+	return own->effect != OWN_ZEROED;
+}
+
+/*
+ * In turn, the first last: it has the program's own signal mask. Windows are
+ * waited for when none of the files is in the way of anybody any more.
+ */
 void guard_end(struct file_guard *guard)
 {
+	unsigned int count = guard->count;
+
 	while (guard->count) {
 		struct own *own = &guard->own[--guard->count];
-		bool is_change = own->kind == KEEPER_OWN_CHANGE;
-		/* also an open with O_TRUNC, or truncate() by one */
-		bool may_have_cut = is_change || own->effect != OWN_NOTHING;
-		dev_t dev = own->dev;
-		ino_t ino = own->ino;
 
-		if (is_change)
+		if (own->kind == KEEPER_OWN_CHANGE)
 			pinned_own_end(&guard->pinned[guard->count]);
 		own_end(own);
-		if (may_have_cut)
-			window_own_end(dev, ino);
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		const struct own *own = &guard->own[i];
+
+		if (may_have_moved_end(guard, own))
+			window_own_end(own->dev, own->ino);
 	}
 }
 
@@ -181,6 +195,7 @@ bool guard_punching(struct file_guard *guard, void *addr, size_t length)
 	unsigned int look;
 
 	guard->count = 0;
+	guard->is_punch = true;
 	do {
 		guard_end(guard);
 		guard->is_shadow = false;

@@ -28,6 +28,7 @@ struct file_guard {
 	unsigned int last; /* guard_closing(): descriptor */
 	size_t length;	   /* guard_punching(): from addr on */
 	bool is_shadow;	   /* the same */
+	bool is_punch;	   /* the same, for guard_end() */
 	union {
 		struct own own[FILE_GUARD_MAX];
 		struct {

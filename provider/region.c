@@ -174,6 +174,7 @@ struct stage *region_stage(const struct choice *choice,
 			   const struct ibv_context *context, const void *addr,
 			   size_t length, const struct region_options *options)
 {
+	struct window_still still;
 	struct stage_wish wish;
 	struct stage *stage = NULL;
 	int r;
@@ -181,9 +182,9 @@ struct stage *region_stage(const struct choice *choice,
 	if (options)
 		wish = (struct stage_wish){options->terms, options->stage_max};
 	/* It may be let do that because it has one thread. */
-	window_pause();
+	window_pause(&still);
 	r = stage_take(addr, length, options ? &wish : NULL, &stage);
-	window_resume();
+	window_resume(&still);
 	if (!r)
 		return stage;
 	/* The way is in the end: that can do without its tail. */
@@ -194,6 +195,18 @@ struct stage *region_stage(const struct choice *choice,
 		     choice->route.why);
 	errno = -r;
 	return NULL;
+}
+
+/* As region_stage(). */
+void region_unstage(struct stage *stage)
+{
+	struct window_still still;
+
+	if (!stage)
+		return;
+	window_pause(&still);
+	stage_give_back(stage);
+	window_resume(&still);
 }
 
 /*
@@ -283,16 +296,6 @@ static struct ibv_mr *register_in(const struct region_call *call,
 	return record_with(call, choice, mr, STRATEGY_STAGED, stage, window);
 }
 
-/* As region_stage(). */
-static void give_back(struct stage *stage)
-{
-	if (!stage)
-		return;
-	window_pause();
-	stage_give_back(stage);
-	window_resume();
-}
-
 static struct ibv_mr *register_staged(const struct region_call *call,
 				      const struct choice *choice)
 {
@@ -308,7 +311,7 @@ static struct ibv_mr *register_staged(const struct region_call *call,
 	if (mr)
 		return mr;
 	error = errno;
-	give_back(stage);
+	region_unstage(stage);
 	errno = error;
 	return NULL;
 }
@@ -469,7 +472,7 @@ int region_deregister(const struct real_verbs *real, struct ibv_mr *mr)
 	region_show_alias(mr, rec.stage);
 	r = real->dereg_mr(mr);
 	if (!r) {
-		give_back(rec.stage);
+		region_unstage(rec.stage);
 		stats_region_remove(rec.listed);
 		return 0;
 	}

@@ -95,6 +95,15 @@ static void refuse_window(const struct change *change)
 		     change->mr->length, change->old_addr);
 }
 
+/* A key of its MR would reach all of the shadow, wherever the file ends. */
+static int check_window(const struct change *change, const struct stage *stage)
+{
+	if (!window_is_due(stage, change->rec.access))
+		return 0;
+	refuse_window(change);
+	return EOPNOTSUPP;
+}
+
 /*
  * Whether the kernel pins a file of the page cache is known when it has been
  * asked; a change that failed for it would have taken the MR along.
@@ -141,7 +150,7 @@ static int route_change(struct change *change, const struct real_verbs *real)
 		return error;
 	change->rec.strategy = choice.route.strategy;
 	if (!moves)
-		return 0;
+		return check_window(change, change->old);
 	change->file = choice.memory.file;
 	change->rec.stage = NULL;
 	if (choice.route.strategy != STRATEGY_STAGED)
@@ -150,11 +159,10 @@ static int route_change(struct change *change, const struct real_verbs *real)
 					 change->addr, change->length, NULL);
 	if (!change->rec.stage)
 		return errno;
-	if (!window_is_due(change->rec.stage, change->rec.access))
-		return 0;
-	stage_give_back(change->rec.stage);
-	refuse_window(change);
-	return EOPNOTSUPP;
+	error = check_window(change, change->rec.stage);
+	if (error)
+		region_unstage(change->rec.stage);
+	return error;
 }
 
 /*
@@ -171,7 +179,7 @@ static int reserve_record(struct change *change)
 		change->is_reserved = true;
 		return 0;
 	}
-	stage_give_back(change->rec.stage);
+	region_unstage(change->rec.stage);
 	log_sentence(LOG_ERROR, "no memory to remember an MR of %zu bytes",
 		     change->length);
 	return ENOMEM;
@@ -225,8 +233,8 @@ static void end_change(struct change *change, int result)
 	} else if (change->is_reserved)
 		mr_record_take(change->mr, &dropped);
 	if (change->rec.stage != change->old)
-		stage_give_back(is_changed(result) ? change->old
-						   : change->rec.stage);
+		region_unstage(is_changed(result) ? change->old
+						  : change->rec.stage);
 	errno = saved_errno;
 }
 

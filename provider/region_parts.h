@@ -30,6 +30,9 @@ struct stage *region_stage(const struct choice *choice,
 			   const struct ibv_context *context, const void *addr,
 			   size_t length, const struct region_options *options);
 
+/* Where it is none any more; NULL is nothing. */
+void region_unstage(struct stage *stage);
+
 /* What is to be said of a region. */
 struct region_listed {
 	const char *device;

@@ -71,7 +71,7 @@ static int check_device(const struct region_call *call)
 
 bool window_is_due(const struct stage *stage, unsigned int access)
 {
-	const struct lease *lease = stage_lease(stage, 0);
+	const struct lease *lease = stage ? stage_lease(stage, 0) : NULL;
 
 	return lease && lease_terms(lease)->on_shrink == ON_SHRINK_ERROR &&
 	       access & (REMOTE | IBV_ACCESS_MW_BIND | FLUSHES);
@@ -106,7 +106,7 @@ void window_forget_all(void)
 
 static void list(struct window *window)
 {
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
 	window->next = window_all;
@@ -118,7 +118,7 @@ static void list(struct window *window)
 static void unlist(const struct window *window)
 {
 	struct window **at = &window_all;
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
 	while (*at && *at != window)
@@ -171,7 +171,8 @@ static int make_window(struct window *window)
 	window->mw->pd = window->pd;
 	window->mw->type = IBV_MW_TYPE_1;
 	window->rkey = window->mw->rkey;
-	r = window_pd_bind(window->binder, window->mw, &all);
+	r = window_pd_bind(window->binder, window->mw, &all,
+			   clock_now_ns() + window_patience_ns);
 	if (r == -EIO && window->length > 1UL << 31)
 		return reason_set(-EOPNOTSUPP,
 				  WHAT ", and those of %s are shorter than "
@@ -206,6 +207,7 @@ int window_open(const struct region_call *call, const struct stage *stage,
 {
 	struct window *window = calloc(1, sizeof(*window));
 	int saved_errno = errno, r;
+	struct window_still still;
 
 	if (!window)
 		return reason_set(-ENOMEM, "no memory for one region more");
@@ -219,8 +221,9 @@ int window_open(const struct region_call *call, const struct stage *stage,
 	window->remote = call->access & REMOTE;
 	window->lease = stage_piece(stage, &window->offset);
 	window->end = call->length;
-	window->due_ns = INT64_MAX;
+	window->due_ns = WINDOW_NEVER;
 	window->listener.changed = window_hear;
+	window_still_begin(&still);
 	r = stage_limits_check_again(call->length);
 	if (!r)
 		r = window_view_map(&window->view, window->lease,
@@ -236,6 +239,7 @@ int window_open(const struct region_call *call, const struct stage *stage,
 		mr->rkey = window->rkey;
 		*ret = window;
 	}
+	window_still_end(&still);
 	errno = saved_errno;
 	return r;
 }
@@ -252,10 +256,13 @@ static void leave(struct window *window)
 void window_close(struct window *window)
 {
 	int saved_errno = errno;
+	struct window_still still;
 
 	if (!window->is_dead) {
+		window_still_begin(&still);
 		window_begin(window);
 		leave(window);
+		window_still_end(&still);
 	}
 	free(window);
 	errno = saved_errno;
@@ -263,7 +270,7 @@ void window_close(struct window *window)
 
 void window_listen(struct window *window, struct window_ear *ear)
 {
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
 	window->ear = ear;
@@ -274,7 +281,7 @@ void window_listen(struct window *window, struct window_ear *ear)
 
 static struct window *first_of(const struct ibv_context *context)
 {
-	struct window_locked locked;
+	struct window_still locked;
 	struct window *window;
 
 	window_lock_take(&locked);
@@ -287,13 +294,16 @@ static struct window *first_of(const struct ibv_context *context)
 void window_context_closing(const struct ibv_context *context)
 {
 	int saved_errno = errno;
+	struct window_still still;
 	struct window *window;
 
+	window_still_begin(&still);
 	while ((window = first_of(context))) {
 		window_begin(window);
 		window->is_dead = true;
 		leave(window);
 	}
+	window_still_end(&still);
 	errno = saved_errno;
 }
 
@@ -311,29 +321,41 @@ static struct window *first_on(dev_t dev, ino_t ino, const struct window *after)
 	return at;
 }
 
-/* Waits until they have been looked at. */
+static struct window *first_to_see_locked(dev_t dev, ino_t ino, int64_t now_ns)
+{
+	struct window *window = NULL;
+
+	while ((window = first_on(dev, ino, window)))
+		if (window->is_busy || window->due_ns <= now_ns)
+			break;
+	return window;
+}
+
 void window_own_end(dev_t dev, ino_t ino)
 {
-	struct window_locked locked;
-	struct window *window;
-	int64_t now_ns;
+	int64_t now_ns, until_ns;
+	bool is_in_time = true;
+	struct window_still locked;
+	struct window *window = NULL;
 
 	if (!atomic_load_explicit(&regions, memory_order_acquire))
 		return;
-	window_lock_take(&locked);
 	now_ns = clock_now_ns();
-	for (window = NULL; (window = first_on(dev, ino, window));) {
+	/* one may have to come to its end before the next */
+	until_ns = now_ns + 2 * window_patience_ns;
+	window_lock_take(&locked);
+	while ((window = first_on(dev, ino, window))) {
 		window->due_ns = now_ns;
 		window->pause_ns = 0;
 	}
 	pthread_cond_broadcast(&window_changed);
-	for (window = first_on(dev, ino, NULL); window;) {
-		if (!window->is_busy && window->due_ns > now_ns) {
-			window = first_on(dev, ino, window);
-			continue;
-		}
-		window_wait_locked();
-		window = first_on(dev, ino, NULL);
-	}
+	while (is_in_time && first_to_see_locked(dev, ino, now_ns))
+		is_in_time = window_wait_locked(until_ns);
 	window_lock_give(&locked);
+	if (!is_in_time)
+		log_write(LOG_WARN,
+			  "peers may still reach a file as it was before this "
+			  "program has changed its size: %s",
+			  "a device does not answer, or a large range is being "
+			  "registered");
 }

@@ -18,8 +18,8 @@
  * paging (remote access error, its QP is in ERR), inside it goes on. When the
  * file has grown, and what is there has been merged, the window is bound to
  * more: the same rkey reaches it again. Ends are those of whole pages, as with
- * on-demand paging. Where that cannot be followed, peers reach nothing, and the
- * log and the ear are told.
+ * on-demand paging. Where that cannot be followed, or not be seen, peers reach
+ * nothing, and the log and the ear are told.
  *
  * The shorter MR is made at any later time, when the program may have anything
  * else at its addresses: it is on a mapping of ours of the same shadow, which
@@ -34,9 +34,11 @@
  * (RECALL_DROPPED).
  *
  * A window is bound through a QP pair of ours in the program's PD, which goes
- * with the last region there. Verbs need the program's descriptors, so a thread
- * of ours in its table does the work: made with the first region, all signals
- * blocked. It does not count as one of the program's (aside.h).
+ * with the last region there. A device that does not answer there is not asked
+ * again: the windows go when they are to be on less. Verbs need the program's
+ * descriptors, so a thread of ours in its table does the work: made with the
+ * first region, all signals blocked. It does not count as one of the program's
+ * (aside.h).
  *
  * A forked child can deregister what its parent registered, and nothing else
  * happens there.
@@ -44,12 +46,19 @@
 #ifndef DAXMR_WINDOW_H
 #define DAXMR_WINDOW_H
 
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+
 #include "region.h"
 #include "stage.h"
 
 struct window;
 
-/* Peers may reach the region, and its file's lease has on_shrink=error. */
+/*
+ * Peers may reach the region, and its file's lease has on_shrink=error. NULL:
+ * it is on no file.
+ */
 bool window_is_due(const struct stage *stage, unsigned int access);
 
 /*
@@ -77,23 +86,37 @@ void window_close(struct window *window);
 
 /*
  * Who is told that peers reach nothing of the region, because its window could
- * not follow the end of the file, and why; at once where that has been so. By a
- * thread that has a lock then: he must not wait. NULL: nobody is being told
- * when this returns.
+ * not follow the end of the file, and why; -EBUSY: not even that could be had,
+ * they reach what they reached before. Once, and at once where that has been
+ * so. By a thread that has a lock then: he must not wait. NULL: nobody is being
+ * told when this returns.
  */
 struct window_ear {
 	void (*tell)(struct window_ear *ear, int error);
 };
 void window_listen(struct window *window, struct window_ear *ear);
 
+/* What a thread of the program was before it heard no signal (quiet.h). */
+struct window_still {
+	bool is_still;
+	sigset_t signals;
+	int cancel_state;
+};
+
 /*
  * Around what may ask whether the program has one thread (aside.h): ours is at
- * rest. Not for long, and not by that thread.
+ * rest. Not by that thread. Where there is one the caller hears no signal and
+ * is not cancelled until it resumes: a handler might wait for it.
  */
-void window_pause(void);
-void window_resume(void);
+void window_pause(struct window_still *ret);
+void window_resume(const struct window_still *still);
 
-/* The program has cut the file off, or let it grow, by itself. */
+/*
+ * The program has cut the file off, or let it grow, by itself: its windows have
+ * followed when this returns, but where a device does not answer, or somebody
+ * has paused for long. To be called when nothing of the program's is announced
+ * (own.h): who has paused may wait for that.
+ */
 void window_own_end(dev_t dev, ino_t ino);
 
 /* Before ibv_close_device(): what the program has not deregistered goes. */

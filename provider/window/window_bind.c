@@ -7,9 +7,6 @@
 #include "trust_port.h"
 #include "window_bind.h"
 
-/* Of one work request. Nobody waits for it but who has to. */
-#define PATIENCE_NS 10000000000ULL
-
 int window_loop_open(struct loop *loop, const struct verbs_table *verbs,
 		     struct ibv_pd *pd)
 {
@@ -55,10 +52,10 @@ static void give_way(unsigned int looks)
 }
 
 /* Those of a pair that was given up may still be there. */
-static int wait_for(struct loop *loop, uint64_t wr_id,
+static int wait_for(struct loop *loop, uint64_t wr_id, uint64_t patience_ns,
 		    enum ibv_wc_status *ret_status)
 {
-	uint64_t deadline_ns = loop_now_ns() + PATIENCE_NS;
+	uint64_t deadline_ns = loop_now_ns() + patience_ns;
 	struct ibv_wc wc;
 	int n;
 
@@ -80,7 +77,7 @@ static int wait_for(struct loop *loop, uint64_t wr_id,
 	}
 }
 
-int window_run(struct loop *loop, struct ibv_send_wr *wr,
+int window_run(struct loop *loop, struct ibv_send_wr *wr, uint64_t patience_ns,
 	       enum ibv_wc_status *ret_status)
 {
 	struct ibv_send_wr *bad_wr;
@@ -98,7 +95,7 @@ int window_run(struct loop *loop, struct ibv_send_wr *wr,
 		r = r < 0 ? r : -r;
 		loop_fail(loop, -r, "it takes no such work request");
 	} else {
-		r = wait_for(loop, wr->wr_id, ret_status);
+		r = wait_for(loop, wr->wr_id, patience_ns, ret_status);
 	}
 	if (r || *ret_status != IBV_WC_SUCCESS)
 		loop_unlink(loop, LINK_RC);
@@ -106,7 +103,7 @@ int window_run(struct loop *loop, struct ibv_send_wr *wr,
 }
 
 int window_bind(struct loop *loop, const struct ibv_mw *mw,
-		const struct window_range *range)
+		const struct window_range *range, uint64_t patience_ns)
 {
 	struct ibv_send_wr wr = {
 		.opcode = IBV_WR_BIND_MW,
@@ -125,7 +122,7 @@ int window_bind(struct loop *loop, const struct ibv_mw *mw,
 			},
 	};
 	enum ibv_wc_status status;
-	int r = window_run(loop, &wr, &status);
+	int r = window_run(loop, &wr, patience_ns, &status);
 
 	if (r)
 		return r;

@@ -24,6 +24,9 @@ int window_loop_open(struct loop *loop, const struct verbs_table *verbs,
 		     struct ibv_pd *pd);
 void window_loop_close(struct loop *loop);
 
+/* Of one work request. Nobody waits for it but who has to. */
+#define WINDOW_PATIENCE_NS 10000000000ULL
+
 /* What a window lets peers reach; a length of 0: nothing. */
 struct window_range {
 	struct ibv_mr
@@ -39,14 +42,14 @@ struct window_range {
  * ibv_post_send(). What becomes of the window is known only where it is 0.
  */
 int window_bind(struct loop *loop, const struct ibv_mw *mw,
-		const struct window_range *range);
+		const struct window_range *range, uint64_t patience_ns);
 
 /*
  * One work request through the pair: 0 and how it has ended. After one that
  * has not succeeded the pair is another. -ETIMEDOUT, or errors of
  * ibv_post_send() and of making the pair.
  */
-int window_run(struct loop *loop, struct ibv_send_wr *wr,
+int window_run(struct loop *loop, struct ibv_send_wr *wr, uint64_t patience_ns,
 	       enum ibv_wc_status *ret_status);
 
 #endif

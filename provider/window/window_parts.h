@@ -4,7 +4,6 @@
 #define DAXMR_WINDOW_PARTS_H
 
 #include <pthread.h>
-#include <signal.h>
 
 #include "lease_news.h"
 #include "window.h"
@@ -18,6 +17,15 @@ struct window_view {
 	size_t length;
 	char *start; /* where the region begins in it */
 	pid_t pid;   /* a forked child has something else there */
+};
+
+/* What is wrong with how far peers reach. */
+enum window_trouble {
+	WINDOW_FINE,
+	WINDOW_BEHIND,	/* less than they could */
+	WINDOW_NOTHING, /* the ear is told, of this and what follows */
+	WINDOW_GONE,	/* nothing, and never again: the window had to go */
+	WINDOW_STUCK	/* more than they should */
 };
 
 struct window {
@@ -39,6 +47,8 @@ struct window {
 	/* Whoever sets is_busy has these to himself. */
 	struct ibv_mr *shorter; /* NULL: it is on all of mr, or on nothing */
 	size_t end;		/* up to there peers reach it */
+	int64_t until_ns;	/* the device may take for this look */
+	int64_t blind_ns;	/* since then no look saw a size; 0: it did */
 
 	/* Under the lock. */
 	bool is_busy;
@@ -46,15 +56,16 @@ struct window {
 	int64_t due_ns;
 	int64_t pause_ns; /* to the next look, while something is missing */
 	struct window_ear *ear;
-	int error; /* why peers reach nothing; 0: for no error */
+	enum window_trouble trouble;
+	int error; /* of which the ear is told; 0: nothing */
 
 	struct lease_listener listener;
 	struct window *next;
 };
 
 /*
- * Protects the list and what stands above. Held across fork. Who has it, or
- * waits in between, hears no signal and is not cancelled: a handler might need
+ * Protects the list and what stands above. Held across fork. Who has it, or has
+ * set an is_busy, hears no signal and is not cancelled: a handler might need
  * what it has interrupted, and one that leaves by siglongjmp() would take it
  * along.
  */
@@ -62,18 +73,26 @@ extern pthread_mutex_t window_lock;
 extern pthread_cond_t window_changed;
 extern struct window *window_all;
 
-struct window_locked {
-	sigset_t signals;
-	int cancel_state;
-};
-void window_lock_take(struct window_locked *ret);
-void window_lock_give(const struct window_locked *locked);
-void window_wait_locked(void);
+void window_lock_take(struct window_still *ret);
+void window_lock_give(const struct window_still *locked);
+
+/* False: it is so late. */
+#define WINDOW_NEVER INT64_MAX
+bool window_wait_locked(int64_t until_ns);
+
+void window_still_begin(struct window_still *ret);
+void window_still_end(const struct window_still *still);
+
+/* So long a device may take for one look; tests have less. */
+extern _Atomic int64_t window_patience_ns;
 
 /* The thread, where there is none yet. 0 or -errno. */
 int window_start(void);
 
-/* Has the region to himself, as soon as that can be. Without the lock. */
+/*
+ * Has the region to himself, as soon as that can be. Without the lock, and
+ * still until the end.
+ */
 void window_begin(struct window *window);
 void window_end(struct window *window);
 
@@ -100,13 +119,17 @@ void window_view_unmap(struct window_view *view);
 /* After an MR on it is gone: libibverbs may have given it to children. */
 void window_view_keep(const struct window_view *view);
 
-/* What binds in a PD, counted. NULL: no memory. */
+/* What binds in a PD, and is not dead, counted. NULL: no memory. */
 struct window_pd *window_pd_get(const struct real_verbs *real,
 				struct ibv_pd *pd);
 void window_pd_put(struct window_pd *binder);
-/* window_bind(), one at a time; errors with a sentence (reason.h). */
+/*
+ * window_bind(), one at a time, about until then; errors with a sentence
+ * (reason.h). After one -ETIMEDOUT there is no other answer.
+ */
 int window_pd_bind(struct window_pd *binder, const struct ibv_mw *mw,
-		   const struct window_range *range);
+		   const struct window_range *range, int64_t until_ns);
+bool window_pd_is_dead(const struct window_pd *binder);
 
 /* In a forked child, whose parent has them. With the lock. */
 void window_pds_in_child(void);

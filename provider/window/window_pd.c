@@ -3,8 +3,10 @@
  * The QP pairs through which windows are bound: one in each PD that has any.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "reason.h"
 #include "window_parts.h"
 
@@ -13,6 +15,7 @@ struct window_pd {
 	const struct verbs_table *verbs;
 	struct loop loop; /* of whoever has set is_busy */
 	bool is_open;
+	atomic_bool is_dead; /* the device has not answered */
 
 	/* Under the lock. */
 	unsigned int refs;
@@ -32,10 +35,10 @@ struct window_pd *window_pd_get(const struct real_verbs *real,
 				struct ibv_pd *pd)
 {
 	struct window_pd *new = calloc(1, sizeof(*new)), *binder;
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
-	for (binder = binders; binder && binder->pd != pd;)
+	for (binder = binders; binder && (binder->pd != pd || binder->is_dead);)
 		binder = binder->next;
 	if (!binder && new) {
 		binder = new;
@@ -55,7 +58,7 @@ struct window_pd *window_pd_get(const struct real_verbs *real,
 void window_pd_put(struct window_pd *binder)
 {
 	struct window_pd **at = &binders;
-	struct window_locked locked;
+	struct window_still locked;
 	bool is_last;
 
 	window_lock_take(&locked);
@@ -73,18 +76,18 @@ void window_pd_put(struct window_pd *binder)
 
 static void begin(struct window_pd *binder)
 {
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
 	while (binder->is_busy)
-		window_wait_locked();
+		window_wait_locked(WINDOW_NEVER);
 	binder->is_busy = true;
 	window_lock_give(&locked);
 }
 
 static void end(struct window_pd *binder)
 {
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
 	binder->is_busy = false;
@@ -92,32 +95,66 @@ static void end(struct window_pd *binder)
 	window_lock_give(&locked);
 }
 
-int window_pd_bind(struct window_pd *binder, const struct ibv_mw *mw,
-		   const struct window_range *range)
+bool window_pd_is_dead(const struct window_pd *binder)
 {
-	int r = 0, cancel_state;
+	return binder->is_dead;
+}
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+/* Whoever calls has begun it. */
+static int open_loop(struct window_pd *binder)
+{
+	int r;
+
+	if (binder->is_open)
+		return 0;
+	r = window_loop_open(&binder->loop, binder->verbs, binder->pd);
+	binder->is_open = !r;
+	if (!r)
+		return 0;
+	reason_set(r, "no QP to bind windows by: %s", binder->loop.reason);
+	window_loop_close(&binder->loop);
+	return r;
+}
+
+/* What comes last has a moment in any case: nothing else may be left then. */
+static uint64_t patience_ns(int64_t until_ns)
+{
+	int64_t left_ns = until_ns - clock_now_ns();
+	int64_t least_ns = window_patience_ns / 10;
+
+	return (uint64_t)(left_ns > least_ns ? left_ns : least_ns);
+}
+
+static int bind_by(struct window_pd *binder, const struct ibv_mw *mw,
+		   const struct window_range *range, int64_t until_ns)
+{
+	int r;
+
+	if (binder->is_dead)
+		return reason_set(-ETIMEDOUT,
+				  "the device has not answered before");
+	r = open_loop(binder);
+	if (r)
+		return r;
+	r = window_bind(&binder->loop, mw, range, patience_ns(until_ns));
+	if (r == -ETIMEDOUT)
+		binder->is_dead = true;
+	return r ? reason_set(r, "the device binds no window of %llu bytes: %s",
+			      (unsigned long long)range->length,
+			      binder->loop.reason)
+		 : 0;
+}
+
+int window_pd_bind(struct window_pd *binder, const struct ibv_mw *mw,
+		   const struct window_range *range, int64_t until_ns)
+{
+	struct window_still still;
+	int r;
+
+	window_still_begin(&still);
 	begin(binder);
-	if (!binder->is_open) {
-		r = window_loop_open(&binder->loop, binder->verbs, binder->pd);
-		binder->is_open = !r;
-		if (r)
-			reason_set(r, "no QP to bind windows by: %s",
-				   binder->loop.reason);
-		if (r)
-			window_loop_close(&binder->loop);
-	}
-	if (!r) {
-		r = window_bind(&binder->loop, mw, range);
-		if (r)
-			reason_set(r,
-				   "the device binds no window of %llu bytes: "
-				   "%s",
-				   (unsigned long long)range->length,
-				   binder->loop.reason);
-	}
+	r = bind_by(binder, mw, range, until_ns);
 	end(binder);
-	pthread_setcancelstate(cancel_state, NULL);
+	window_still_end(&still);
 	return r;
 }

@@ -10,12 +10,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "leases.h"
 #include "log.h"
 #include "own.h"
 #include "reason.h"
 #include "stage_limits.h"
 #include "window_parts.h"
+
+_Atomic int64_t window_patience_ns = (int64_t)WINDOW_PATIENCE_NS;
 
 /* So much of the region is in the file, or may be reached already. */
 static int find_end(struct window *window, size_t *ret)
@@ -65,7 +68,8 @@ static int bind_to(struct window *window, struct ibv_mr *mr, size_t end)
 		.length = end,
 		.access = window->remote,
 	};
-	int r = window_pd_bind(window->binder, window->mw, &range);
+	int r = window_pd_bind(window->binder, window->mw, &range,
+			       window->until_ns);
 
 	if (!r)
 		window->end = end;
@@ -113,10 +117,17 @@ static int reach(struct window *window, size_t end)
 {
 	bool is_all = end == window->length;
 	struct ibv_mr *shorter = NULL, *before = window->shorter;
-	int r = end && !is_all ? register_shorter(window, end, &shorter) : 0;
+	int r;
 
+	/* As it is nobody reaches too much. */
+	if (end > window->end && window_pd_is_dead(window->binder))
+		return reason_set(-ETIMEDOUT,
+				  "the device has not answered before");
+	r = end && !is_all ? register_shorter(window, end, &shorter) : 0;
 	if (r == -ENOMEM && before) {
 		reach_nothing(window);
+		if (!window->mw)
+			return -EIO;
 		before = window->shorter;
 		r = register_shorter(window, end, &shorter);
 	}
@@ -156,49 +167,101 @@ static void clear_tail(const struct window *window)
 	own_end(&own);
 }
 
-/* Who does not listen yet is told when he does. */
-static void set_error(struct window *window, int error, bool is_new)
+/*
+ * A moment of it may be a keeper that takes over from one that died; later the
+ * file may be of any length.
+ */
+static bool has_lost_sight(struct window *window)
 {
-	struct window_locked locked;
+	int64_t now_ns = clock_now_ns();
 
-	window_lock_take(&locked);
-	window->error = error;
-	if (is_new && window->ear)
-		window->ear->tell(window->ear, error);
-	window_lock_give(&locked);
+	if (!window->blind_ns)
+		window->blind_ns = now_ns;
+	return now_ns - window->blind_ns >= window_patience_ns / 10;
 }
 
 /* Peers should have reached it up to `end`. */
-static void complain(struct window *window, int error, size_t end,
-		     size_t before)
+static enum window_trouble trouble_of(const struct window *window, int error,
+				      size_t end)
 {
-	const char *device = window->pd->context->device->name;
+	if (!error)
+		return WINDOW_FINE;
+	if (!window->mw)
+		return WINDOW_GONE;
+	if (window->end > end)
+		return WINDOW_STUCK;
+	return window->end ? WINDOW_BEHIND : WINDOW_NOTHING;
+}
+
+/*
+ * Whether it is another trouble than before. Who does not listen yet is told
+ * when he does.
+ */
+static bool set_trouble(struct window *window, enum window_trouble trouble,
+			int error)
+{
+	struct window_still locked;
+	bool is_new;
+
+	if (trouble < WINDOW_NOTHING)
+		error = 0;
+	else if (trouble == WINDOW_STUCK)
+		error = -EBUSY;
+	else if (error == -EBUSY) /* which says something else */
+		error = -EIO;
+	window_lock_take(&locked);
+	is_new = window->trouble != trouble;
+	window->trouble = trouble;
+	window->error = error;
+	if (is_new && error && window->ear)
+		window->ear->tell(window->ear, error);
+	window_lock_give(&locked);
+	return is_new;
+}
+
+static void complain(const struct window *window, enum window_trouble trouble)
+{
+	static const char *const outcomes[] = {
+		[WINDOW_BEHIND] = "they reach no more than before, "
+				  "it is tried again",
+		[WINDOW_NOTHING] = "they reach nothing, it is tried again",
+		[WINDOW_GONE] = "they reach nothing, its key is gone: register "
+				"it again",
+		[WINDOW_STUCK] = "they may still reach what they reached "
+				 "before, also beyond the end: deregister it",
+	};
 
 	log_write(LOG_ERROR,
 		  "how far peers reach %zu bytes at %#llx on %s (rkey %#x) "
 		  "cannot follow the end of the file: %s; %s",
-		  window->length, (unsigned long long)window->addr, device,
-		  window->rkey, reason_text(),
-		  window->mw ? "it is tried again"
-			     : "its key is gone, register it again");
-	if (!window->end || window->end > end)
-		set_error(window, error, before || !window->mw);
+		  window->length, (unsigned long long)window->addr,
+		  window->pd->context->device->name, window->rkey,
+		  reason_text(), outcomes[trouble]);
 }
 
 bool window_look(struct window *window)
 {
 	size_t before = window->end, end = before;
+	enum window_trouble trouble;
+	bool is_sure;
 	int r;
 
 	if (!window->mw)
 		return true;
+	window->until_ns = clock_now_ns() + window_patience_ns;
 	r = find_end(window, &end);
-	if (!r && end != before)
+	is_sure = !r || has_lost_sight(window);
+	if (!r)
+		window->blind_ns = 0;
+	else if (is_sure)
+		end = 0;
+	if (r && end != before)
+		reach_nothing(window);
+	else if (end != before)
 		r = reach(window, end);
-	if (r)
-		complain(window, r, end, before);
-	else
-		set_error(window, 0, false);
+	trouble = is_sure ? trouble_of(window, r, end) : WINDOW_BEHIND;
+	if (set_trouble(window, trouble, r) && trouble != WINDOW_FINE)
+		complain(window, trouble);
 	if (window->end != before)
 		log_write(LOG_INFO,
 			  "peers reach %zu of %zu bytes at %#llx on %s, rkey "

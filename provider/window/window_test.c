@@ -138,7 +138,7 @@ static bool bind(struct test *test, struct ibv_mr *mr, uint64_t length)
 	test->lands = mr == test->half ? test->other : test->memory;
 	if (test->loop.attr.orig_attr.atomic_cap != IBV_ATOMIC_NONE)
 		range.access |= IBV_ACCESS_REMOTE_ATOMIC;
-	if (window_bind(&test->loop, test->mw, &range))
+	if (window_bind(&test->loop, test->mw, &range, WINDOW_PATIENCE_NS))
 		return say(test, "a window is not bound");
 	return rkey == test->mw->rkey ||
 	       say(test, "a window's key changes with the bind");
@@ -167,7 +167,7 @@ static bool do_it(struct test *test, enum ibv_wr_opcode opcode, uint64_t offset,
 		wr.wr.rdma.remote_addr = (uintptr_t)test->memory + offset;
 		wr.wr.rdma.rkey = test->mw->rkey;
 	}
-	return !window_run(&test->loop, &wr, ret) ||
+	return !window_run(&test->loop, &wr, WINDOW_PATIENCE_NS, ret) ||
 	       say(test, "an access by a window has no end");
 }
 

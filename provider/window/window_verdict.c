@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "quiet.h"
 #include "trust_id.h"
 #include "window_test.h"
 
@@ -27,19 +28,26 @@ struct known {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct known *all;
 
-static void take_lock(void)
+static sigset_t signals_before_fork;
+
+static void before_fork(void)
 {
-	pthread_mutex_lock(&lock);
+	sigset_t before;
+
+	quiet_lock(&lock, &before);
+	signals_before_fork = before;
 }
 
-static void drop_lock(void)
+static void after_fork(void)
 {
-	pthread_mutex_unlock(&lock);
+	sigset_t before = signals_before_fork;
+
+	quiet_unlock(&lock, &before);
 }
 
 static void follow_forks(void)
 {
-	pthread_atfork(take_lock, drop_lock, drop_lock);
+	pthread_atfork(before_fork, after_fork, after_fork);
 }
 
 static struct known *find_locked(const char *name)
@@ -55,15 +63,16 @@ static bool is_known(const char *name, const struct device_instance *instance,
 		     struct window_verdict *ret)
 {
 	const struct known *known;
+	sigset_t signals;
 	bool is_fresh;
 
-	take_lock();
+	quiet_lock(&lock, &signals);
 	known = find_locked(name);
 	is_fresh = known && device_instance_same(&known->instance, instance) &&
 		   clock_now_ns() < known->stale_ns;
 	if (is_fresh)
 		*ret = known->verdict;
-	drop_lock();
+	quiet_unlock(&lock, &signals);
 	return is_fresh;
 }
 
@@ -71,8 +80,9 @@ static void remember(const char *name, const struct device_instance *instance,
 		     const struct window_verdict *verdict)
 {
 	struct known *new = calloc(1, sizeof(*new)), *known;
+	sigset_t signals;
 
-	take_lock();
+	quiet_lock(&lock, &signals);
 	known = find_locked(name);
 	if (!known && new) {
 		known = new;
@@ -87,7 +97,7 @@ static void remember(const char *name, const struct device_instance *instance,
 		known->stale_ns = verdict->is_right ? INT64_MAX
 						    : clock_now_ns() + STALE_NS;
 	}
-	drop_lock();
+	quiet_unlock(&lock, &signals);
 	free(new);
 }
 

@@ -10,9 +10,9 @@
 
 #include "aside.h"
 #include "clock.h"
+#include "quiet.h"
 #include "window_parts.h"
 
-#define NEVER	  INT64_MAX
 #define MS	  1000000LL
 #define STACK	  (256 << 10)
 #define PAUSE_MIN (10 * MS)
@@ -30,7 +30,7 @@ void window_hear(struct lease_listener *listener,
 		(struct window *)((char *)listener -
 				  offsetof(struct window, listener));
 	int64_t now_ns = clock_now_ns();
-	struct window_locked locked;
+	struct window_still locked;
 
 	(void)report;
 	(void)missed;
@@ -45,7 +45,7 @@ void window_hear(struct lease_listener *listener,
 /* When to look again, though nothing is heard. */
 static void set_next(struct window *window, bool is_complete)
 {
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
 	if (is_complete) {
@@ -55,7 +55,7 @@ static void set_next(struct window *window, bool is_complete)
 			window->pause_ns ? 2 * window->pause_ns : PAUSE_MIN;
 		if (window->pause_ns > PAUSE_MAX)
 			window->pause_ns = PAUSE_MAX;
-		if (window->due_ns == NEVER)
+		if (window->due_ns == WINDOW_NEVER)
 			window->due_ns = clock_now_ns() + window->pause_ns;
 	}
 	window_lock_give(&locked);
@@ -63,10 +63,10 @@ static void set_next(struct window *window, bool is_complete)
 
 void window_follow(struct window *window)
 {
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
-	window->due_ns = NEVER;
+	window->due_ns = WINDOW_NEVER;
 	window_lock_give(&locked);
 	set_next(window, window_look(window));
 }
@@ -77,7 +77,7 @@ static struct window *take_due_locked(int64_t *ret_next_ns)
 	int64_t now_ns = clock_now_ns();
 	struct window *window;
 
-	*ret_next_ns = NEVER;
+	*ret_next_ns = WINDOW_NEVER;
 	for (window = window_all; window; window = window->next) {
 		if (window->is_busy)
 			continue;
@@ -91,17 +91,6 @@ static struct window *take_due_locked(int64_t *ret_next_ns)
 	return window;
 }
 
-static void wait_locked(int64_t until_ns)
-{
-	struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
-
-	if (until_ns == NEVER)
-		pthread_cond_wait(&window_changed, &window_lock);
-	else
-		pthread_cond_clockwait(&window_changed, &window_lock,
-				       CLOCK_MONOTONIC, &until);
-}
-
 /* Where nothing is due the thread is aside, and whoever waits for that goes on.
  */
 static void rest_locked(int64_t until_ns)
@@ -111,12 +100,12 @@ static void rest_locked(int64_t until_ns)
 		aside_step_out();
 		pthread_cond_broadcast(&window_changed);
 	}
-	wait_locked(until_ns);
+	window_wait_locked(until_ns);
 }
 
 static void *watch_over_all(void *arg)
 {
-	struct window_locked locked;
+	struct window_still locked;
 	struct window *window;
 	int64_t next_ns;
 
@@ -125,7 +114,7 @@ static void *watch_over_all(void *arg)
 	for (;;) {
 		window = paused ? NULL : take_due_locked(&next_ns);
 		if (!window) {
-			rest_locked(paused ? NEVER : next_ns);
+			rest_locked(paused ? WINDOW_NEVER : next_ns);
 			continue;
 		}
 		if (!is_at_work)
@@ -139,14 +128,22 @@ static void *watch_over_all(void *arg)
 	return arg;
 }
 
+/* Of the thread that forks. */
+static sigset_t signals_before_fork;
+
 static void before_fork(void)
 {
-	pthread_mutex_lock(&window_lock);
+	sigset_t before;
+
+	quiet_lock(&window_lock, &before);
+	signals_before_fork = before;
 }
 
 static void after_fork(void)
 {
-	pthread_mutex_unlock(&window_lock);
+	sigset_t before = signals_before_fork;
+
+	quiet_unlock(&window_lock, &before);
 }
 
 /* No thread and no lease: all regions are its parent's. */
@@ -161,6 +158,7 @@ static void in_child(void)
 		at->is_busy = false;
 	window_pds_in_child();
 	window_forget_all();
+	quiet_end(&signals_before_fork);
 }
 
 static void follow_forks(void)
@@ -187,7 +185,7 @@ static int start_locked(void)
 
 int window_start(void)
 {
-	struct window_locked locked;
+	struct window_still locked;
 	int r = 0;
 
 	pthread_once(&follows_forks, follow_forks);
@@ -200,25 +198,33 @@ int window_start(void)
 	return r;
 }
 
-void window_pause(void)
+void window_pause(struct window_still *ret)
 {
-	struct window_locked locked;
+	bool has_thread;
 
 	pthread_once(&follows_forks, follow_forks);
-	window_lock_take(&locked);
+	window_lock_take(ret);
+	has_thread = is_started;
 	paused++;
 	while (is_at_work)
-		window_wait_locked();
-	window_lock_give(&locked);
+		window_wait_locked(WINDOW_NEVER);
+	if (has_thread) {
+		pthread_mutex_unlock(&window_lock);
+		return;
+	}
+	/* Nobody would be waited for. */
+	window_lock_give(ret);
+	ret->is_still = false;
 }
 
 /* A child of fork() in between has none to resume. */
-void window_resume(void)
+void window_resume(const struct window_still *still)
 {
-	struct window_locked locked;
+	struct window_still locked;
 
 	window_lock_take(&locked);
 	if (paused && !--paused)
 		pthread_cond_broadcast(&window_changed);
 	window_lock_give(&locked);
+	window_still_end(still);
 }

@@ -564,6 +564,50 @@ static void read_only_file__is_staged_beside_readers(void **state)
 	file_mapping_remove(&file);
 }
 
+/*
+ * The one that registers has what a window gives; the device here has none. A
+ * key of the MR itself would reach beyond the end of the file.
+ */
+static void shrink_error__no_change_makes_a_key(void **state)
+{
+	const int wishes[] = {RW, IBV_ACCESS_REMOTE_READ,
+			      IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND,
+			      IBV_ACCESS_LOCAL_WRITE |
+				      IBV_ACCESS_REMOTE_ATOMIC};
+	struct daxmr_options options = {.size = sizeof(options),
+					.on_shrink = DAXMR_ON_SHRINK_ERROR};
+	struct daxmr_info info = {.size = sizeof(info)};
+	struct daxmr_region *region;
+	struct file_mapping file;
+	int r;
+
+	(void)state;
+	file_mapping_make(&file, SIZE);
+	r = daxmr_reg_mr(pd, file.addr, SIZE, IBV_ACCESS_LOCAL_WRITE, &options,
+			 &region);
+	if (r)
+		fail_msg("%d: %s", r, daxmr_errormsg());
+	assert_int_equal(daxmr_region_info(region, &info), 0);
+	assert_true(is_shadow(file.addr));
+	for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++) {
+		device->seen.access = 0;
+		errno = TAKEN;
+		assert_int_equal(ibv_rereg_mr(info.mr,
+					      IBV_REREG_MR_CHANGE_ACCESS, NULL,
+					      NULL, 0, wishes[i]),
+				 IBV_REREG_MR_ERR_INPUT);
+		assert_int_equal(errno, EOPNOTSUPP);
+		assert_int_equal(device->seen.access, 0);
+		assert_non_null(strstr(daxmr_errormsg(), "on_shrink=error"));
+	}
+	assert_int_equal(ibv_rereg_mr(info.mr, IBV_REREG_MR_CHANGE_ACCESS, NULL,
+				      NULL, 0, 0),
+			 0);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	wait_until_file(&file);
+	file_mapping_remove(&file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -588,6 +632,7 @@ int main(void)
 		TEST(private_mapping__beyond_the_end_is_refused),
 		TEST(others_have_it__is_busy_and_named),
 		TEST(read_only_file__is_staged_beside_readers),
+		TEST(shrink_error__no_change_makes_a_key),
 	};
 	int skip = staging_cannot();
 

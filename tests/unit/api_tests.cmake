@@ -27,3 +27,10 @@ endforeach()
 # Its numbers by themselves: the library shows them to nobody.
 target_sources(unit-api-flush PRIVATE ${PROJECT_SOURCE_DIR}/provider/api_flushes.c)
 target_include_directories(unit-api-flush PRIVATE ${PROJECT_SOURCE_DIR}/lease)
+
+# All that registers is the test's own.
+set(API api.c api_change.c api_flushes.c api_news.c api_options.c api_region.c event.c)
+list(TRANSFORM API PREPEND ${PROJECT_SOURCE_DIR}/provider/)
+unit_test(api_window ${API})
+target_link_options(unit-api-window PRIVATE
+    -Wl,--wrap=region_register,--wrap=region_deregister,--wrap=mr_record_get,--wrap=window_listen)

@@ -27,6 +27,8 @@ static int fd;
 static struct stat st;
 static int begun, ended, followed;
 static int truncate_result;
+static struct self_map maps[2]; /* of who punches; where there are any */
+static unsigned int map_count;
 
 struct lease_engine *leases_engine(void)
 {
@@ -36,7 +38,8 @@ struct lease_engine *leases_engine(void)
 bool own_is_leased(struct lease_engine *engine, dev_t dev, ino_t ino)
 {
 	(void)engine;
-	return dev == st.st_dev && ino == st.st_ino;
+	return dev == st.st_dev && ino >= st.st_ino &&
+	       ino - st.st_ino <= map_count;
 }
 
 void own_begin(struct lease_engine *engine, dev_t dev, ino_t ino,
@@ -109,11 +112,13 @@ void pinned_own_end(struct pinned_own *own)
 int self_maps_each(uintptr_t start, uintptr_t end,
 		   int (*fn)(const struct self_map *map, void *arg), void *arg)
 {
+	int r = 0;
+
 	(void)start;
 	(void)end;
-	(void)fn;
-	(void)arg;
-	return 0;
+	for (unsigned int i = 0; !r && i < map_count; i++)
+		r = fn(&maps[i], arg);
+	return r;
 }
 
 bool shadows_has_memfd(struct lease_engine *engine, dev_t dev, ino_t ino)
@@ -147,6 +152,7 @@ static int set_up(void **state)
 	assert_int_equal(ftruncate(fd, SIZE), 0);
 	assert_int_equal(fstat(fd, &st), 0);
 	begun = ended = followed = truncate_result = 0;
+	map_count = 0;
 	return 0;
 }
 
@@ -210,6 +216,21 @@ static void open_trunc__is_followed(void **state)
 	close(second);
 }
 
+/* None of them is in the way of who is waited for (window_own_end()). */
+static void two_files__are_both_ended_before(void **state)
+{
+	struct file_guard guard;
+
+	(void)state;
+	assert_true(guard_changing(&guard, fd));
+	guard_resized(&guard);
+	own_begin(leases_engine(), st.st_dev, st.st_ino, KEEPER_OWN_CHANGE,
+		  &guard.own[guard.count]);
+	guard.own[guard.count++].effect = OWN_RESIZED;
+	guard_end(&guard);
+	assert_int_equal(followed, 2);
+}
+
 static void open__cuts_nothing(void **state)
 {
 	struct file_guard guard;
@@ -218,6 +239,50 @@ static void open__cuts_nothing(void **state)
 	assert_true(guard_opening(&guard, AT_FDCWD, path, O_RDONLY));
 	guard_end(&guard);
 	assert_int_equal(ended, 1);
+	assert_int_equal(followed, 0);
+}
+
+/* It may have made the file longer. */
+static void fallocate__is_followed(void **state)
+{
+	struct file_guard guard;
+
+	(void)state;
+	assert_true(guard_changing(&guard, fd));
+	guard_end(&guard);
+	assert_int_equal(followed, 1);
+}
+
+static void fallocate__of_a_hole_moves_no_end(void **state)
+{
+	struct file_guard guard;
+
+	(void)state;
+	assert_true(guard_changing(&guard, fd));
+	guard_zeroed(&guard, 0, 1);
+	guard_end(&guard);
+	assert_int_equal(ended, 1);
+	assert_int_equal(followed, 0);
+}
+
+static void punch__of_two_files_moves_no_end(void **state)
+{
+	struct file_guard guard;
+
+	(void)state;
+	for (map_count = 0; map_count < 2; map_count++)
+		maps[map_count] = (struct self_map){
+			.start = (uintptr_t)maps + map_count * SIZE,
+			.end = (uintptr_t)maps + (map_count + 1) * SIZE,
+			.dev = st.st_dev,
+			.ino = st.st_ino + map_count,
+			.is_shared = true,
+		};
+	assert_true(guard_punching(&guard, maps, 2UL * SIZE));
+	assert_int_equal(guard.count, 2);
+	guard_end(&guard);
+	assert_int_equal(begun, 2);
+	assert_int_equal(ended, 2);
 	assert_int_equal(followed, 0);
 }
 
@@ -230,7 +295,11 @@ int main(void)
 		TEST(truncate__is_followed),
 		TEST(truncate__by_the_kernel_is_followed),
 		TEST(open_trunc__is_followed),
+		TEST(two_files__are_both_ended_before),
 		TEST(open__cuts_nothing),
+		TEST(fallocate__is_followed),
+		TEST(fallocate__of_a_hole_moves_no_end),
+		TEST(punch__of_two_files_moves_no_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,8 @@
 #include "lease.h"
 #include "lease_file.h"
 #include "lease_stage.h"
+#include "own.h"
+#include "own_gate.h"
 #include "own_io.h"
 #include "unit.h"
 
@@ -257,6 +259,53 @@ static void write__beyond_the_end_leaves_no_conflict_behind(void **state)
 	assert_int_equal(status, 0);
 	wait_for(shows_theirs, NULL, "what others wrote is in the mapping");
 	assert_memory_equal(map + END, "abc", 3);
+}
+
+static bool lets_nobody_in(void *arg)
+{
+	struct own_gate *gate;
+
+	(void)arg;
+	if (own_gate_enter(engine, dev, ino, false, &gate) == -EAGAIN)
+		return true;
+	own_gate_leave(engine, gate);
+	return false;
+}
+
+static void *follow_the_end(void *arg)
+{
+	struct own own;
+
+	own_begin(engine, dev, ino, KEEPER_OWN_CHANGE, &own);
+	own.effect = OWN_RESIZED;
+	own_end(&own);
+	return arg;
+}
+
+/* Who follows the file's end comes in the middle of it. */
+static void write__beyond_the_end_is_not_taken_for_a_tail(void **state)
+{
+	struct own_gate *gate;
+	struct own own;
+	pthread_t thread;
+
+	(void)state;
+	/* as own_io() does it */
+	assert_int_equal(own_gate_enter(engine, dev, ino, true, &gate), 0);
+	own_begin(engine, dev, ino, KEEPER_OWN_WRITE, &own);
+	memcpy(map + END, "abc", 3);
+	pthread_create(&thread, NULL, follow_the_end, NULL);
+	wait_for(lets_nobody_in, NULL, "the end of the file is followed");
+	assert_memory_equal(map + END, "abc", 3);
+	assert_int_equal(pwrite(file.fd, "abc", 3, END), 3);
+	own_end(&own);
+	own_gate_leave(engine, gate);
+	pthread_join(thread, NULL);
+	assert_memory_equal(map + END, "abc", 3);
+	/* it is open again */
+	assert_int_equal(writes("d", 1, END + 3), 1);
+	assert_int_equal(reads(bytes, 100, END), 4);
+	assert_memory_equal(bytes, "abcd", 4);
 }
 
 static void write__appends(void **state)
@@ -560,6 +609,7 @@ int main(void)
 		TEST(write__is_not_taken_for_somebody_elses),
 		TEST(write__beyond_the_end_makes_the_file_longer),
 		TEST(write__beyond_the_end_leaves_no_conflict_behind),
+		TEST(write__beyond_the_end_is_not_taken_for_a_tail),
 		TEST(write__appends),
 		TEST(position__moves_on),
 		TEST(vector__goes_over_borders_and_empty_ones),

@@ -124,9 +124,15 @@ static void check_goes_round(int i)
 
 static void limit__leases_are_more_than_descriptors(void **state)
 {
+	uint64_t size;
+
 	(void)state;
 	acquire_all(20);
 	wait_for(are_held, NULL, "all are held");
+	for (int i = 0; i < FILES; i++) {
+		assert_int_equal(lease_size(leases[i], &size), 0);
+		assert_int_equal(size, PAGE);
+	}
 	check_goes_round(0);
 	check_goes_round(FILES - 1);
 	/* the program has all its own */

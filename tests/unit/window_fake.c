@@ -26,6 +26,8 @@ static struct ibv_mw *alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type)
 static int dealloc_mw(struct ibv_mw *mw)
 {
 	assert_ptr_equal(mw, &window_fake.mw);
+	if (window_fake.fault == WINDOW_NEVER_GOES)
+		return EBUSY;
 	window_fake.bound = NULL;
 	window_fake.length = 0;
 	window_fake.dealloced++;
@@ -140,9 +142,15 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 {
 	if (wr->opcode != IBV_WR_BIND_MW)
 		return access_window(qp, wr, bad_wr);
+	window_fake.asked++;
+	if (window_fake.on_bind)
+		window_fake.on_bind();
 	if (window_fake.fault == WINDOW_FULL)
 		return ENOMEM;
+	if (window_fake.fault == WINDOW_SILENT)
+		return 0;
 	if (window_fake.fault == WINDOW_REFUSES ||
+	    window_fake.fault == WINDOW_NEVER_GOES ||
 	    (window_fake.fault == WINDOW_REFUSES_MORE &&
 	     wr->bind_mw.bind_info.length))
 		return complete(qp, wr->wr_id, false);

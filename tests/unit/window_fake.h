@@ -24,7 +24,9 @@ enum window_fault {
 	WINDOW_REFUSES_MORE, /* but for one to nothing */
 	WINDOW_FULL,	     /* the bind is not taken */
 	WINDOW_KEEPS_MR,     /* an MR that was bound once does not go */
-	WINDOW_SHIFTED	     /* goes to another place of the MR */
+	WINDOW_SHIFTED,	     /* goes to another place of the MR */
+	WINDOW_NEVER_GOES,   /* refuses, and does not go */
+	WINDOW_SILENT	     /* the bind has no end */
 };
 
 struct window_fake {
@@ -33,6 +35,8 @@ struct window_fake {
 	struct ibv_mw mw;
 	int kept; /* MRs whose deregistration has failed as fake.fail_at said */
 	_Atomic int bindings;
+	_Atomic int asked;     /* to bind */
+	void (*on_bind)(void); /* or NULL */
 	_Atomic int dealloced;
 	_Atomic size_t length; /* that it is bound to; 0: to nothing */
 	struct fake_mr *_Atomic bound;

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Regions of daxmr.h whose key is a window's: who hears of the window, also
+ * when an MR cannot be deregistered, whose window has gone by then. All that
+ * registers is the test's own.
+ */
+#include <errno.h>
+
+#include "api_region.h"
+#include "mr_record.h"
+#include "real.h"
+#include "unit.h"
+
+#define LENGTH 4096UL
+
+/* A window for each MR; nobody looks into either. */
+static struct ibv_mr mrs[2];
+static struct window_place {
+	int listeners;
+	bool is_gone;
+} windows[2];
+static unsigned int count;
+static struct ibv_mr *refused; /* cannot be deregistered */
+static struct real_verbs real;
+static char memory[2 * LENGTH];
+
+const struct real_verbs *real_verbs(void)
+{
+	return &real;
+}
+
+struct ibv_mr *__wrap_region_register(const struct region_call *call);
+int __wrap_region_deregister(const struct real_verbs *by, struct ibv_mr *mr);
+bool __wrap_mr_record_get(const struct ibv_mr *mr, struct mr_record *ret);
+void __wrap_window_listen(struct window *window, struct window_ear *ear);
+
+struct ibv_mr *__wrap_region_register(const struct region_call *call)
+{
+	(void)call;
+	return &mrs[count++];
+}
+
+int __wrap_region_deregister(const struct real_verbs *by, struct ibv_mr *mr)
+{
+	(void)by;
+	windows[mr - mrs].is_gone = true;
+	return mr == refused ? EBUSY : 0;
+}
+
+bool __wrap_mr_record_get(const struct ibv_mr *mr, struct mr_record *ret)
+{
+	*ret = (struct mr_record){
+		.mr = mr,
+		.strategy = STRATEGY_STAGED,
+		.window = (struct window *)&windows[mr - mrs],
+	};
+	return true;
+}
+
+void __wrap_window_listen(struct window *window, struct window_ear *ear)
+{
+	struct window_place *place = (struct window_place *)window;
+
+	assert_false(place->is_gone);
+	place->listeners += ear ? 1 : -1;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	count = 0;
+	refused = NULL;
+	for (int i = 0; i < 2; i++)
+		windows[i] = (struct window_place){0};
+	return 0;
+}
+
+static struct daxmr_region *registered(void)
+{
+	struct daxmr_region *region = NULL;
+
+	assert_int_equal(daxmr_reg_mr(NULL, memory, LENGTH,
+				      IBV_ACCESS_REMOTE_READ, NULL, &region),
+			 0);
+	assert_int_equal(windows[0].listeners, 1);
+	return region;
+}
+
+static void dereg_fails__the_window_has_gone(void **state)
+{
+	struct daxmr_region *region = registered();
+
+	(void)state;
+	refused = &mrs[0];
+	assert_int_equal(daxmr_dereg_mr(region), -EBUSY);
+	assert_null(region->mr.window);
+	refused = NULL;
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+}
+
+static void resize_fails__the_window_has_gone(void **state)
+{
+	struct daxmr_region *region = registered();
+
+	(void)state;
+	refused = &mrs[0];
+	assert_int_equal(daxmr_resize(region, -1, 0, 2 * LENGTH), -EBUSY);
+	assert_ptr_equal(region->mr.mr, &mrs[0]);
+	assert_null(region->mr.window);
+	assert_true(windows[1].is_gone);
+	refused = NULL;
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+}
+
+static void resized__the_new_one_is_heard(void **state)
+{
+	struct daxmr_region *region = registered();
+
+	(void)state;
+	assert_int_equal(daxmr_resize(region, -1, 0, 2 * LENGTH), 0);
+	assert_true(windows[0].is_gone);
+	assert_int_equal(windows[1].listeners, 1);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(dereg_fails__the_window_has_gone,
+				       set_up),
+		cmocka_unit_test_setup(resize_fails__the_window_has_gone,
+				       set_up),
+		cmocka_unit_test_setup(resized__the_new_one_is_heard, set_up),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
