@@ -28,13 +28,6 @@ static void tell(struct lease_table *table, struct lease *lease,
 		observer->changed(observer->arg, lease, &report, 0);
 }
 
-static void flush_again(struct lease_table *table, struct lease *lease)
-{
-	if (lease->flush_ticket != lease->flushed_ticket &&
-	    !staged_unattached(lease, 0, UINT64_MAX))
-		keeper_flush(&table->keeper, lease->id, lease->flush_ticket);
-}
-
 /* What no keeper has comes again with its lease. */
 static void heard(struct lease_table *table, struct lease *lease,
 		  struct attached *attached, enum recall_cause cause, int error)
@@ -43,7 +36,7 @@ static void heard(struct lease_table *table, struct lease *lease,
 
 	attached->error = error;
 	if (is_mended)
-		flush_again(table, lease);
+		talk_flush_again(table, lease);
 	if (lease->is_adrift || lease->phase != LEASE_LIVE)
 		return;
 	if (error && !table->attach_ns)

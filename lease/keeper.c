@@ -59,6 +59,7 @@ static void close_received(struct keeper *keeper)
 static void forget(struct keeper *keeper)
 {
 	close_received(keeper);
+	unsent_drop(&keeper->unsent);
 	if (keeper->socket >= 0)
 		raw_close(keeper->socket);
 	keeper->socket = -1;
@@ -147,36 +148,41 @@ static bool has_room_soon(unsigned int *pauses)
 	return ++*pauses <= ROOM_MS;
 }
 
+static int send_now(const struct keeper *keeper,
+		    const struct keeper_message *message, const int *fds,
+		    unsigned int count)
+{
+	unsigned int pauses = 0;
+	int r;
+
+	do {
+		r = unsent_try(keeper->socket, message, fds, count);
+	} while (r == -ETOOMANYREFS && has_room_soon(&pauses));
+	return r;
+}
+
+/* In their order. Only where there is no memory either it waits for room. */
 static int send_message(struct keeper *keeper, struct keeper_message *message,
 			const int *fds, unsigned int count)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(KEEPER_MESSAGE_FDS * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {message, sizeof(*message)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	int saved_errno = errno, r = 0;
+	int saved_errno = errno, r;
 	unsigned int pauses = 0;
 
 	message->version = KEEPER_VERSION;
-	if (count) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
-	}
-	while (raw_sendmsg(keeper->socket, &msg) < 0) {
-		if (errno == EINTR ||
-		    (errno == ETOOMANYREFS && has_room_soon(&pauses)))
-			continue;
-		r = errno == ECONNRESET || errno == EBADF ? -EPIPE : -errno;
-		break;
-	}
+	do {
+		r = unsent_send(&keeper->unsent, keeper->socket);
+		if (!r)
+			r = send_now(keeper, message, fds, count);
+		if (r == -EAGAIN)
+			r = unsent_keep(&keeper->unsent, message, fds, count);
+	} while (r == -ENOMEM && has_room_soon(&pauses));
 	errno = saved_errno;
 	return r;
+}
+
+short keeper_events(const struct keeper *keeper)
+{
+	return keeper->unsent.first ? POLLIN | POLLOUT : POLLIN;
 }
 
 static int send_request(struct keeper *keeper, enum keeper_kind kind,
@@ -336,10 +342,12 @@ int keeper_persist(struct keeper *keeper, uint32_t id, uint64_t offset,
 	return send_message(keeper, &message, NULL, 0);
 }
 
-int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent)
+int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent,
+		  uint32_t ticket)
 {
 	struct keeper_message message = {
 		.kind = KEEPER_DETACH,
+		.ticket = ticket,
 		.id = id,
 		.extent = {.id = extent},
 	};
@@ -390,8 +398,12 @@ int keeper_receive(struct keeper *keeper, int timeout_ms,
 
 	if (keeper->socket < 0)
 		return -EPIPE;
-	if (raw_poll(&source, 1, timeout_ms) == 0)
+	/* Of its death the next message tells. */
+	unsent_send(&keeper->unsent, keeper->socket);
+	if (raw_poll(&source, 1, timeout_ms) == 0) {
+		errno = saved_errno;
 		return -ETIMEDOUT;
+	}
 	n = receive(keeper, &message);
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		r = -EPIPE;

@@ -18,6 +18,7 @@
 #include "keeper_proto.h"
 #include "policy.h"
 #include "recall.h"
+#include "unsent.h"
 
 struct keeper {
 	int socket; /* -1: none is running */
@@ -26,6 +27,7 @@ struct keeper {
 	struct board_slot *board;
 	int received_fd;      /* came with the last message, or -1 */
 	const char *listener; /* keepers come from there; NULL: from here */
+	struct unsent unsent;
 };
 
 /* Makes the board; no keeper yet. 0, or -errno with a sentence. */
@@ -62,8 +64,8 @@ struct keeper_request {
 };
 
 /*
- * These send and do not wait for the answer. 0, or -errno: -EPIPE the keeper
- * is dead.
+ * These send and do not wait for the answer, nor for room: what finds none is
+ * kept and sent later, in its order. 0, or -errno: -EPIPE the keeper is dead.
  */
 int keeper_acquire(struct keeper *keeper, const struct keeper_request *request);
 int keeper_adopt(struct keeper *keeper, const struct keeper_request *request);
@@ -100,9 +102,13 @@ struct keeper_extent {
 	struct extent_place page;
 };
 
-/* The answer to attach is KEEPER_ATTACHED, detach has none. */
+/*
+ * The answer to attach is KEEPER_ATTACHED, to detach KEEPER_DETACHED; where its
+ * ticket is 0 there is none.
+ */
 int keeper_attach(struct keeper *keeper, const struct keeper_extent *extent);
-int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent);
+int keeper_detach(struct keeper *keeper, uint32_t id, uint32_t extent,
+		  uint32_t ticket);
 
 /* A pass over all shadows of the file, now or when it is ours again. */
 int keeper_flush(struct keeper *keeper, uint32_t id, uint32_t ticket);
@@ -113,6 +119,12 @@ int keeper_persist(struct keeper *keeper, uint32_t id, uint64_t offset,
 
 /* A descriptor of the file: KEEPER_FETCHED, then keeper_received_fd(). */
 int keeper_fetch(struct keeper *keeper, uint32_t id, uint32_t ticket);
+
+/*
+ * poll(2)'s events of keeper->socket: keeper_receive() has something to do, of
+ * which the first is to send what is kept and has room.
+ */
+short keeper_events(const struct keeper *keeper);
 
 /*
  * The next message; timeout_ms as poll(2). 0, or -errno: -ETIMEDOUT none came,

@@ -38,7 +38,10 @@ static int reach(const char *path, int timeout_ms)
 			  0);
 	if (fd < 0)
 		return -errno;
-	/* PASSCRED: the kernel says who sent READY, in our own pids. */
+	/*
+	 * SNDTIMEO is for the connection; later nothing is sent that waits.
+	 * PASSCRED: the kernel says who sent READY, in our own pids.
+	 */
 	if (set_option(fd, SO_SNDTIMEO, &timeout, sizeof(timeout)) ||
 	    set_option(fd, SO_PASSCRED, &yes, sizeof(yes)))
 		r = -errno;
@@ -87,7 +90,7 @@ static int say_hello(int fd, int pidfd, int board_fd)
 	control.header.cmsg_type = SCM_RIGHTS;
 	control.header.cmsg_len = CMSG_LEN(sizeof(fds));
 	memcpy(CMSG_DATA(&control.header), fds, sizeof(fds));
-	while (raw_sendmsg(fd, &msg) < 0)
+	while (raw_sendmsg(fd, &msg, 0) < 0)
 		if (errno != EINTR)
 			return errno == EAGAIN ? -ETIMEDOUT : -errno;
 	return 0;

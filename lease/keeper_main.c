@@ -202,6 +202,19 @@ static void set_consent(struct leased *leased,
 	outbox_answer(&shared.outbox, &reply);
 }
 
+static void detach(struct leased *leased, const struct keeper_message *message)
+{
+	struct keeper_message reply = *message;
+
+	if (leased)
+		leased_detach(leased, message->extent.id);
+	if (!message->ticket)
+		return;
+	reply.kind = KEEPER_DETACHED;
+	reply.error = leased ? 0 : -ESRCH;
+	outbox_answer(&shared.outbox, &reply);
+}
+
 /* Descriptors that nobody has taken (they are -1 then) are closed. */
 static void handle(const struct keeper_message *message, int *fds)
 {
@@ -266,8 +279,7 @@ static void handle(const struct keeper_message *message, int *fds)
 		}
 		break;
 	case KEEPER_DETACH:
-		if (leased)
-			leased_detach(leased, message->extent.id);
+		detach(leased, message);
 		break;
 	case KEEPER_UNLOCK:
 		if (leased)

@@ -25,6 +25,7 @@
  *      |  ATTACH id, extent, shadow, book ---->  |
  *      |  <---------------------- ATTACHED error |
  *      |  DETACH id, extent ----------------->  |
+ *      |  <---------------------- DETACHED error |  if it has a ticket
  *      |  FLUSH id, ticket ------------------>  |
  *      |  <-------- REPORT (RECALL_WRITTEN, ...) |  if it is ours; or later
  *      |  PERSIST id, range ----------------->  |  a part of it, also while
@@ -46,6 +47,10 @@
  * -ETIMEDOUT), the file is handed back all the same; -ESRCH there is no such
  * lease. An OWN_END without its OWN_BEGIN (of a keeper that died) means
  * nothing.
+ *
+ * After DETACHED the keeper neither reads nor writes the extent's shadow and
+ * page. It does nothing else for a DETACH: who lays the extent before it again
+ * has it flushed by then.
  *
  * FLUSH has tickets that grow. RECALL_WRITTEN and RECALL_FLUSHED have that of
  * the last FLUSH that was heard before the pass began which they are the end
@@ -78,7 +83,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 12
+#define KEEPER_VERSION 13
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"
@@ -114,6 +119,7 @@ enum keeper_kind {
 	KEEPER_PERSIST,
 	KEEPER_PERSISTED,
 	KEEPER_CONSENT_NS,
+	KEEPER_DETACHED,
 };
 
 /* What the program is about to do itself. */

@@ -269,11 +269,14 @@ static void loop(struct lease_engine *engine)
 	while (goes_on) {
 		struct pollfd sources[2] = {
 			{.fd = engine->signals, .events = POLLIN},
-			{.fd = -1, .events = POLLIN},
+			{.fd = -1},
 		};
 
-		if (engine->table.count && !engine->table.is_keeper_dead)
+		if (engine->table.count && !engine->table.is_keeper_dead) {
 			sources[1].fd = engine->table.keeper.socket;
+			sources[1].events =
+				keeper_events(&engine->table.keeper);
+		}
 		raw_poll(sources, 2,
 			 timeout_ms(&engine->table,
 				    staged_look(&engine->table)));

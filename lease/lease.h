@@ -162,8 +162,8 @@ int lease_acquire(struct lease_engine *engine, const struct lease_want *want,
  * One count less, of the range that was acquired: where no other has asked for
  * it, it is not looked after any more. The last count flushes, gives the file
  * back, and returns when that is done, at deadline_ns (CLOCK_MONOTONIC) at the
- * latest. 0, or -errno with a sentence: what kept it from being written. The
- * lease is gone in any case; the file is later with
+ * latest, and after 10 min. 0, or -errno with a sentence: what kept it from
+ * being written. The lease is gone in any case; the file is later with
  *   -EAGAIN      a shadow has to stay while others have the file
  *   -ETIMEDOUT   the keeper has not answered until 2 s after deadline_ns (it is
  *                stopped, or waits for a frozen file system)

@@ -120,7 +120,7 @@ static int flush_soon(struct lease_table *table, void *arg)
 
 	if (recall_asked_after(call->ticket, lease->flush_ticket))
 		lease->flush_ticket = call->ticket;
-	keeper_flush(&table->keeper, lease->id, lease->flush_ticket);
+	talk_flush(table, lease);
 	return 0;
 }
 

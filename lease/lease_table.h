@@ -71,6 +71,8 @@ struct lease {
 	int persist_error;	 /* the answer */
 	uint32_t flush_ticket;	 /* the last that was asked for */
 	uint32_t flushed_ticket; /* the last that was answered */
+	uint32_t sent_ticket;	 /* of the FLUSH that is on its way; 0: none */
+	bool is_flush_void;	 /* its answer is none: talk_flush_again() */
 	int error;		 /* of the last phase */
 	uint64_t generation;	 /* of the last report */
 	int64_t deadline_ns;	 /* RELEASING */
@@ -106,6 +108,8 @@ struct lease_table {
 	int64_t next_start_ns; /* of a keeper, after one died */
 	int64_t unserved_ns;   /* since when none can be started, or 0 */
 	bool is_keeper_dead;
+	/* A wait for it has ended, and nothing was heard of it since. */
+	bool is_keeper_silent;
 	bool is_asked;		/* a thread of the program waits for us */
 	unsigned int lingering; /* leases: lease_take.h */
 	int64_t tidied_ns;	/* when those were last looked at */

@@ -26,6 +26,8 @@
 
 /* Within that a keeper gives back what it has to. */
 #define GRACE_NS (2 * 1000000000LL)
+/* Who sets no deadline waits so long for what cannot be written. */
+#define RELEASE_NS (600 * 1000000000LL)
 
 static void remove_lease(struct lease_table *table, struct lease *lease)
 {
@@ -57,13 +59,15 @@ static int give_back_last(struct lease_table *table, struct lease *lease,
 	if (lease->staged) {
 		lease->is_lingering = true;
 		table->lingering++;
-		return -EAGAIN;
+		return table->is_keeper_silent ? talk_no_answer(table)
+					       : -EAGAIN;
 	}
 	until_ns = clock_now_ns();
+	if (deadline_ns > until_ns + RELEASE_NS)
+		deadline_ns = until_ns + RELEASE_NS;
 	if (until_ns < deadline_ns)
 		until_ns = deadline_ns;
-	until_ns = until_ns < INT64_MAX - GRACE_NS ? until_ns + GRACE_NS
-						   : INT64_MAX;
+	until_ns += GRACE_NS;
 	lease->phase = LEASE_RELEASING;
 	talk_expect(table, lease, KEEPER_RELEASE);
 	lease->deadline_ns = deadline_ns;
@@ -113,7 +117,8 @@ void lease_tidy(struct lease_table *table)
 
 		if (lease && lease->is_left && lease->phase == LEASE_ENDED)
 			remove_lease(table, lease);
-		else if (is_due && lease && lease->is_lingering &&
+		else if (is_due && !table->is_keeper_silent && lease &&
+			 lease->is_lingering &&
 			 lease_state(lease) == RECALL_HELD) {
 			stop_lingering(table, lease);
 			give_back_last(table, lease, clock_now_ns() + TIDY_NS);

@@ -71,14 +71,42 @@ void talk_answer(struct lease *lease, uint32_t ticket, int error)
 	lease->answer = error;
 }
 
-/* Who announces blocks needs no keeper for it, and a consent goes with ADOPT.
+/*
+ * Who announces blocks needs no keeper for it, a consent goes with ADOPT, and
+ * what is to be let go of nobody has.
  */
 void talk_answer_without(struct lease *lease)
 {
 	bool needs_one = lease->awaited_kind != KEEPER_OWN_BEGIN &&
-			 lease->awaited_kind != KEEPER_CONSENT_NS;
+			 lease->awaited_kind != KEEPER_CONSENT_NS &&
+			 lease->awaited_kind != KEEPER_DETACH;
 
 	talk_answer(lease, lease->awaited, needs_one ? -ECONNRESET : 0);
+}
+
+void talk_flush(struct lease_table *table, struct lease *lease)
+{
+	if (lease->sent_ticket)
+		return;
+	lease->is_flush_void = false;
+	if (!keeper_flush(&table->keeper, lease->id, lease->flush_ticket))
+		lease->sent_ticket = lease->flush_ticket;
+}
+
+static void flush_rest(struct lease_table *table, struct lease *lease)
+{
+	if (lease->flush_ticket != lease->flushed_ticket &&
+	    lease->phase != LEASE_ENDED &&
+	    !staged_unattached(lease, 0, UINT64_MAX))
+		talk_flush(table, lease);
+}
+
+/* A pass that has been under way may be past it: one more. */
+void talk_flush_again(struct lease_table *table, struct lease *lease)
+{
+	lease->is_flush_void = lease->sent_ticket &&
+			       lease->sent_ticket != lease->flushed_ticket;
+	flush_rest(table, lease);
 }
 
 /* Of another keeper: what a lease waits for that is no phase of its own. */
@@ -86,8 +114,9 @@ static void ask_again(struct lease_table *table, struct lease *lease)
 {
 	struct keeper *keeper = &table->keeper;
 
+	lease->sent_ticket = 0;
 	if (lease->flush_ticket != lease->flushed_ticket)
-		keeper_flush(keeper, lease->id, lease->flush_ticket);
+		talk_flush(table, lease);
 	if (!lease->awaited)
 		return;
 	switch (lease->awaited_kind) {
@@ -98,6 +127,9 @@ static void ask_again(struct lease_table *table, struct lease *lease)
 	case KEEPER_CONSENT_NS:
 		keeper_ask(keeper, lease->id, lease->consent_ns,
 			   lease->awaited);
+		break;
+	case KEEPER_DETACH:
+		talk_answer_without(lease);
 		break;
 	case KEEPER_FETCH:
 		keeper_fetch(keeper, lease->id, lease->awaited);
@@ -178,6 +210,7 @@ static int launch_keeper(struct lease_table *table)
 	table->keeper.listener = table->config->keeper_socket;
 	r = keeper_start(&table->keeper, table->config->keeper_path);
 	table->keepers += !r;
+	table->is_keeper_silent = false;
 	if (!r && observer->shared_fate &&
 	    fate_find(table->keeper.pid, fate, sizeof(fate)))
 		observer->shared_fate(observer->arg, fate);
@@ -216,6 +249,26 @@ static void start_another(struct lease_table *table)
 	}
 }
 
+/*
+ * Which FLUSH a report is the answer to. Without a shadow that the keeper does
+ * not have: that is asked for again when it has it.
+ */
+static uint32_t hear_flushed(struct lease *lease, uint32_t ticket)
+{
+	bool is_void =
+		lease->is_flush_void || staged_unattached(lease, 0, UINT64_MAX);
+
+	if (lease->sent_ticket &&
+	    recall_has_flushed(ticket, lease->sent_ticket)) {
+		lease->sent_ticket = 0;
+		lease->is_flush_void = false;
+	}
+	if (!ticket || is_void)
+		return 0;
+	lease->flushed_ticket = ticket;
+	return ticket;
+}
+
 static void hear_report(struct lease_table *table, struct lease *lease,
 			const struct keeper_message *message)
 {
@@ -230,18 +283,12 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 		.theirs = message->report.theirs,
 		.conflicts = message->report.conflicts,
 		.beyond = message->report.beyond,
-		.flushed = message->ticket,
+		.flushed = hear_flushed(lease, message->ticket),
 	};
 	uint64_t missed = message->report.generation - lease->generation - 1;
 	bool is_known;
 
 	lease->generation = message->report.generation;
-	/* Without a shadow that the keeper does not have: asked for again when
-	 * it has it. */
-	if (staged_unattached(lease, 0, UINT64_MAX))
-		report.flushed = 0;
-	if (report.flushed)
-		lease->flushed_ticket = report.flushed;
 	if (report.to == RECALL_FREE && lease->phase == LEASE_RELEASING) {
 		lease->phase = LEASE_ENDED;
 		lease->error = report.error;
@@ -251,6 +298,7 @@ static void hear_report(struct lease_table *table, struct lease *lease,
 	lease->was_told_lost = false;
 	if (observer->changed && !is_known)
 		observer->changed(observer->arg, lease, &report, missed);
+	flush_rest(table, lease);
 }
 
 static void hear_answer(struct lease_table *table, struct lease *lease,
@@ -333,6 +381,9 @@ static void handle(struct lease_table *table,
 		break;
 	case KEEPER_CONSENT_NS:
 		talk_answer(lease, message->ticket, message->error);
+		break;
+	case KEEPER_DETACHED:
+		talk_answer(lease, message->ticket, message->error);
 		staged_gone(table, message->ticket);
 		break;
 	case KEEPER_PERSISTED:
@@ -349,6 +400,7 @@ static void handle(struct lease_table *table,
 static void died(struct lease_table *table)
 {
 	table->is_keeper_dead = true;
+	table->is_keeper_silent = false;
 	staged_all_gone(table);
 }
 
@@ -365,10 +417,12 @@ static bool hear(struct lease_table *table, int timeout_ms)
 	recover_run(table);
 	attach_again(table);
 	r = keeper_receive(&table->keeper, timeout_ms, &message);
-	if (!r)
+	if (!r) {
+		table->is_keeper_silent = false;
 		handle(table, &message);
-	else if (r != -ETIMEDOUT)
+	} else if (r != -ETIMEDOUT) {
 		died(table);
+	}
 	return r != -ETIMEDOUT;
 }
 
@@ -386,7 +440,7 @@ static void wait_for_news(const struct lease_table *table)
 {
 	struct pollfd sources[2] = {
 		{.fd = table->is_keeper_dead ? -1 : table->keeper.socket,
-		 .events = POLLIN},
+		 .events = keeper_events(&table->keeper)},
 		{.fd = table->wake_fd, .events = POLLIN},
 	};
 	struct signalfd_siginfo info;
@@ -405,18 +459,25 @@ void talk_step(struct lease_table *table)
 	own_desk_serve(table);
 }
 
+int talk_no_answer(const struct lease_table *table)
+{
+	return reason_set(-ETIMEDOUT,
+			  "daxmr-keeper (process %d) does not answer: it has "
+			  "been stopped, or waits for a file system that is "
+			  "frozen or slow; it goes on when that does",
+			  table->keeper.pid);
+}
+
 int talk_wait_until(struct lease_table *table, struct lease *lease,
 		    int64_t until_ns)
 {
 	while (lease->awaited) {
-		if (clock_now_ns() >= until_ns)
-			return reason_set(-ETIMEDOUT,
-					  "daxmr-keeper (process %d) does not "
-					  "answer: it has been stopped, or "
-					  "waits for a file system that is "
-					  "frozen or slow; it goes on when "
-					  "that does",
-					  table->keeper.pid);
+		if (clock_now_ns() >= until_ns) {
+			/* Of one that has no such lease nothing comes. */
+			table->is_keeper_silent =
+				!table->is_keeper_dead && !lease->is_adrift;
+			return talk_no_answer(table);
+		}
 		talk_step(table);
 	}
 	return 0;

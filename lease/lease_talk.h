@@ -38,11 +38,14 @@ void talk_answer_without(struct lease *lease);
 
 /*
  * Until the keeper has answered, not so long that consents wait for it, and not
- * beyond until_ns (INT64_MAX: for ever): -ETIMEDOUT with a sentence, and
- * lease->awaited is what it was.
+ * beyond until_ns: -ETIMEDOUT with a sentence, and lease->awaited is what it
+ * was. table->is_keeper_silent then.
  */
 int talk_wait_until(struct lease_table *table, struct lease *lease,
 		    int64_t until_ns);
+
+/* -ETIMEDOUT with the sentence of that. */
+int talk_no_answer(const struct lease_table *table);
 
 /* For what a keeper does at once: 10 s at most, then its answer is none. */
 int talk_wait_for_answer(struct lease_table *table, struct lease *lease);
@@ -52,6 +55,15 @@ int talk_wait_for_answer(struct lease_table *table, struct lease *lease);
  * talk_wait_for_answer(), and nothing is due.
  */
 int talk_announce(struct lease_table *table, struct lease *lease);
+
+/*
+ * What lease->flush_ticket asks for. Of a lease one FLUSH is on its way at a
+ * time: what is asked for meanwhile goes when that is answered.
+ */
+void talk_flush(struct lease_table *table, struct lease *lease);
+
+/* The keeper has got a shadow that it did not have when it was asked. */
+void talk_flush_again(struct lease_table *table, struct lease *lease);
 
 /* The keeper knows lease->consent_ns; or as talk_wait_for_answer(). */
 int talk_set_consent(struct lease_table *table, struct lease *lease);

@@ -72,8 +72,8 @@ static void drop_covered(struct lease_table *table, struct lease *lease)
 			at = &range->next;
 			continue;
 		}
-		keeper_detach(&table->keeper, lease->id,
-			      range->attached.extent);
+		keeper_detach(&table->keeper, lease->id, range->attached.extent,
+			      0);
 		*at = range->next;
 		free(range);
 	}
@@ -119,7 +119,7 @@ static int look_after(struct lease_table *table, struct lease *lease,
 		drop_covered(table, lease);
 		return 0;
 	}
-	keeper_detach(&table->keeper, lease->id, range->attached.extent);
+	keeper_detach(&table->keeper, lease->id, range->attached.extent, 0);
 	lease->ranges = range->next;
 	free(range);
 	return r;
@@ -241,7 +241,7 @@ static void cut(struct lease_table *table, struct lease *lease,
 		range->offset = gap->end;
 	if (has_left || has_right)
 		attach_as_new(table, lease, range);
-	keeper_detach(&table->keeper, lease->id, whole);
+	keeper_detach(&table->keeper, lease->id, whole, 0);
 	if (has_left || has_right)
 		return;
 	*at = range->next;

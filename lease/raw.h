@@ -52,9 +52,9 @@ static inline ssize_t raw_recvmsg(int fd, struct msghdr *msg)
 	return syscall(SYS_recvmsg, fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 }
 
-static inline ssize_t raw_sendmsg(int fd, const struct msghdr *msg)
+static inline ssize_t raw_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-	return syscall(SYS_sendmsg, fd, msg, MSG_NOSIGNAL);
+	return syscall(SYS_sendmsg, fd, msg, MSG_NOSIGNAL | flags);
 }
 
 static inline int raw_socketpair(int type, int pair[2])

@@ -106,7 +106,7 @@ static void drop(struct lease *lease, struct staged *staged)
 	*at = staged->next;
 	staged_count_gone(lease, staged);
 	shadows_drop(table, staged);
-	if (staged->left_ticket) {
+	if (staged->left_ticket && !table->is_keeper_dead) {
 		staged->lease = NULL;
 		staged->next = table->leaving;
 		table->leaving = staged;
@@ -374,10 +374,13 @@ void staged_tidy(struct lease_table *table, struct lease *lease)
 {
 	struct staged *next;
 
+	if (table->is_keeper_silent)
+		return;
 	for (struct staged *at = lease->staged; at; at = next) {
 		next = at->next;
-		if (!at->refs)
-			take_away(table, lease, at);
+		/* Each of the others would take as long. */
+		if (!at->refs && take_away(table, lease, at) == -ETIMEDOUT)
+			return;
 	}
 }
 

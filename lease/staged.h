@@ -66,7 +66,10 @@ int staged_flush(struct lease_table *table, struct lease *lease,
 int staged_flush_file(struct lease_table *table, dev_t dev, ino_t ino,
 		      uint64_t offset, uint64_t length);
 
-/* Extents that no region has any more, where the file is ours. */
+/*
+ * Extents that no region has any more, where the file is ours; none while the
+ * keeper is silent.
+ */
 void staged_tidy(struct lease_table *table, struct lease *lease);
 
 /* The program has one thread, and that has asked and waits. */

@@ -87,11 +87,13 @@ int staged_persist(struct lease_table *table, struct lease *lease,
 					  "the kernel took the lease away: "
 					  "what is new is written when it is "
 					  "ours again");
-		if (clock_now_ns() > deadline_ns)
+		if (clock_now_ns() > deadline_ns) {
+			table->is_keeper_silent = !table->is_keeper_dead;
 			return reason_set(-ETIMEDOUT,
 					  "the keeper has not written the file "
 					  "in %lld s",
 					  PERSIST_NS / 1000000000LL);
+		}
 		if (!table->is_keeper_dead && keeper != table->keepers) {
 			keeper = table->keepers;
 			keeper_persist(&table->keeper, lease->id, offset, end,

@@ -290,21 +290,14 @@ static int what_of_move(void *arg)
 	return mover->moved(mover->arg);
 }
 
-/*
- * The keeper reads messages in their order, so the answer to the next one is
- * the proof. One that changes nothing, and for which it does nothing else: who
- * lays the extent before it again has it flushed by then.
- */
 static void send_let_go(const struct swapping *swapping, uint32_t ticket)
 {
-	const struct lease *lease = swapping->lease;
-	struct keeper *keeper = &swapping->table->keeper;
 	struct staged *staged = swapping->staged;
 
 	staged->is_let_go = true;
 	staged->left_ticket = ticket;
-	keeper_detach(keeper, lease->id, staged->attached.extent);
-	keeper_ask(keeper, lease->id, lease->consent_ns, ticket);
+	keeper_detach(&swapping->table->keeper, swapping->lease->id,
+		      staged->attached.extent, ticket);
 }
 
 void staged_let_go_soon(const struct swapping *swapping)
@@ -318,7 +311,7 @@ int staged_let_go(const struct swapping *swapping)
 	int r;
 
 	send_let_go(swapping,
-		    talk_expect(swapping->table, lease, KEEPER_CONSENT_NS));
+		    talk_expect(swapping->table, lease, KEEPER_DETACH));
 	r = talk_wait_for_answer(swapping->table, lease);
 	if (!r)
 		swapping->staged->left_ticket = 0;

@@ -15,7 +15,7 @@
 #include "recall.h"
 #include "unit.h"
 
-#define KINDS	    (KEEPER_CONSENT_NS + 1)
+#define KINDS	    (KEEPER_DETACHED + 1)
 #define EXTENTS_MAX 64U
 
 static struct {
@@ -36,6 +36,7 @@ static struct {
 	bool has_had[EXTENTS_MAX]; /* by number */
 	unsigned int heard[KINDS];
 	uint32_t last_ticket[KINDS];
+	int64_t deadline_ns; /* of the last RELEASE */
 } fake = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.goes_on = PTHREAD_COND_INITIALIZER,
@@ -106,6 +107,10 @@ static void handle_locked(const struct keeper_message *message)
 		answer_locked(message, KEEPER_ATTACHED,
 			      attach_error_locked(message));
 		break;
+	case KEEPER_DETACH:
+		if (message->ticket)
+			answer_locked(message, KEEPER_DETACHED, 0);
+		break;
 	case KEEPER_OWN_BEGIN:
 		answer_locked(message, KEEPER_OWN_READY, 0);
 		break;
@@ -121,6 +126,7 @@ static void handle_locked(const struct keeper_message *message)
 				      message->ticket);
 		break;
 	case KEEPER_RELEASE:
+		fake.deadline_ns = message->deadline_ns;
 		report_locked(message->id, RECALL_FREE, RECALL_RELEASED, 0);
 		break;
 	default:
@@ -346,6 +352,16 @@ uint32_t fake_last_ticket(enum keeper_kind kind)
 	ticket = fake.last_ticket[kind];
 	pthread_mutex_unlock(&fake.lock);
 	return ticket;
+}
+
+int64_t fake_deadline_ns(void)
+{
+	int64_t deadline_ns;
+
+	pthread_mutex_lock(&fake.lock);
+	deadline_ns = fake.deadline_ns;
+	pthread_mutex_unlock(&fake.lock);
+	return deadline_ns;
 }
 
 unsigned int fake_keepers(void)

@@ -101,8 +101,9 @@ static void attach__nonsense_is_refused(void **state)
 	assert_int_equal(attach(2, 1, SIZE, false), -EINVAL);
 	assert_int_equal(attach(2, UINT64_MAX - PAGE + 1, SIZE, false),
 			 -EINVAL);
-	assert_int_equal(keeper_detach(&keeper, 0, 1), 0);
-	assert_int_equal(keeper_detach(&keeper, 0, 7), 0);
+	assert_int_equal(keeper_detach(&keeper, 0, 1, 0), 0);
+	assert_int_equal(keeper_detach(&keeper, 0, 7, 3), 0);
+	assert_int_equal(kept_receive(KEEPER_DETACHED).ticket, 3);
 	assert_int_equal(attach(1, 0, SIZE, false), 0);
 }
 

@@ -151,6 +151,43 @@ static void unstage__keeper_stopped__the_shadow_stays(void **state)
 	assert_int_equal(count_shadows(), 0);
 }
 
+/*
+ * A shadow that no region has any more is looked at before each request: not
+ * while the keeper says nothing, which would take half a minute each time.
+ */
+static void lingering__keeper_stopped__requests_do_not_wait(void **state)
+{
+	struct lease *lease = acquire();
+	double start;
+	uint64_t at;
+
+	(void)state;
+	assert_int_equal(lease_stage(lease, 0, LENGTH), 0);
+	fake_stop_at(KEEPER_DETACH);
+	check_told(lease_unstage(lease, 0, LENGTH));
+	start = now_sec();
+	check_told(lease_release(lease, 0, LENGTH, INT64_MAX));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(lease_find_shadow(engine, 0, 0, &at), -ENOENT);
+	assert_true(now_sec() - start < WAIT_SEC);
+	assert_false(stage_is_file_at(&file, map));
+
+	/* by itself, when it goes on */
+	fake_go_on();
+	wait_for(is_no_shadow_left, NULL, "the file is mapped back");
+	assert_true(stage_is_file_at(&file, map));
+}
+
+/* Who sets none waits long, but not for ever. */
+static void release__no_deadline__there_is_one(void **state)
+{
+	struct lease *lease = acquire();
+
+	(void)state;
+	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
+	assert_in_range(fake_deadline_ns(), 1, INT64_MAX / 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -158,6 +195,8 @@ int main(void)
 		TEST(stage__keeper_stopped__nothing_has_changed),
 		TEST(stage__keeper_stopped_then_killed__nothing_is_left),
 		TEST(unstage__keeper_stopped__the_shadow_stays),
+		TEST(lingering__keeper_stopped__requests_do_not_wait),
+		TEST(release__no_deadline__there_is_one),
 	};
 
 	if (file_cannot_lease())

@@ -259,6 +259,81 @@ static void flush__a_pass_that_was_ending_is_no_answer(void **state)
 	unstage_range(lease, 0, LENGTH);
 }
 
+/* What is asked for while one is on its way goes when that is answered. */
+static void flush__asked_a_thousand_times__two_are_sent(void **state)
+{
+	uint32_t first = lease_flush_ticket(), last = first;
+	unsigned int heard = 1;
+	struct lease *lease;
+
+	(void)state;
+	lease = stage(0, LENGTH);
+	fake_stop_at(KEEPER_FLUSH);
+	assert_int_equal(lease_flush_soon(lease, first), 0);
+	wait_for(is_flush_heard, &heard, "it is asked");
+	for (int i = 0; i < 1000; i++) {
+		last = lease_flush_ticket();
+		assert_int_equal(lease_flush_soon(lease, last), 0);
+	}
+	assert_false(is_flushed(&first));
+	fake_go_on();
+	wait_for(is_flushed, &last, "the answer to all");
+	assert_int_equal(fake_heard(KEEPER_FLUSH), 2);
+	assert_int_equal(fake_last_ticket(KEEPER_FLUSH), last);
+	/* who has asked before, and comes after the answer, is answered */
+	assert_int_equal(lease_flush_soon(lease, first), 0);
+	heard = 3;
+	wait_for(is_flush_heard, &heard, "it is asked again");
+	assert_int_equal(fake_last_ticket(KEEPER_FLUSH), last);
+	unstage_range(lease, 0, LENGTH);
+	assert_int_equal(fake_keepers(), 1);
+}
+
+/* It may have been past the shadow, which has come in the middle of it. */
+static void attached_again__a_pass_that_ran_is_no_answer(void **state)
+{
+	uint32_t ticket = lease_flush_ticket();
+	unsigned int heard = 1;
+	struct lease *lease;
+
+	(void)state;
+	lease = stage(0, LENGTH);
+	fake_refuse_old(-EMFILE);
+	fake_die();
+	wait_for(is_refused, NULL, "the observer hears of it");
+	fake_answer_flush(false);
+	assert_int_equal(lease_flush_soon(lease, ticket), 0);
+	wait_for(is_flush_heard, &heard, "it is asked");
+	fake_refuse_old(0);
+	wait_for(is_attached, NULL, "it is attached again");
+	fake_tell_written(0, ticket);
+	heard = 2;
+	wait_for(is_flush_heard, &heard, "it is asked once more");
+	assert_false(is_flushed(&ticket));
+	fake_tell_written(0, ticket);
+	wait_for(is_flushed, &ticket, "the answer of the keeper that has it");
+	assert_int_equal(fake_heard(KEEPER_FLUSH), 2);
+	unstage_range(lease, 0, LENGTH);
+}
+
+/* What it was to let go of the next one never has. */
+static void let_go__the_keeper_dies__none_has_it(void **state)
+{
+	unsigned int attaches;
+	struct lease *lease;
+
+	(void)state;
+	lease = stage(0, LENGTH);
+	attaches = fake_heard(KEEPER_ATTACH);
+	fake_die_at(KEEPER_DETACH);
+	assert_int_equal(lease_unstage(lease, 0, LENGTH), 0);
+	assert_true(stage_is_file_at(&file, map));
+	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
+	assert_int_equal(fake_keepers(), 2);
+	/* the range alone */
+	assert_int_equal(fake_heard(KEEPER_ATTACH), attaches + 1);
+}
+
 static bool is_third(void *arg)
 {
 	(void)arg;
@@ -295,6 +370,9 @@ int main(void)
 		TEST(attached_again__refused__is_told_and_tried_until_it_is),
 		TEST(attached_again__a_range_alone__is_told_as_such),
 		TEST(flush__a_pass_that_was_ending_is_no_answer),
+		TEST(flush__asked_a_thousand_times__two_are_sent),
+		TEST(attached_again__a_pass_that_ran_is_no_answer),
+		TEST(let_go__the_keeper_dies__none_has_it),
 		TEST(flush__the_keeper_dies__the_next_one_is_asked),
 	};
 

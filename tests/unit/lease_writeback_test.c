@@ -444,7 +444,7 @@ static void keeper__without_shadows_it_does_not_wake_up(void **state)
 	(void)state;
 	acquire(1, 50);
 	attach();
-	assert_int_equal(keeper_detach(&keeper, 0, 1), 0);
+	assert_int_equal(keeper_detach(&keeper, 0, 1, 0), 0);
 	kept_fence();
 	wait_for(is_at_rest, NULL, "it rests");
 	process_counts(&ns, &before);
