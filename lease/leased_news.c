@@ -100,21 +100,31 @@ static int64_t end_rests(struct leased *leased)
 	return at_ns;
 }
 
+/*
+ * A pass is not broken off. Between two of them there is room for what others
+ * have done, or who asks all the time would never have it; not where the next
+ * one waits after an error, which has to come first.
+ */
+static bool is_flushing(const struct recall *recall)
+{
+	return recall->must_persist || recall->is_writing_back ||
+	       (recall->must_flush &&
+		(recall->is_pass_begun || recall->last_error));
+}
+
 int64_t leased_run_news(struct leased *leased)
 {
 	leased_tell_news(leased);
 	if (leased->recall.state != RECALL_HELD)
 		return RECALL_NEVER;
-	if (leased->has_met_others && !leased->recall.must_flush &&
-	    !leased->recall.must_persist && !leased->recall.is_writing_back) {
+	if (leased->has_met_others && !is_flushing(&leased->recall)) {
 		leased->has_met_others = false;
 		start_rest(leased);
 		recall_changed(&leased->recall);
 		return clock_now_ns();
 	}
-	if (leased->has_news && !leased->recall.must_flush &&
-	    !leased->recall.must_persist && !leased->recall.must_settle &&
-	    !leased->recall.is_writing_back) {
+	if (leased->has_news && !leased->recall.must_settle &&
+	    !is_flushing(&leased->recall)) {
 		leased->has_news = false;
 		recall_settle(&leased->recall);
 		return clock_now_ns();
