@@ -110,7 +110,29 @@ static inline void extent_set_filled(const struct extent *extent,
 		memory_order_release, memory_order_relaxed);
 }
 
-/* The keeper's, when the program is gone: nothing in it is to be flushed. */
+/*
+ * The keeper's: what it knows of a block now. False: the program has taken the
+ * block back meanwhile, and it stays so.
+ */
+static inline bool extent_set_digest(const struct extent *extent,
+				     uint64_t block, uint64_t digest)
+{
+	_Atomic uint64_t *at = &extent->digests[block];
+	uint64_t was = atomic_load_explicit(at, memory_order_relaxed);
+
+	while (was != EXTENT_NOT_FILLED)
+		if (atomic_compare_exchange_weak_explicit(at, &was, digest,
+							  memory_order_relaxed,
+							  memory_order_relaxed))
+			return true;
+	return false;
+}
+
+/*
+ * Nothing in it is to be flushed: by the keeper, when the program is gone, or
+ * by the program where the file is mapped back and nobody knows what the keeper
+ * is at.
+ */
 static inline void extent_clear_filled(const struct extent *extent,
 				       uint64_t block)
 {

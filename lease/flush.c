@@ -201,7 +201,8 @@ static void store(void *arg)
 			continue;
 		}
 		flush->base = flush_digest_of(flush, block);
-		flush_set_digest(flush, block, EXTENT_NO_DIGEST);
+		if (!flush_set_digest(flush, block, EXTENT_NO_DIGEST))
+			continue;
 		flush->is_taken = true;
 		set_place();
 		flush_file_store(&flush->file, at, flush->copy, length);

@@ -49,7 +49,8 @@ static void store_block(struct flush *flush, uint64_t block)
 		flush->part.has_been_touched = true;
 		return;
 	}
-	flush_set_digest(flush, block, EXTENT_NO_DIGEST);
+	if (!flush_set_digest(flush, block, EXTENT_NO_DIGEST))
+		return;
 	atomic_signal_fence(memory_order_seq_cst);
 	is_whole = flush_file_exchange(&flush->file, at, flush->theirs,
 				       flush->copy, length);

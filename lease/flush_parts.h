@@ -84,11 +84,10 @@ static inline void flush_failed(struct flush *flush, int error)
 		flush->error = error;
 }
 
-static inline void flush_set_digest(struct flush *flush, uint64_t block,
+static inline bool flush_set_digest(struct flush *flush, uint64_t block,
 				    uint64_t digest)
 {
-	atomic_store_explicit(&flush->extent.digests[block], digest,
-			      memory_order_relaxed);
+	return extent_set_digest(&flush->extent, block, digest);
 }
 
 static inline uint64_t flush_digest_of(const struct flush *flush,

@@ -162,39 +162,38 @@ static bool put_theirs(struct merge *merge)
 
 static void merge_block(struct merge *merge)
 {
-	_Atomic uint64_t *digest = &merge->extent.digests[merge->next];
-	uint64_t base = atomic_load_explicit(digest, memory_order_relaxed);
+	const struct extent *extent = &merge->extent;
+	uint64_t base = atomic_load_explicit(&extent->digests[merge->next],
+					     memory_order_relaxed);
 	uint64_t theirs;
 
 	take_theirs(merge);
-	theirs = extent_digest(&merge->extent, merge->theirs);
+	theirs = extent_digest(extent, merge->theirs);
 	/* They left it alone: whatever we have is the next flush's. */
 	if (base == theirs)
 		return;
 	take_ours(merge);
 	if (base == EXTENT_IN_CONFLICT) {
 		if (!memcmp(merge->ours, merge->theirs, BLOCK))
-			atomic_store_explicit(digest, theirs,
-					      memory_order_relaxed);
+			extent_set_digest(extent, merge->next, theirs);
 		return;
 	}
 	if (memcmp(merge->ours, merge->theirs, BLOCK) != 0) {
-		bool is_ours =
-			base == EXTENT_NO_DIGEST ||
-			extent_digest(&merge->extent, merge->ours) != base;
+		bool is_ours = base == EXTENT_NO_DIGEST ||
+			       extent_digest(extent, merge->ours) != base;
 
 		merge->counts.theirs += !is_ours;
 		merge->counts.conflicts += is_ours;
 		if (is_ours && merge->on_conflict == ON_CONFLICT_ERROR) {
-			atomic_store_explicit(digest, EXTENT_IN_CONFLICT,
-					      memory_order_relaxed);
+			extent_set_digest(extent, merge->next,
+					  EXTENT_IN_CONFLICT);
 			return;
 		}
 		if ((!is_ours || merge->on_conflict == ON_CONFLICT_THEIRS) &&
 		    !put_theirs(merge))
 			return;
 	}
-	atomic_store_explicit(digest, theirs, memory_order_relaxed);
+	extent_set_digest(extent, merge->next, theirs);
 }
 
 static void merge_blocks(void *arg)
