@@ -141,13 +141,15 @@ static void adopt_breaking(struct recall *recall, int64_t since_ns)
 {
 	const struct recall_actions *actions = recall->actions;
 	int64_t at_ns = recall_now(recall);
+	int r = actions->check(recall->arg);
 
 	recall->break_deadline_ns = since_ns + recall->policy.break_ns;
 	/* Else it is the owner who wants it back: he says so again. */
-	recall->is_broken = actions->check(recall->arg) != 0;
+	recall->is_broken = r != 0;
 	recall->breaks = recall->is_broken;
-	if (!recall->is_broken || !recall->policy.consent_ns ||
-	    !actions->ask_consent || at_ns >= recall->break_deadline_ns)
+	/* Of what was taken away there is nothing to agree to. */
+	if (r <= 0 || !recall->policy.consent_ns || !actions->ask_consent ||
+	    at_ns >= recall->break_deadline_ns)
 		return;
 	recall->has_consent = false;
 	recall->consent_deadline_ns =

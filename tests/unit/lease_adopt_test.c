@@ -95,6 +95,7 @@ static void adopt__nobody_waits_nobody_is_asked(void **state)
 	w.lease = NONE;
 	w.recall.policy.consent_ns = CONSENT;
 	recall_adopt(&w.recall, RECALL_BREAKING, w.now_ns, false);
+	assert_int_equal(w.asked, 0);
 	recall_look(&w.recall);
 	assert_int_equal(w.recall.state, RECALL_LOST);
 	assert_int_equal(w.wrote_without_lease, 0);
