@@ -35,3 +35,16 @@ for round in 1 2 3; do
 done
 vm_keep_last 5 "$tmp/run"
 test ! -e "$tmp/run/03" || fail 'what runs no more stays'
+
+# One that has only just been made, and what somebody is about to remove, stay
+# until they are an hour old: find is told that they are.
+mkdir -p "$tmp/run/01/top" "$tmp/run/.gone.1.02/top"
+vm_keep_last 5 "$tmp/run"
+test -d "$tmp/run/01/top" || fail 'what has just been made goes'
+test -d "$tmp/run/.gone.1.02/top" || fail 'what another removes is removed twice'
+find() {
+	command find "${@/#+60/-60}"
+}
+vm_keep_last 5 "$tmp/run"
+left=$(cd "$tmp/run" && echo .[!.]* *)
+test "$left" = '.[!.]* 10 11 12 13 14' || fail "an hour later left are $left"
