@@ -82,7 +82,7 @@ target_link_libraries(unit-lease-kept PUBLIC unit-lease-file)
 target_compile_definitions(unit-lease-kept PUBLIC KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
 add_dependencies(unit-lease-kept daxmr-keeper)
 target_link_libraries(unit-lease-keeper PRIVATE unit-lease-kept)
-foreach(name adopt asked changes ranges writeback)
+foreach(name adopt changes ranges writeback)
     add_executable(unit-lease-${name} ${CMAKE_CURRENT_LIST_DIR}/lease_${name}_test.c)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-kept)
     add_test(NAME unit-lease-${name} COMMAND unit-lease-${name})
@@ -95,7 +95,15 @@ target_link_libraries(unit-lease-policy PRIVATE unit-lease-file daxmr-flush)
 add_test(NAME unit-lease-policy COMMAND unit-lease-policy)
 set_tests_properties(unit-lease-policy PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 400)
 
-foreach(name recall recall_owner late adopt writeback)
+# Beside a table with a clock of its own.
+add_executable(unit-lease-news ${CMAKE_CURRENT_LIST_DIR}/lease_news_test.c
+    ${PROJECT_SOURCE_DIR}/lease/due.c ${PROJECT_SOURCE_DIR}/lease/leased_news.c
+    ${PROJECT_SOURCE_DIR}/lease/watch.c)
+target_link_libraries(unit-lease-news PRIVATE daxmr-lease PkgConfig::CMOCKA)
+add_test(NAME unit-lease-news COMMAND unit-lease-news)
+set_tests_properties(unit-lease-news PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 400)
+
+foreach(name recall recall_owner news late adopt writeback)
     target_sources(unit-lease-${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/lease_recall_world.c)
 endforeach()
 
