@@ -441,7 +441,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 	if (mr)
 		errno = saved_errno;
 	else
-		stats_refused(errno);
+		stats_refused(errno, log_last_sentence());
 	return mr;
 }
 

@@ -239,7 +239,20 @@ void stats_file_give_back(struct stats_file_slot *file)
 	end(&before);
 }
 
-void stats_refused(int error)
+static void write_refusal(struct stats_refusal_slot *to, int error,
+			  const char *why)
+{
+	struct stats_refusal refusal = {
+		.at_ns = clock_now_ns(),
+		.error = (uint64_t)error,
+	};
+
+	strncpy(refusal.why, why, sizeof(refusal.why) - 1);
+	stats_slot_write(&to->sequence, to->word, &refusal,
+			 STATS_WORDS(refusal));
+}
+
+void stats_refused(int error, const char *why)
 {
 	/* Readers list them by name: what has none is counted as one. */
 	bool is_known =
@@ -247,8 +260,10 @@ void stats_refused(int error)
 	struct before before;
 	struct stats_page *first = begin(&before);
 
-	if (first)
+	if (first) {
 		add_to(&first->refused[is_known ? error : 0], 1);
+		write_refusal(&first->refusal, is_known ? error : 0, why);
+	}
 	end(&before);
 }
 

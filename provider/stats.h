@@ -24,7 +24,7 @@ void stats_region_access(uint64_t number, uint32_t access);
 void stats_region_remove(uint64_t number);
 
 /* A registration that failed with this (positive) errno. */
-void stats_refused(int error);
+void stats_refused(int error, const char *why);
 
 void stats_count(enum stats_count what, uint64_t by);
 

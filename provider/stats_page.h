@@ -16,6 +16,7 @@
  *   head    what, whose, counters of the process (the first page's are used)
  *   region  STATS_SLOTS of them, each with a sequence
  *   file    STATS_SLOTS of them, likewise
+ *   refusal the last one of the process, likewise (the first page's is used)
  *
  * Where a page is full another is added.
  *
@@ -39,9 +40,10 @@
 #include "route.h"
 
 #define STATS_MAGIC   0x7374617473786d64ULL
-#define STATS_VERSION 2
+#define STATS_VERSION 3
 #define STATS_SLOTS   64
 #define STATS_NAME    256
+#define STATS_WHY     512
 #define STATS_BUCKETS 32
 
 /* Beside its strategies and refusals. */
@@ -112,6 +114,13 @@ struct stats_file {
 	uint64_t bucket[STATS_BUCKETS];
 };
 
+/* A registration that failed. */
+struct stats_refusal {
+	int64_t at_ns; /* CLOCK_MONOTONIC; 0: there was none */
+	uint64_t error;
+	char why[STATS_WHY]; /* the sentence; empty: the kernel knows */
+};
+
 #define STATS_WORDS(record) (sizeof(record) / sizeof(uint64_t))
 
 struct stats_region_slot {
@@ -124,6 +133,11 @@ struct stats_file_slot {
 	_Atomic uint64_t word[STATS_WORDS(struct stats_file)];
 };
 
+struct stats_refusal_slot {
+	_Atomic uint64_t sequence;
+	_Atomic uint64_t word[STATS_WORDS(struct stats_refusal)];
+};
+
 struct stats_page {
 	_Atomic uint64_t magic; /* last of the head's to be written */
 	uint64_t version;
@@ -134,6 +148,7 @@ struct stats_page {
 	_Atomic uint64_t refused[STATS_ERRNOS];
 	struct stats_region_slot region[STATS_SLOTS];
 	struct stats_file_slot file[STATS_SLOTS];
+	struct stats_refusal_slot refusal;
 };
 
 /* The slot's one writer. No fences: each word is ordered by itself. */

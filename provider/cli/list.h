@@ -6,6 +6,7 @@
  *	list.c             arguments, flow, exit status
  *	list_wish.c        of which processes
  *	list_find.c        whose pages there are, and what is in them
+ *	list_refused.c     what was refused, in words
  *	list_text.c        a line for each region
  *	list_json.c        for programs
  *	list_prometheus.c  for a collector
@@ -26,7 +27,8 @@ struct list_process {
 	uint64_t registered[STRATEGIES];
 	uint64_t count[STATS_COUNTS];
 	uint64_t refused[STATS_ERRNOS];
-	struct stats_region *region; /* by address */
+	struct stats_refusal last_refusal; /* at_ns 0: there was none */
+	struct stats_region *region;	   /* by address */
 	size_t regions;
 	struct stats_file *file;
 	size_t files;
@@ -64,6 +66,11 @@ const struct stats_file *list_file_of(const struct list_process *process,
 /* A name that some region of it has; NULL: none does. */
 const char *list_name_of(const struct list_process *process,
 			 const struct stats_file *file);
+
+/* "EBUSY", ...; [0]: "unknown". */
+const char *list_errno_name(size_t error);
+/* "EBUSY 2, ENOMEM 1"; to be freed. NULL: no memory. */
+char *list_refused(const uint64_t refused[STATS_ERRNOS]);
 
 /* "held", "breaking", ... */
 const char *list_state_name(const struct stats_file *file);

@@ -96,6 +96,21 @@ static void read_slots(const struct stats_page *page,
 	}
 }
 
+/* The last of the process: its first page has it. */
+static void read_refusal(const struct stats_page *page,
+			 struct list_process *process)
+{
+	struct stats_refusal *refusal = &process->last_refusal;
+
+	if (page->number)
+		return;
+	if (!read_slot(&page->refusal.sequence, page->refusal.word, refusal,
+		       STATS_WORDS(*refusal)) ||
+	    refusal->error >= STATS_ERRNOS)
+		*refusal = (struct stats_refusal){0};
+	refusal->why[sizeof(refusal->why) - 1] = '\0';
+}
+
 static void add_counts(const _Atomic uint64_t *from, uint64_t *to, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -118,6 +133,7 @@ static int read_page(const struct stats_page *page, pid_t pid, uid_t uid,
 	add_counts(page->registered, process->registered, STRATEGIES);
 	add_counts(page->count, process->count, STATS_COUNTS);
 	add_counts(page->refused, process->refused, STATS_ERRNOS);
+	read_refusal(page, process);
 	read_slots(page, process);
 	return 0;
 }

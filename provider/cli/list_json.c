@@ -150,13 +150,20 @@ static struct json_object *refused_object(const struct list_process *process)
 {
 	struct json_object *object = json_made(json_object_new_object());
 
-	for (int i = 0; i < STATS_ERRNOS; i++) {
-		const char *name = i ? strerrorname_np(i) : NULL;
-
+	for (size_t i = 0; i < STATS_ERRNOS; i++)
 		if (process->refused[i])
-			json_put_number(object, name ? name : "unknown",
+			json_put_number(object, list_errno_name(i),
 					process->refused[i]);
-	}
+	return object;
+}
+
+static struct json_object *refusal_object(const struct stats_refusal *refusal)
+{
+	struct json_object *object = json_made(json_object_new_object());
+
+	json_put_text(object, "errno", list_errno_name(refusal->error));
+	put_us(object, "age_us", clock_now_ns() - refusal->at_ns);
+	json_put_text(object, "why", refusal->why[0] ? refusal->why : NULL);
 	return object;
 }
 
@@ -179,6 +186,11 @@ static struct json_object *process_object(const struct list_process *process)
 	json_put(object, "files", files);
 	json_put(object, "counts", counts_object(process));
 	json_put(object, "refused", refused_object(process));
+	if (process->last_refusal.at_ns)
+		json_put(object, "last_refusal",
+			 refusal_object(&process->last_refusal));
+	else
+		json_put_text(object, "last_refusal", NULL);
 	return object;
 }
 

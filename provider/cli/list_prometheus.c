@@ -113,13 +113,11 @@ static void registrations(const struct list *list)
 	head("daxmr_refusals_total", "counter",
 	     "Registrations that failed, by errno.");
 	EACH_PROCESS(list, process)
-	for (int i = 0; i < STATS_ERRNOS; i++) {
-		const char *name = i ? strerrorname_np(i) : NULL;
-
+	for (size_t i = 0; i < STATS_ERRNOS; i++) {
 		if (!process->refused[i])
 			continue;
 		begin("daxmr_refusals_total", process);
-		print_label("errno", name ? name : "unknown");
+		print_label("errno", list_errno_name(i));
 		end(process->refused[i]);
 	}
 }

@@ -56,6 +56,25 @@ static void print_region(const struct list_process *process,
 	print_file(process, region);
 }
 
+/* What there is no region of. */
+static void print_refused(const struct list_process *process)
+{
+	char *refused;
+
+	if (!process->last_refusal.at_ns)
+		return;
+	refused = list_refused(process->refused);
+	printf("%7d %-15.15s was refused: %s", (int)process->pid,
+	       process->command[0] ? process->command : "-",
+	       refused ? refused : "?");
+	free(refused);
+	if (process->last_refusal.why[0]) {
+		fputs("; the last: ", stdout);
+		print_clean(process->last_refusal.why);
+	}
+	putchar('\n');
+}
+
 void list_text(const struct list *list)
 {
 	puts("    PID COMMAND         STRATEGY STATE           BYTES RECALLS "
@@ -64,4 +83,6 @@ void list_text(const struct list *list)
 		for (size_t j = 0; j < list->process[i].regions; j++)
 			print_region(&list->process[i],
 				     &list->process[i].region[j]);
+	for (size_t i = 0; i < list->count; i++)
+		print_refused(&list->process[i]);
 }

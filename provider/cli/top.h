@@ -5,6 +5,7 @@
  *	top.c           arguments, flow, exit status
  *	top_rows.c      what is known now, and the rows of the table, sorted
  *	top_draw.c      what is shown of it, as lines of a page
+ *	top_details.c   all there is of one region, likewise
  *	top_page.c      lines, and numbers that fit into a column
  *	top_view.c      what keys do
  *	top_terminal.c  the screen, keys, signals
@@ -118,6 +119,7 @@ struct top_view {
 	struct top_order order;
 	int64_t delay_ns;
 	size_t selected; /* row */
+	bool is_chosen;	 /* by a key; else it is whichever is the first */
 	size_t first;	 /* row, or line of another screen, at the top */
 	size_t left;	 /* character, at the left */
 	size_t room;	 /* rows that fit on the screen */
@@ -159,6 +161,13 @@ int64_t top_delay(const char *text);
 /* top_draw.c: height 0: as long as it gets. */
 void top_draw(struct top_view *view, const struct top_rows *rows, size_t height,
 	      struct top_page *page);
+
+/* The name, or what there is of it. To be freed; NULL: no memory. */
+char *top_row_file(const struct top_row *row);
+
+/* top_details.c: of the row that is selected. */
+void top_details(const struct top_view *view, const struct top_rows *rows,
+		 struct top_page *page);
 
 /* top_terminal.c */
 enum top_event {

@@ -25,7 +25,8 @@ struct sums {
 	uint64_t bytes;
 	uint64_t regions[STRATEGIES];
 	uint64_t files[RECALL_STATES];
-	uint64_t recalls, forced, lost, conflicts, refused, copied;
+	uint64_t recalls, forced, lost, conflicts, copied;
+	uint64_t refused[STATS_ERRNOS];
 };
 
 static void add_process(struct sums *sums, const struct list_process *process)
@@ -45,7 +46,7 @@ static void add_process(struct sums *sums, const struct list_process *process)
 		sums->copied += file->copied;
 	}
 	for (int i = 0; i < STATS_ERRNOS; i++)
-		sums->refused += process->refused[i];
+		sums->refused[i] += process->refused[i];
 }
 
 static struct sums sums_of(const struct list *list)
@@ -61,6 +62,7 @@ static void draw_sums(const struct top_view *view, const struct top_rows *rows,
 		      struct top_page *page)
 {
 	struct sums sums = sums_of(&rows->list);
+	char *refused = list_refused(sums.refused);
 	time_t now = time(NULL);
 	char at[16] = "";
 	struct tm tm;
@@ -68,18 +70,23 @@ static void draw_sums(const struct top_view *view, const struct top_rows *rows,
 	if (localtime_r(&now, &tm))
 		strftime(at, sizeof(at), "%H:%M:%S", &tm);
 	top_page_add(page, TOP_BOLD,
-		     "daxmr top - %s, every %.1f s, by %s%s: %zu processes, "
-		     "%zu regions, %s",
+		     "daxmr top - %s, every %.1f s, by %s%s: %zu process%s, "
+		     "%zu region%s, %s",
 		     at, (double)view->delay_ns / 1e9,
 		     top_column_title(view->order.by),
 		     view->order.is_turned ? " turned round" : "",
-		     rows->list.count, rows->count,
+		     rows->list.count, rows->list.count == 1 ? "" : "es",
+		     rows->count, rows->count == 1 ? "" : "s",
 		     top_bytes((double)sums.bytes).text);
 	top_page_add(page, TOP_PLAIN,
 		     "Regions: %" PRIu64 " odp, %" PRIu64 " staged, %" PRIu64
-		     " pinned; registrations refused: %" PRIu64,
+		     " pinned; registrations refused: %s",
 		     sums.regions[STRATEGY_ODP], sums.regions[STRATEGY_STAGED],
-		     sums.regions[STRATEGY_PINNED], sums.refused);
+		     sums.regions[STRATEGY_PINNED],
+		     !refused	  ? "?"
+		     : refused[0] ? refused
+				  : "none");
+	free(refused);
 	top_page_add(page, TOP_PLAIN,
 		     "Files: %" PRIu64 " held, %" PRIu64 " breaking, %" PRIu64
 		     " yielded, %" PRIu64 " merging, %" PRIu64 " lost",
@@ -93,8 +100,7 @@ static void draw_sums(const struct top_view *view, const struct top_rows *rows,
 		     top_bytes((double)sums.copied * EXTENT_BLOCK).text);
 }
 
-/* To be freed; NULL: no memory. */
-static char *file_of(const struct top_row *row)
+char *top_row_file(const struct top_row *row)
 {
 	const struct stats_region *region = row->region;
 	const struct stats_file key = {.dev = region->dev, .ino = region->ino};
@@ -141,7 +147,7 @@ static void draw_row(const struct top_view *view, const struct top_row *row,
 		     enum top_style style, struct top_page *page)
 {
 	const struct stats_file *file = row->file;
-	char pid[16], recalls[24] = "-", *name = file_of(row);
+	char pid[16], recalls[24] = "-", *name = top_row_file(row);
 	struct top_number since = {"-"}, p99 = {"-"};
 	struct top_number size = top_bytes((double)row->region->length);
 	struct top_number rate = top_rate(row->recalls);
@@ -204,122 +210,6 @@ static void draw_table(struct top_view *view, const struct top_rows *rows,
 			 page);
 }
 
-static void detail(struct top_page *page, const char *name, uint64_t value)
-{
-	top_page_add(page, TOP_PLAIN, "  %-24s %12" PRIu64, name, value);
-}
-
-static void detail_text(struct top_page *page, const char *name,
-			const char *value)
-{
-	top_page_add(page, TOP_PLAIN, "  %-24s %12s", name, value);
-}
-
-static void detail_blocks(struct top_page *page, const char *name,
-			  uint64_t blocks)
-{
-	detail_text(page, name, top_bytes((double)blocks * EXTENT_BLOCK).text);
-}
-
-static void draw_times(const struct stats_file *file, struct top_page *page)
-{
-	struct stats_file at = {0};
-
-	for (uint32_t i = RECALL_HELD; i < RECALL_STATES; i++) {
-		int64_t ns = (int64_t)file->spent_ns[i];
-		char name[32];
-
-		if (file->state == i)
-			ns += clock_now_ns() - file->since_ns;
-		at.state = i;
-		snprintf(name, sizeof(name), "time %s", list_state_name(&at));
-		detail_text(page, name, top_time(ns).text);
-	}
-}
-
-static void draw_file(const struct stats_file *file, struct top_page *page)
-{
-	detail_text(page, "state", list_state_name(file));
-	draw_times(file, page);
-	detail(page, "recalls", file->recalls);
-	if (file->handed_over) {
-		detail_text(page, "  half of them within",
-			    top_time((int64_t)list_quantile_us(file, 50) * 1000)
-				    .text);
-		detail_text(page, "  99 % within",
-			    top_time((int64_t)list_quantile_us(file, 99) * 1000)
-				    .text);
-		detail_text(page, "  the longest",
-			    top_time((int64_t)file->longest_ns).text);
-	}
-	detail(page, "own opens", file->own_opens);
-	detail(page, "yielded", file->yielded);
-	detail(page, "retaken", file->retaken);
-	detail(page, "merged", file->merged);
-	detail(page, "lost", file->lost);
-	detail(page, "forced", file->forced);
-	detail(page, "changed past daxmr", file->changed);
-	detail(page, "flush errors", file->flush_errors);
-	detail_blocks(page, "compared", file->compared);
-	detail_blocks(page, "flushed", file->copied);
-	detail_blocks(page, "not written", file->failed);
-	detail_blocks(page, "others' changes", file->theirs);
-	detail_blocks(page, "conflicts", file->conflicts);
-	detail_blocks(page, "cut off by others", file->cut_off);
-	detail_blocks(page, "grown again", file->grown);
-	detail_blocks(page, "dropped beyond the end", file->dropped);
-}
-
-static void draw_process(const struct list_process *process,
-			 struct top_page *page)
-{
-	top_page_add(page, TOP_BOLD, "Its process, of user %u",
-		     (unsigned int)process->uid);
-	detail(page, "gate closings", process->count[STATS_GATE_CLOSINGS]);
-	detail_text(page, "gate closed for",
-		    top_time((int64_t)process->count[STATS_GATE_NS]).text);
-	detail(page, "queue pairs severed", process->count[STATS_SEVERED]);
-	detail(page, "keys changed", process->count[STATS_KEYS_CHANGED]);
-	for (int i = 0; i < STATS_ERRNOS; i++) {
-		const char *error = i ? strerrorname_np(i) : NULL;
-		char name[48];
-
-		if (!process->refused[i])
-			continue;
-		snprintf(name, sizeof(name), "refused with %s",
-			 error ? error : "another error");
-		detail(page, name, process->refused[i]);
-	}
-}
-
-static void draw_details(const struct top_view *view,
-			 const struct top_rows *rows, struct top_page *page)
-{
-	const struct top_row *row;
-	char *name;
-
-	if (!rows->count) {
-		top_page_add(page, TOP_PLAIN, "There is no region.");
-		return;
-	}
-	row = &rows->row[view->selected];
-	name = file_of(row);
-	top_page_add(page, TOP_BOLD, "%d %s, %s on %s: %s",
-		     (int)row->process->pid, row->process->command,
-		     strategy_name(row->region->strategy), row->region->device,
-		     name ? name : "?");
-	free(name);
-	top_page_add(page, TOP_PLAIN,
-		     "  %s at %#" PRIx64 ", access flags %#x, registered %s "
-		     "ago",
-		     top_bytes((double)row->region->length).text,
-		     row->region->addr, row->region->access,
-		     top_time(clock_now_ns() - row->region->since_ns).text);
-	if (row->file)
-		draw_file(row->file, page);
-	draw_process(row->process, page);
-}
-
 static void draw_help(struct top_page *page)
 {
 	static const char *const lines[] = {
@@ -377,7 +267,7 @@ void top_draw(struct top_view *view, const struct top_rows *rows, size_t height,
 		if (view->screen == TOP_HELP)
 			draw_help(&screen);
 		else
-			draw_details(view, rows, &screen);
+			top_details(view, rows, &screen);
 		cut(view, room, &screen);
 		for (size_t i = 0; i < screen.count; i++)
 			top_page_add(page, screen.line[i].style, "%s",

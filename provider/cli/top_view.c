@@ -42,6 +42,10 @@ struct top_selected top_view_selected(const struct top_view *view,
 void top_view_select(struct top_view *view, const struct top_rows *rows,
 		     const struct top_selected *selected)
 {
+	if (!view->is_chosen) {
+		view->selected = 0;
+		return;
+	}
 	for (size_t i = 0; i < rows->count; i++)
 		if (rows->row[i].process->pid == selected->pid &&
 		    rows->row[i].region->addr == selected->addr &&
@@ -96,11 +100,13 @@ static size_t moved(size_t at, bool is_down, size_t by, size_t count)
 static void move(struct top_view *view, const struct top_rows *rows,
 		 bool is_down, size_t by)
 {
-	if (view->screen == TOP_TABLE)
+	if (view->screen == TOP_TABLE) {
 		view->selected =
 			moved(view->selected, is_down, by, rows->count);
-	else
+		view->is_chosen = true;
+	} else {
 		view->first = moved(view->first, is_down, by, SIZE_MAX / 2);
+	}
 }
 
 static void ask_delay(struct top_view *view)
@@ -150,6 +156,8 @@ static bool move_by_key(struct top_view *view, const struct top_rows *rows,
 	case TOP_KEY_HOME:
 	case TOP_KEY_END:
 		move(view, rows, key == TOP_KEY_END, SIZE_MAX / 4);
+		if (key == TOP_KEY_HOME && view->screen == TOP_TABLE)
+			view->is_chosen = false;
 		return true;
 	case TOP_KEY_LEFT:
 		view->left -= view->left < SHIFT ? view->left : SHIFT;
@@ -214,6 +222,7 @@ void top_view_key(struct top_view *view, struct top_rows *rows, int key)
 		break;
 	case '\n':
 	case '\r':
+		view->is_chosen = true;
 		show(view, view->screen == TOP_TABLE ? TOP_DETAILS : TOP_TABLE);
 		break;
 	case ' ':

@@ -6,8 +6,9 @@
  * usage: cli-regions COUNT
  *
  * Says "ready", then "done" to each line it is told, with N from 0 on:
- * "recall N", "flush N", "remove N". Ends with its standard input.
+ * "recall N", "flush N", "refuse N", "remove N". Ends with its standard input.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #define MOST 100
 #define DEV  makedev(259, 0)
 
-static struct lease leases[MOST];
+static struct lease *leases[MOST];
 static uint64_t listed[MOST];
 
 static void tell(struct lease *lease, enum recall_state from,
@@ -38,7 +39,7 @@ static void tell(struct lease *lease, enum recall_state from,
 }
 
 /* The first is the smallest, of 1 MiB, and the last in memory. */
-static void add(unsigned int i)
+static int add(unsigned int i)
 {
 	struct stats_region region = {
 		.is_there = 1,
@@ -52,9 +53,14 @@ static void add(unsigned int i)
 	};
 
 	snprintf(region.name, sizeof(region.name), "/pmem/file-%u", i);
-	leases[i] = (struct lease){.dev = DEV, .ino = i};
-	tell(&leases[i], RECALL_FREE, RECALL_HELD, RECALL_GRANTED);
+	leases[i] = calloc(1, sizeof(*leases[i]));
+	if (!leases[i])
+		return -1;
+	leases[i]->dev = DEV;
+	leases[i]->ino = i;
+	tell(leases[i], RECALL_FREE, RECALL_HELD, RECALL_GRANTED);
 	listed[i] = stats_region_add(&region);
+	return 0;
 }
 
 static void recall(struct lease *lease)
@@ -72,6 +78,14 @@ static void flush(struct lease *lease)
 	stats_lease_looked(lease);
 }
 
+static void refuse(unsigned int i)
+{
+	char why[64];
+
+	snprintf(why, sizeof(why), "/pmem/file-%u is open", i);
+	stats_refused(EBUSY, why);
+}
+
 static int obey(const char *line, unsigned int count)
 {
 	char word[16];
@@ -80,9 +94,11 @@ static int obey(const char *line, unsigned int count)
 	if (sscanf(line, "%15s %u", word, &i) != 2 || i >= count)
 		return -1;
 	if (strcmp(word, "recall") == 0)
-		recall(&leases[i]);
+		recall(leases[i]);
 	else if (strcmp(word, "flush") == 0)
-		flush(&leases[i]);
+		flush(leases[i]);
+	else if (strcmp(word, "refuse") == 0)
+		refuse(i);
 	else if (strcmp(word, "remove") == 0)
 		stats_region_remove(listed[i]);
 	else
@@ -101,7 +117,8 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (unsigned int i = 0; i < (unsigned int)count; i++)
-		add(i);
+		if (add(i))
+			return 2;
 	puts("ready");
 	while (fgets(line, sizeof(line), stdin)) {
 		if (obey(line, (unsigned int)count))

@@ -116,6 +116,8 @@ def sorts(screen, _):
     screen.until("shown", lambda: screen.files() == [2, 1, 0])
     screen.press(b"MR")
     screen.until("by size, turned", lambda: screen.files() == [0, 1, 2])
+    # none was chosen: that is the first, whichever it is
+    screen.until("the first selected", lambda: screen.selected() == [0])
     screen.press(b"R")
     screen.until("by size", lambda: screen.files() == [2, 1, 0])
     screen.press(b"<<<<<R")

@@ -172,6 +172,9 @@ static void reg_mr__refused_file_goes_odp_once(void **state)
 static void
 reg_mr__refused_file_without_odp_gets_errno_and_sentence(void **state)
 {
+	pid_t self = getpid();
+	struct list list;
+
 	(void)state;
 	device->refuse_plain = EFAULT;
 	assert_null(ibv_reg_mr(pd, file, SIZE, RW));
@@ -179,6 +182,11 @@ reg_mr__refused_file_without_odp_gets_errno_and_sentence(void **state)
 	assert_non_null(strstr(daxmr_errormsg(), "daxmr-refused"));
 	assert_non_null(strstr(daxmr_errormsg(), "standin0"));
 	assert_non_null(strstr(daxmr_errormsg(), "no on-demand paging"));
+	assert_int_equal(list_find(&self, 1, &list), 0);
+	assert_int_equal(list.count, 1);
+	assert_int_equal(list.process->last_refusal.error, EFAULT);
+	assert_string_equal(list.process->last_refusal.why, daxmr_errormsg());
+	list_free(&list);
 }
 
 static void reg_mr__odp_refused_too_gets_the_last_errno(void **state)

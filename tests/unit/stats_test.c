@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -144,19 +145,28 @@ static void regions__have_room_in_more_pages(void **state)
 
 static void refusals__are_counted_by_errno(void **state)
 {
+	char why[STATS_WHY + 40] = "", *text;
 	struct list list;
 	const struct list_process *process;
 
 	(void)state;
-	stats_refused(EBUSY);
-	stats_refused(EBUSY);
-	stats_refused(100000);
-	stats_refused(-1);
-	stats_refused(NAMELESS);
+	stats_refused(100000, "");
+	stats_refused(-1, "");
+	stats_refused(NAMELESS, "");
+	stats_refused(EBUSY, "one");
+	memset(why, 'w', sizeof(why) - 1);
+	stats_refused(EBUSY, why);
 	stats_count(STATS_SEVERED, 3);
 	process = look_at(getpid(), &list);
 	assert_non_null(process);
 	assert_int_equal(process->refused[EBUSY], 2);
+	assert_int_equal(process->last_refusal.error, EBUSY);
+	assert_true(process->last_refusal.at_ns > 0);
+	why[STATS_WHY - 1] = '\0';
+	assert_string_equal(process->last_refusal.why, why);
+	text = list_refused(process->refused);
+	assert_string_equal(text, "unknown 3, EBUSY 2");
+	free(text);
 	assert_int_equal(process->refused[0], 3);
 	assert_int_equal(process->refused[NAMELESS], 0);
 	assert_int_equal(process->count[STATS_SEVERED], 3);
