@@ -136,6 +136,7 @@ struct views {
 	const void *own;     /* the engine's, which is none of them */
 	bool may_be_trapped; /* by a userfaultfd of the program's */
 	bool is_alone;	     /* it can be found out */
+	bool is_frozen;	     /* by one of ours */
 	struct swap_view *list;
 	unsigned int count;
 	unsigned int room;
@@ -264,7 +265,11 @@ static int find_views(const struct views *what, struct swap_view **ret,
 		      unsigned int *ret_count)
 {
 	struct views views = *what;
-	int r = find_views_alone(&views) ? 0 : find_views_among_all(&views);
+	int r = 0;
+
+	/* mapping_state_at() moves a page: we would wait for ourselves. */
+	if (views.is_frozen || !find_views_alone(&views))
+		r = find_views_among_all(&views);
 
 	if (r) {
 		free(views.list);
@@ -390,10 +395,9 @@ static int part_views(const struct undumped *undumped, struct swap_view **views,
 	return 0;
 }
 
-static int find_shadow_views(void *arg, struct swap_view **ret,
-			     unsigned int *ret_count)
+static int find_shadow_views(const struct swapping *swapping, bool is_frozen,
+			     struct swap_view **ret, unsigned int *ret_count)
 {
-	const struct swapping *swapping = arg;
 	const struct staged *staged = swapping->staged;
 	const struct views what = {
 		.dev = staged->shadow_dev,
@@ -403,6 +407,7 @@ static int find_shadow_views(void *arg, struct swap_view **ret,
 		/* Where threads run, who holds them up is told that. */
 		.may_be_trapped = is_still(swapping),
 		.is_alone = staged_is_alone(swapping->table),
+		.is_frozen = is_frozen,
 	};
 	int r = find_views(&what, ret, ret_count);
 
@@ -431,7 +436,7 @@ static int find_rest(void *arg, struct swap_view **ret, unsigned int *ret_count)
 	*ret = NULL;
 	*ret_count = 0;
 	return self_maps_each(0, UINTPTR_MAX, is_shadow, arg) > 0
-		       ? find_shadow_views(arg, ret, ret_count)
+		       ? find_shadow_views(arg, true, ret, ret_count)
 		       : 0;
 }
 
@@ -546,7 +551,7 @@ static int swap_out_once(const struct swapping *swapping)
 		.extent = &swapping->staged->extent,
 		.uffd = swapping->table->config->uffd,
 	};
-	int r = find_shadow_views(arg, &swap.views, &swap.count);
+	int r = find_shadow_views(swapping, false, &swap.views, &swap.count);
 
 	if (r)
 		return r;

@@ -110,6 +110,18 @@ int trap_set_private(const struct trap *trap, uintptr_t addr, size_t length)
 	return ioctl(trap->fd, UFFDIO_REGISTER, &range) ? -errno : 0;
 }
 
+/*
+ * EAGAIN lasts as long as a thread that moves what is trapped waits for its
+ * move to be read of. Of a fault that is read instead nothing is lost: it waits
+ * on.
+ */
+static void hear_of_move(const struct trap *trap)
+{
+	uintptr_t addr;
+
+	trap_read(trap, 0, &addr);
+}
+
 int trap_copy(const struct trap *trap, uintptr_t addr, const void *bytes,
 	      size_t length)
 {
@@ -129,9 +141,11 @@ int trap_copy(const struct trap *trap, uintptr_t addr, const void *bytes,
 		/* As any page fault does; there is no way back. */
 		if (errno == ENOMEM)
 			nanosleep(&pause, NULL);
+		else if (errno == EAGAIN)
+			hear_of_move(trap);
 		else if (errno == ENOENT)
 			break;
-		else if (errno != EAGAIN)
+		else
 			return -errno;
 	}
 	return 0;
@@ -194,14 +208,16 @@ int trap_let_go(const struct trap *trap, uintptr_t addr, size_t length)
 		if (!ioctl(trap->fd, UFFDIO_CONTINUE, &rest))
 			break;
 		/* Mappings are being changed: what is done stays done. */
-		if (errno == EAGAIN)
+		if (errno == EAGAIN) {
 			at += rest.mapped > 0 ? (uint64_t)rest.mapped : 0;
-		else if (errno == EEXIST)
+			hear_of_move(trap);
+		} else if (errno == EEXIST) {
 			at += page;
-		else if (errno == ENOENT)
+		} else if (errno == ENOENT) {
 			break; /* the program has unmapped it meanwhile */
-		else
+		} else {
 			return -errno;
+		}
 	}
 	return ioctl(trap->fd, UFFDIO_WAKE, &all) ? -errno : 0;
 }
