@@ -67,12 +67,13 @@ static int find_keeper(char path[PATH_MAX])
 	if (!found)
 		found = look_in("", KEEPER_DIR, path);
 	if (!found)
-		reason_set(-ENOENT,
-			   KEEPER_NAME " is missing: neither in %s nor in %s "
-				       "nor where it lies beside an installed "
-				       "library; build or install it",
-			   folder ? folder : "the library's folder",
-			   KEEPER_DIR);
+		reason_set(
+			-ENOENT,
+			KEEPER_NAME " is missing: neither in %s nor in %s "
+				    "nor where it lies beside an installed "
+				    "library; build or install it (on Debian "
+				    "the package daxmr)",
+			folder ? folder : "the library's folder", KEEPER_DIR);
 	free(folder);
 	return found ? 0 : -ENOENT;
 }
