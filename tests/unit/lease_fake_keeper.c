@@ -344,6 +344,17 @@ unsigned int fake_heard(enum keeper_kind kind)
 	return heard;
 }
 
+unsigned int fake_shadows(void)
+{
+	unsigned int count = 0;
+
+	pthread_mutex_lock(&fake.lock);
+	for (unsigned int i = 0; i < EXTENTS_MAX; i++)
+		count += fake.has_had[i];
+	pthread_mutex_unlock(&fake.lock);
+	return count;
+}
+
 uint32_t fake_last_ticket(enum keeper_kind kind)
 {
 	uint32_t ticket;

@@ -151,6 +151,36 @@ static void unstage__keeper_stopped__the_shadow_stays(void **state)
 	assert_int_equal(count_shadows(), 0);
 }
 
+static bool is_second_shadow_had(void *arg)
+{
+	(void)arg;
+	return fake_shadows() == 2;
+}
+
+/* It has let go of the shadow, and of the ATTACH that follows nobody hears. */
+static void
+unstage__keeper_killed_before_it_has_it_again__the_next_one_has(void **state)
+{
+	struct lease *lease = acquire();
+
+	(void)state;
+	assert_int_equal(lease_stage(lease, 0, LENGTH), 0);
+	assert_int_equal(fake_shadows(), 1);
+	fake_stop_at(KEEPER_DETACH);
+	fake_die_at(KEEPER_ATTACH);
+	check_told(lease_unstage(lease, 0, LENGTH));
+	assert_int_equal(fake_keepers(), 1);
+	map[PAGE] = 's';
+	fake_go_on();
+	wait_for(is_second_shadow_had, NULL, "the next keeper has it");
+	assert_int_equal(fake_keepers(), 2);
+	assert_int_equal(map[PAGE], 's');
+	assert_int_equal(lease_flush(lease, 0, LENGTH), 0);
+	assert_int_equal(lease_release(lease, 0, LENGTH, INT64_MAX), 0);
+	assert_true(stage_is_file_at(&file, map));
+	assert_int_equal(count_shadows(), 0);
+}
+
 /*
  * A shadow that no region has any more is looked at before each request: not
  * while the keeper says nothing, which would take half a minute each time.
@@ -195,6 +225,7 @@ int main(void)
 		TEST(stage__keeper_stopped__nothing_has_changed),
 		TEST(stage__keeper_stopped_then_killed__nothing_is_left),
 		TEST(unstage__keeper_stopped__the_shadow_stays),
+		TEST(unstage__keeper_killed_before_it_has_it_again__the_next_one_has),
 		TEST(lingering__keeper_stopped__requests_do_not_wait),
 		TEST(release__no_deadline__there_is_one),
 	};
