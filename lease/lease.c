@@ -333,6 +333,7 @@ static void free_engine(struct lease_engine *engine)
 {
 	errand_end(&engine->table);
 	undumped_set(&engine->table.undumped, 0, UINTPTR_MAX, false);
+	skipped_free(&engine->table.skipped);
 	pthread_cond_destroy(&engine->done);
 	pthread_mutex_destroy(&engine->lock);
 	free(engine);

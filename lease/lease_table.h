@@ -16,6 +16,7 @@
 #include "keeper.h"
 #include "lease.h"
 #include "own_desk.h"
+#include "skipped.h"
 
 enum lease_phase {
 	LEASE_ACQUIRING,
@@ -125,6 +126,7 @@ struct lease_table {
 	struct extent_shelf shelf; /* staged.h's */
 	struct staged *leaving;	   /* staged.h's: the keeper may have them */
 	struct undumped *undumped; /* undumped.h */
+	struct skipped skipped;	   /* skipped.h */
 	struct sent *sent;	   /* errand.h */
 };
 

@@ -57,19 +57,15 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 static struct staged *extent_at(const struct transfer *transfer,
 				uint64_t *ret_end)
 {
-	uint64_t end = UINT64_MAX;
+	struct staged *staged = transfer->gate->lease->staged;
 
-	for (struct staged *staged = transfer->gate->lease->staged; staged;
-	     staged = staged->next) {
-		if (staged->offset <= transfer->at &&
-		    transfer->at < staged->end) {
-			*ret_end = staged->end;
-			return staged;
-		}
-		if (staged->offset > transfer->at)
-			end = smaller(end, staged->offset);
+	while (staged && staged->end <= transfer->at)
+		staged = staged->next;
+	if (staged && staged->offset <= transfer->at) {
+		*ret_end = staged->end;
+		return staged;
 	}
-	*ret_end = end;
+	*ret_end = staged ? staged->offset : UINT64_MAX;
 	return NULL;
 }
 

@@ -26,17 +26,15 @@ static bool is_private(const struct own_mapping *mapping)
 static struct staged *find_extent(const struct lease *lease, uint64_t offset,
 				  uint64_t *ret_end)
 {
-	uint64_t end = UINT64_MAX;
+	struct staged *at = lease->staged;
 
-	for (struct staged *at = lease->staged; at; at = at->next) {
-		if (at->offset <= offset && at->end > offset) {
-			*ret_end = at->end;
-			return at;
-		}
-		if (at->offset > offset && at->offset < end)
-			end = at->offset;
+	while (at && at->end <= offset)
+		at = at->next;
+	if (at && at->offset <= offset) {
+		*ret_end = at->end;
+		return at;
 	}
-	*ret_end = end;
+	*ret_end = at ? at->offset : UINT64_MAX;
 	return NULL;
 }
 

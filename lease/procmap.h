@@ -33,5 +33,6 @@ struct procmap_query_args {
 #define PROCMAP_VMA_EXEC	 0x04
 #define PROCMAP_VMA_SHARED	 0x08
 #define PROCMAP_COVERING_OR_NEXT 0x10
+#define PROCMAP_FILE_BACKED	 0x20
 
 #endif

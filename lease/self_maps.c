@@ -50,16 +50,24 @@ static bool read_line(const char *at, struct self_map *map)
 	return map->ino != 0;
 }
 
+struct walk {
+	uintptr_t start;
+	uintptr_t end;
+	const struct skipped *skipped; /* NULL: nothing is */
+};
+
 /* -ENOTTY: the kernel is to be asked by its text. */
-static int each_by_query(int fd, uintptr_t start, uintptr_t end,
-			 self_map_fn *fn, void *arg)
+static int each_by_query(int fd, const struct walk *walk, self_map_fn *fn,
+			 void *arg)
 {
+	uintptr_t start = walk->start, end = walk->end;
 	int r = 0;
 
 	while (!r && start < end) {
 		struct procmap_query_args query = {
 			.size = sizeof(query),
-			.query_flags = PROCMAP_COVERING_OR_NEXT,
+			.query_flags =
+				PROCMAP_COVERING_OR_NEXT | PROCMAP_FILE_BACKED,
 			.query_addr = start,
 		};
 		struct self_map map;
@@ -83,14 +91,15 @@ static int each_by_query(int fd, uintptr_t start, uintptr_t end,
 				(flags & PROCMAP_VMA_EXEC ? PROT_EXEC : 0),
 			.is_shared = flags & PROCMAP_VMA_SHARED,
 		};
-		start = map.end;
+		start = walk->skipped ? skipped_next(walk->skipped, map.end)
+				      : map.end;
 		if (map.ino)
 			r = fn(&map, arg);
 	}
 	return r;
 }
 
-static int each_by_text(int fd, uintptr_t start, uintptr_t end, self_map_fn *fn,
+static int each_by_text(int fd, const struct walk *walk, self_map_fn *fn,
 			void *arg)
 {
 	/* only the front of a line matters: names are read over */
@@ -110,11 +119,11 @@ static int each_by_text(int fd, uintptr_t start, uintptr_t end, self_map_fn *fn,
 			}
 			line[used] = '\0';
 			used = 0;
-			if (!read_line(line, &map) && map.start < end)
+			if (!read_line(line, &map) && map.start < walk->end)
 				continue;
-			if (map.start >= end)
+			if (map.start >= walk->end)
 				return 0;
-			if (map.end > start)
+			if (map.end > walk->start)
 				r = fn(&map, arg);
 		}
 	}
@@ -125,15 +134,30 @@ static int each_by_text(int fd, uintptr_t start, uintptr_t end, self_map_fn *fn,
  * Where the query fails nothing has been called back: no kernel answers one
  * question and not the next.
  */
-int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg)
+static int each(const struct walk *walk, self_map_fn *fn, void *arg)
 {
 	int fd = raw_open(AT_FDCWD, "/proc/thread-self/maps", O_RDONLY), r;
 
 	if (fd < 0)
 		return -errno;
-	r = each_by_query(fd, start, end, fn, arg);
+	r = each_by_query(fd, walk, fn, arg);
 	if (r == -ENOTTY)
-		r = each_by_text(fd, start, end, fn, arg);
+		r = each_by_text(fd, walk, fn, arg);
 	raw_close(fd);
 	return r;
+}
+
+int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg)
+{
+	const struct walk walk = {start, end, NULL};
+
+	return each(&walk, fn, arg);
+}
+
+int self_maps_each_but(const struct skipped *skipped, self_map_fn *fn,
+		       void *arg)
+{
+	const struct walk walk = {0, UINTPTR_MAX, skipped};
+
+	return each(&walk, fn, arg);
 }

@@ -67,8 +67,13 @@ struct attached *staged_attached(struct lease *lease, uint32_t extent)
 
 static void free_staged(struct lease_table *table, struct staged *staged)
 {
-	if (staged->bytes)
-		raw_unmap(staged->bytes, staged->end - staged->offset);
+	uint64_t length = staged->end - staged->offset;
+	uintptr_t at = (uintptr_t)staged->bytes;
+
+	if (staged->bytes) {
+		skipped_remove(&table->skipped, at, at + length);
+		raw_unmap(staged->bytes, length);
+	}
 	if (staged->extent.page)
 		extent_free(&table->shelf, &staged->extent);
 	if (staged->shadow_fd >= 0)
@@ -164,6 +169,8 @@ static int map_shadow(struct staged *staged)
 	if (bytes == MAP_FAILED)
 		return -errno;
 	staged->bytes = bytes;
+	skipped_add(&staged->lease->table->skipped, (uintptr_t)bytes,
+		    (uintptr_t)bytes + length);
 	syscall(SYS_munlock, bytes, length);
 	return raw_keep_to_us(bytes, length) ? -errno : 0;
 }

@@ -19,8 +19,9 @@ struct staged {
 	uint32_t slot; /* shadows.h */
 	int shadow_fd;
 	struct extent extent;
-	uint8_t *bytes; /* of the shadow, for own_io.h; no view */
-	bool is_sync;	/* the file was mapped with MAP_SYNC */
+	uint8_t *bytes;	    /* of the shadow, for own_io.h; no view */
+	bool is_sync;	    /* the file was mapped with MAP_SYNC */
+	bool has_uncounted; /* views that no lease tells of: staged_swap.c */
 	bool is_let_go; /* the keeper has it no more, when this is answered: */
 	uint32_t left_ticket; /* 0: it is */
 };
@@ -54,11 +55,11 @@ int staged_swap_in(const struct swapping *swapping);
 int staged_swap_out(const struct swapping *swapping);
 
 /*
- * What is mapped of the shadow. Made from a description that is only for
- * reading where the file is, so that it can be made writable as little. -1 and
- * errno.
+ * What is mapped of the shadow: a description of its own, so that it can be
+ * found out whether any is; only for reading where the file is, so that it can
+ * be made writable as little. -1 and errno.
  */
-int staged_open_view(const struct staged *staged);
+int staged_open_view(struct staged *staged);
 void staged_close_view(const struct staged *staged, int view_fd);
 
 /* A mapping of the shadow: what it has as the file's. */

@@ -17,6 +17,7 @@
 #include "shadow_places.h"
 #include "staged_parts.h"
 #include "undumped.h"
+#include "views.h"
 
 /*
  * Of a task: it runs nothing of the program any more, but is seen until the
@@ -84,21 +85,37 @@ bool staged_is_alone(const struct lease_table *table)
 	return tasks <= 2;
 }
 
-int staged_open_view(const struct staged *staged)
+int staged_open_view(struct staged *staged)
 {
+	bool is_read_only = staged->lease->type == F_RDLCK;
 	char link[64];
+	int fd;
 
-	if (staged->lease->type == F_WRLCK)
-		return staged->shadow_fd;
 	snprintf(link, sizeof(link), "/proc/thread-self/fd/%d",
 		 staged->shadow_fd);
-	return raw_open(AT_FDCWD, link, O_RDONLY);
+	fd = raw_open(AT_FDCWD, link, is_read_only ? O_RDONLY : O_RDWR);
+	staged->has_uncounted |= is_read_only || fd < 0;
+	return fd < 0 && !is_read_only ? staged->shadow_fd : fd;
 }
 
 void staged_close_view(const struct staged *staged, int view_fd)
 {
 	if (view_fd >= 0 && view_fd != staged->shadow_fd)
 		raw_close(view_fd);
+}
+
+/*
+ * A read lease is for files that nobody has open for writing, and what is
+ * mapped has a description that was opened. That which came with the memfd,
+ * ours and the keeper's, the kernel does not count.
+ */
+static bool may_be_mapped(const struct staged *staged)
+{
+	int fd = staged->shadow_fd;
+
+	return staged->has_uncounted ||
+	       syscall(SYS_fcntl, fd, F_SETLEASE, F_RDLCK) ||
+	       syscall(SYS_fcntl, fd, F_SETLEASE, F_UNLCK);
 }
 
 static bool is_still(const struct swapping *swapping)
@@ -125,160 +142,6 @@ static void add_flag(char *flags, size_t size, const char *flag)
 
 	snprintf(flags + used, size - used, "%s%s ",
 		 used && flags[used - 1] != ' ' ? " " : "", flag);
-}
-
-/* The mappings of a file that show a part of it. */
-struct views {
-	dev_t dev;
-	ino_t ino;
-	uint64_t offset;
-	uint64_t end;
-	const void *own;     /* the engine's, which is none of them */
-	bool may_be_trapped; /* by a userfaultfd of the program's */
-	bool is_alone;	     /* it can be found out */
-	bool is_frozen;	     /* by one of ours */
-	struct swap_view *list;
-	unsigned int count;
-	unsigned int room;
-};
-
-static bool shows_part(const struct views *views, const struct mapping *mapping)
-{
-	return mapping->dev == views->dev && mapping->ino == views->ino &&
-	       mapping->is_shared && mapping->offset < views->end &&
-	       mapping->offset + (mapping->end - mapping->start) >
-		       views->offset &&
-	       mapping->start != (uintptr_t)views->own;
-}
-
-static int add_view(struct views *views, const struct mapping_state *state)
-{
-	struct swap_view *bigger = views->list;
-
-	if (views->count == views->room) {
-		views->room = 2 * views->room + 4;
-		bigger =
-			reallocarray(views->list, views->room, sizeof(*bigger));
-		if (!bigger)
-			return -ENOMEM;
-		views->list = bigger;
-	}
-	memset(&bigger[views->count], 0, sizeof(*bigger));
-	bigger[views->count++].state = *state;
-	return 0;
-}
-
-/* Of a walk over all that is mapped, which -errno does not end. */
-static int look_at_map(const struct self_map *map, void *arg)
-{
-	struct mapping_state state = {
-		.mapping =
-			{
-				.start = map->start,
-				.end = map->end,
-				.offset = map->offset,
-				.dev = map->dev,
-				.ino = map->ino,
-				.protection = map->protection,
-				.is_shared = map->is_shared,
-			},
-	};
-
-	if (!shows_part(arg, &state.mapping))
-		return 0;
-	return add_view(arg, &state) ? ENOMEM : 0;
-}
-
-static bool is_as_seen(const struct mapping *a, const struct mapping *b)
-{
-	return a->start == b->start && a->end == b->end &&
-	       a->offset == b->offset && a->dev == b->dev && a->ino == b->ino &&
-	       a->is_shared == b->is_shared;
-}
-
-/* What mapping_state_at() does not show. No store is held up by the look. */
-static bool is_free_of_traps(const struct views *views,
-			     const struct mapping *mapping)
-{
-	return !views->may_be_trapped ||
-	       (views->is_alone &&
-		trap_is_free(mapping->start, mapping->end - mapping->start));
-}
-
-/*
- * What smaps says of those few. False: it is to be read whole, which takes
- * thousands of times as long where thousands of regions are mapped.
- */
-static bool find_views_alone(struct views *views)
-{
-	struct mapping_state state;
-	int r = self_maps_each(0, UINTPTR_MAX, look_at_map, views);
-
-	for (unsigned int i = 0; !r && i < views->count; i++) {
-		r = mapping_state_at(views->list[i].state.mapping.start,
-				     &state);
-		if (!r &&
-		    !is_as_seen(&state.mapping, &views->list[i].state.mapping))
-			r = -EAGAIN;
-		if (!r && !is_free_of_traps(views, &state.mapping))
-			r = -EAGAIN;
-		if (!r)
-			views->list[i].state = state;
-	}
-	return !r;
-}
-
-static int find_views_among_all(struct views *views)
-{
-	struct mapping_state *states;
-	size_t count;
-	int r = mapping_all(views->dev, views->ino, &states, &count);
-
-	if (r)
-		return mapping_refuse(r);
-	views->count = 0;
-	for (size_t i = 0; !r && i < count; i++)
-		if (shows_part(views, &states[i].mapping))
-			r = add_view(views, &states[i]);
-	free(states);
-	return r ? reason_set(r, "no memory for the mappings' list") : 0;
-}
-
-/* As far as they lie in the part. */
-static void cut_views(struct views *views)
-{
-	for (unsigned int i = 0; i < views->count; i++) {
-		struct mapping *mapping = &views->list[i].state.mapping;
-		uint64_t stop = mapping->offset + mapping->end - mapping->start;
-
-		if (mapping->offset < views->offset) {
-			mapping->start += views->offset - mapping->offset;
-			mapping->offset = views->offset;
-		}
-		if (stop > views->end)
-			mapping->end -= stop - views->end;
-	}
-}
-
-/* ret->list is for free(), also where there is none. */
-static int find_views(const struct views *what, struct swap_view **ret,
-		      unsigned int *ret_count)
-{
-	struct views views = *what;
-	int r = 0;
-
-	/* mapping_state_at() moves a page: we would wait for ourselves. */
-	if (views.is_frozen || !find_views_alone(&views))
-		r = find_views_among_all(&views);
-
-	if (r) {
-		free(views.list);
-		return r;
-	}
-	cut_views(&views);
-	*ret = views.list;
-	*ret_count = views.count;
-	return 0;
 }
 
 static void ask_move(void *arg, struct swap_view *view)
@@ -399,7 +262,7 @@ static int find_shadow_views(const struct swapping *swapping, bool is_frozen,
 			     struct swap_view **ret, unsigned int *ret_count)
 {
 	const struct staged *staged = swapping->staged;
-	const struct views what = {
+	const struct views_of what = {
 		.dev = staged->shadow_dev,
 		.ino = staged->shadow_ino,
 		.end = staged->end - staged->offset,
@@ -408,8 +271,9 @@ static int find_shadow_views(const struct swapping *swapping, bool is_frozen,
 		.may_be_trapped = is_still(swapping),
 		.is_alone = staged_is_alone(swapping->table),
 		.is_frozen = is_frozen,
+		.skipped = &swapping->table->skipped,
 	};
-	int r = find_views(&what, ret, ret_count);
+	int r = views_find(&what, ret, ret_count);
 
 	if (!r) {
 		r = part_views(swapping->table->undumped, ret, ret_count);
@@ -433,10 +297,14 @@ static int is_shadow(const struct self_map *map, void *arg)
 /* Seldom any: smaps takes longer than maps, and threads wait meanwhile. */
 static int find_rest(void *arg, struct swap_view **ret, unsigned int *ret_count)
 {
+	const struct swapping *swapping = arg;
+	const struct skipped *skipped = &swapping->table->skipped;
+
 	*ret = NULL;
 	*ret_count = 0;
-	return self_maps_each(0, UINTPTR_MAX, is_shadow, arg) > 0
-		       ? find_shadow_views(arg, true, ret, ret_count)
+	return may_be_mapped(swapping->staged) &&
+			       self_maps_each_but(skipped, is_shadow, arg) > 0
+		       ? find_shadow_views(swapping, true, ret, ret_count)
 		       : 0;
 }
 
@@ -459,13 +327,14 @@ static int swap_in_once(const struct swapping *swapping)
 		.extent = &staged->extent,
 		.uffd = swapping->table->config->uffd,
 	};
-	const struct views what = {
+	const struct views_of what = {
 		.dev = lease->dev,
 		.ino = lease->ino,
 		.offset = staged->offset,
 		.end = staged->end,
+		.skipped = &swapping->table->skipped,
 	};
-	int r = find_views(&what, &swap.views, &swap.count);
+	int r = views_find(&what, &swap.views, &swap.count);
 
 	if (r)
 		return r;

@@ -11,13 +11,13 @@ target_link_libraries(unit-lease-listener PUBLIC unit-lease-file)
 target_compile_definitions(unit-lease-listener PUBLIC KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
 add_dependencies(unit-lease-listener daxmr-keeper)
 
-foreach(name recall recall_owner late grant remap description limit keeper engine guest death fate listen outside own own_change settle swap staged staged_alone staged_read lent cases private shadow_places book policy_staged stopped talk unsent moved)
+foreach(name recall recall_owner late grant remap description limit keeper engine guest death fate listen outside own own_change settle swap staged staged_alone staged_read lent cases private shadow_places book policy_staged regions stopped talk unsent moved)
     add_executable(unit-lease-${name} ${CMAKE_CURRENT_LIST_DIR}/lease_${name}_test.c)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-file)
     add_test(NAME unit-lease-${name} COMMAND unit-lease-${name})
     set_tests_properties(unit-lease-${name} PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" SKIP_RETURN_CODE 77 TIMEOUT 400)
 endforeach()
-foreach(name description limit keeper engine guest own own_change staged staged_alone staged_read lent cases policy_staged)
+foreach(name description limit keeper engine guest own own_change staged staged_alone staged_read lent cases policy_staged regions)
     target_compile_definitions(unit-lease-${name} PRIVATE KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
     add_dependencies(unit-lease-${name} daxmr-keeper)
 endforeach()
@@ -41,6 +41,9 @@ target_link_libraries(unit-lease-room PRIVATE unit-lease-file)
 target_link_options(unit-lease-room PRIVATE -Wl,--wrap=syscall,--wrap=fstatfs,--wrap=ioctl)
 add_test(NAME unit-lease-room COMMAND unit-lease-room)
 set_tests_properties(unit-lease-room PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 400)
+
+# The engine's looks at what is mapped are counted there.
+target_link_options(unit-lease-regions PRIVATE -Wl,--wrap=syscall)
 
 # A file that cannot be read is brought about in the system call.
 target_link_options(unit-lease-swap PRIVATE -Wl,--wrap=syscall)
