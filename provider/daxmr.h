@@ -269,7 +269,8 @@ int daxmr_region_stats(const struct daxmr_region *region,
  *                written; or it cannot be written
  *   -ENOSPC, -EDQUOT  no room
  *   -EAGAIN      the kernel took the lease: again after event MERGED
- *   -ETIMEDOUT   the file system does not answer (30 s)
+ *   -ETIMEDOUT   the file system, or a keeper that is stopped, does not answer
+ *                (30 s)
  *   -ESTALE      in a forked child
  */
 #define DAXMR_FLUSH_NOWAIT 1U
