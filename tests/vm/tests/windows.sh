@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # on_shrink=error: a peer that was told one rkey goes on while the file is cut off and grown again under it, by the program and by others; beyond the end it gets a remote access error, no write inside is lost, and what the program has in the file's place by then is not reached.
 # on: 6.1-stock-xfs new-stock-xfs
-# soak 600
+# soak 1500
 # short
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
