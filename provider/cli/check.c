@@ -41,51 +41,42 @@ struct wishes {
 	bool json;
 };
 
-/* 0, an exit status, or -1 after the help. */
+static int take(int letter, const char *value, void *arg)
+{
+	struct wishes *wishes = arg;
+
+	switch (letter) {
+	case 'd':
+		wishes->device = value;
+		break;
+	case 's':
+		if (config_parse_strategy(value, &wishes->strategy) < 0)
+			return cli_usage_error("--strategy=%s is not %s", value,
+					       CONFIG_STRATEGY_VALUES);
+		break;
+	default:
+		wishes->json = true;
+	}
+	return 0;
+}
+
 static int parse(int argc, char **argv, struct wishes *ret)
 {
-	enum {
-		HELP = 256,
-		DEVICE,
-		STRATEGY,
-		JSON
-	};
 	static const struct option options[] = {
-		{"device", required_argument, NULL, DEVICE},
-		{"strategy", required_argument, NULL, STRATEGY},
-		{"json", no_argument, NULL, JSON},
-		{"help", no_argument, NULL, HELP},
+		{"device", required_argument, NULL, 'd'},
+		{"strategy", required_argument, NULL, 's'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	int option;
+	static const struct cli_options all = {"", options, print_help, take};
+	int status;
 
 	ret->strategy = config_get()->strategy;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case DEVICE:
-			ret->device = optarg;
-			break;
-		case STRATEGY:
-			if (config_parse_strategy(optarg, &ret->strategy) < 0)
-				return cli_usage_error("--strategy=%s is "
-						       "not %s",
-						       optarg,
-						       CONFIG_STRATEGY_VALUES);
-			break;
-		case JSON:
-			ret->json = true;
-			break;
-		case HELP:
-			print_help();
-			return -1;
-		default:
-			fprintf(stderr, "Try '%s --help'.\n", argv[0]);
-			return CLI_USAGE;
-		}
-	}
-	if (optind == argc)
-		return cli_usage_error("no file is named");
-	return 0;
+	status = cli_parse(argc, argv, &all, ret);
+	if (!status && optind == argc)
+		status = cli_usage_error("no file is named");
+	return status;
 }
 
 /* A device that the kernel has, though libibverbs may not. */

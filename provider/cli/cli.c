@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -36,4 +37,26 @@ int cli_usage_error(const char *format, ...)
 	va_end(args);
 	fprintf(stderr, "Try '%s --help'.\n", cli_name);
 	return CLI_USAGE;
+}
+
+int cli_parse(int argc, char **argv, const struct cli_options *options,
+	      void *wishes)
+{
+	int letter, status = 0;
+
+	while (!status &&
+	       (letter = getopt_long(argc, argv, options->letters,
+				     options->options, NULL)) != -1) {
+		switch (letter) {
+		case 'h':
+			options->print_help();
+			return -1;
+		case '?': /* getopt_long() has said why */
+			fprintf(stderr, "Try '%s --help'.\n", cli_name);
+			return CLI_USAGE;
+		default:
+			status = options->take(letter, optarg, wishes);
+		}
+	}
+	return status;
 }

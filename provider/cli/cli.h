@@ -33,6 +33,25 @@ void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage_error(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
+/*
+ * What a command's arguments may be. take() gets each option's letter and its
+ * value, and returns 0 or an exit status; 'h' is the help, and is not for it.
+ */
+struct option;
+struct cli_options {
+	const char *letters; /* as getopt_long() takes both */
+	const struct option *options;
+	void (*print_help)(void);
+	int (*take)(int letter, const char *value, void *wishes);
+};
+
+/*
+ * 0, and optind is where the arguments begin that are none; an exit status, and
+ * it has been said why; -1 after the help.
+ */
+int cli_parse(int argc, char **argv, const struct cli_options *options,
+	      void *wishes);
+
 /* The name that cli_error() begins with: argv[0] of the command. */
 void cli_name_set(const char *name);
 

@@ -35,7 +35,13 @@ enum form {
 	PROMETHEUS
 };
 
-/* 0, an exit status, or -1 after the help. */
+static int take(int letter, const char *value, void *form)
+{
+	(void)value;
+	*(enum form *)form = letter == 'j' ? JSON : PROMETHEUS;
+	return 0;
+}
+
 static int parse(int argc, char **argv, enum form *ret)
 {
 	static const struct option options[] = {
@@ -44,26 +50,10 @@ static int parse(int argc, char **argv, enum form *ret)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	int option;
+	static const struct cli_options all = {"", options, print_help, take};
 
 	*ret = TEXT;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case 'j':
-			*ret = JSON;
-			break;
-		case 'p':
-			*ret = PROMETHEUS;
-			break;
-		case 'h':
-			print_help();
-			return -1;
-		default:
-			fprintf(stderr, "Try '%s --help'.\n", argv[0]);
-			return CLI_USAGE;
-		}
-	}
-	return 0;
+	return cli_parse(argc, argv, &all, ret);
 }
 
 static bool is_there(const struct list *list, pid_t pid)

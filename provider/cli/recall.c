@@ -70,7 +70,22 @@ static int64_t read_timeout(const char *text)
 	return (int64_t)(seconds * 1e9) + 1;
 }
 
-/* 0, an exit status, or -1 after the help. */
+static int take(int letter, const char *value, void *arg)
+{
+	struct wishes *wishes = arg;
+
+	if (letter == 'j') {
+		wishes->json = true;
+		return 0;
+	}
+	wishes->timeout_ns = read_timeout(value);
+	return wishes->timeout_ns
+		       ? 0
+		       : cli_usage_error(
+				 "--timeout=%s is not a number of seconds",
+				 value);
+}
+
 static int parse(int argc, char **argv, struct wishes *ret)
 {
 	static const struct option options[] = {
@@ -79,32 +94,14 @@ static int parse(int argc, char **argv, struct wishes *ret)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	int option;
+	static const struct cli_options all = {"", options, print_help, take};
+	int status;
 
 	*ret = (struct wishes){.timeout_ns = INT64_MAX};
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case 't':
-			ret->timeout_ns = read_timeout(optarg);
-			if (!ret->timeout_ns)
-				return cli_usage_error("--timeout=%s is not a "
-						       "number of seconds",
-						       optarg);
-			break;
-		case 'j':
-			ret->json = true;
-			break;
-		case 'h':
-			print_help();
-			return -1;
-		default:
-			fprintf(stderr, "Try '%s --help'.\n", argv[0]);
-			return CLI_USAGE;
-		}
-	}
-	if (optind == argc)
-		return cli_usage_error("no file is named");
-	return 0;
+	status = cli_parse(argc, argv, &all, ret);
+	if (!status && optind == argc)
+		status = cli_usage_error("no file is named");
+	return status;
 }
 
 static void interrupt(int signal)

@@ -78,7 +78,31 @@ static int read_looks(const char *text, unsigned long *ret)
 	return CLI_OK;
 }
 
-/* 0, an exit status, or -1 after the help. */
+static int take(int letter, const char *value, void *arg)
+{
+	struct wishes *wishes = arg;
+
+	switch (letter) {
+	case 'n':
+		return read_looks(value, &wishes->looks);
+	case 'o':
+		return read_order(value, &wishes->order);
+	case 'd':
+		wishes->delay_ns = top_delay(value);
+		if (!wishes->delay_ns)
+			return cli_usage_error("--delay=%s is not a number of "
+					       "seconds, 0.1 at least",
+					       value);
+		break;
+	case 'j':
+		wishes->json = wishes->is_batch = true;
+		break;
+	default:
+		wishes->is_batch = true;
+	}
+	return 0;
+}
+
 static int parse(int argc, char **argv, struct wishes *ret)
 {
 	static const struct option options[] = {
@@ -90,40 +114,12 @@ static int parse(int argc, char **argv, struct wishes *ret)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	int option, status = 0;
+	static const struct cli_options all = {"bn:d:o:", options, print_help,
+					       take};
+	int status;
 
 	*ret = (struct wishes){.delay_ns = DELAY_NS, .order = {.by = TOP_RATE}};
-	while (!status && (option = getopt_long(argc, argv, "bn:d:o:", options,
-						NULL)) != -1) {
-		switch (option) {
-		case 'b':
-			ret->is_batch = true;
-			break;
-		case 'n':
-			status = read_looks(optarg, &ret->looks);
-			break;
-		case 'd':
-			ret->delay_ns = top_delay(optarg);
-			if (!ret->delay_ns)
-				status = cli_usage_error(
-					"--delay=%s is not a number of "
-					"seconds, 0.1 at least",
-					optarg);
-			break;
-		case 'o':
-			status = read_order(optarg, &ret->order);
-			break;
-		case 'j':
-			ret->json = ret->is_batch = true;
-			break;
-		case 'h':
-			print_help();
-			return -1;
-		default:
-			fprintf(stderr, "Try '%s --help'.\n", argv[0]);
-			return CLI_USAGE;
-		}
-	}
+	status = cli_parse(argc, argv, &all, ret);
 	return status ? status
 		      : list_wish_read(argv + optind, (size_t)(argc - optind),
 				       &ret->which);
