@@ -72,6 +72,11 @@ static int allocate(int fd, uint64_t offset, uint64_t end,
 	struct blocks blocks = {0};
 	int r = blocks_look(fd, offset, end, &blocks);
 
+	/* tmpfs does not say, and shares nothing */
+	if (r == -EOPNOTSUPP) {
+		blocks.holes = end - offset;
+		r = 0;
+	}
 	if (r)
 		return r;
 	if (!blocks.holes && !blocks.has_unwritten && !blocks.has_shared)

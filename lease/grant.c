@@ -63,6 +63,12 @@ static int check_mode(int fd, int type, const char *name)
 	return 0;
 }
 
+/* Memory of tmpfs that nobody can open: in no folder. */
+static bool is_memory(const char *name)
+{
+	return !strncmp(name, "/memfd:", 7) || !strncmp(name, "/SYSV", 5);
+}
+
 static int check_file(int fd, const char *name)
 {
 	struct statfs fs;
@@ -76,11 +82,12 @@ static int check_file(int fd, const char *name)
 				  "%s is not a regular file, only those have "
 				  "leases",
 				  name);
-	if (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC)
+	if (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC &&
+	    (fs.f_type != TMPFS_MAGIC || is_memory(name)))
 		return reason_set(-EOPNOTSUPP,
 				  "%s is on a file system (type 0x%lx) where a "
-				  "lease guards nothing; ext4 and xfs will do, "
-				  "not below overlayfs, FUSE or NFS",
+				  "lease guards nothing; ext4, xfs and tmpfs "
+				  "will do, not below overlayfs, FUSE or NFS",
 				  name, (unsigned long)fs.f_type);
 	if (st.st_uid != geteuid() && !privilege_has(CAP_LEASE))
 		return reason_set(

@@ -174,6 +174,7 @@ int api_options_read(const struct daxmr_options *given,
 		r = refuse("name", "a text of at most 63 bytes");
 	if (!r)
 		r = read_strategy(options.strategy, &region->options.strategy);
+	region->options.is_asked = options.strategy != DAXMR_STRATEGY_DEFAULT;
 	if (!r)
 		r = read_terms(&options, &region->terms);
 	if (!r)

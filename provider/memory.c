@@ -47,10 +47,12 @@ static int trouble(enum memory_kind kind)
 	unsigned int bit = MEMORY_BIT(kind);
 
 	if (bit & MEMORY_FSDAX_BITS)
-		return 3;
+		return 4;
 	if (bit & MEMORY_PAGECACHE_BITS)
+		return 3;
+	if (kind == MEMORY_UNKNOWN || kind == MEMORY_SHADOW)
 		return 2;
-	return kind == MEMORY_UNKNOWN || kind == MEMORY_SHADOW;
+	return kind == MEMORY_TMPFS;
 }
 
 struct look {

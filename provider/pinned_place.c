@@ -97,8 +97,8 @@ int pinned_find_file(uintptr_t start, uintptr_t end, struct pinned_file *ret)
 				  strerrordesc_np(-r));
 	if (r || finding.next < end)
 		return reason_set(-EOPNOTSUPP,
-				  "the range is not one piece of one file: "
-				  "register each piece apart");
+				  "the range is not one piece of one file, "
+				  "mapped shared: register each piece apart");
 	return 0;
 }
 

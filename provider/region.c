@@ -397,6 +397,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 		    call->options ? call->options->strategy
 				  : config_get()->strategy);
 	choice.question.moved_iova = call->iova != (uintptr_t)call->addr;
+	choice.question.is_asked = call->options && call->options->is_asked;
 	route_choose(&choice.question, &choice.route);
 	if (choice.route.needs == ROUTE_NEEDS_NOTHING &&
 	    choice.route.strategy == STRATEGY_PASSTHROUGH) {

@@ -19,6 +19,7 @@ struct lease_terms;
 /* What is wanted of a region. */
 struct region_options {
 	enum strategy strategy;
+	bool is_asked;			 /* that one, of all regions */
 	uint64_t prefetch;		 /* odp: bytes */
 	uint64_t stage_max;		 /* staged: stage.h */
 	enum on_recall on_recall;	 /* pinned */

@@ -287,12 +287,20 @@ static void choose_staged(const struct route_question *question,
 	ret->ask_kernel = may_ask_kernel(question);
 }
 
-#define PINNABLE (MEMORY_BIT(MEMORY_FSDAX) | MEMORY_BIT(MEMORY_PAGECACHE))
+/*
+ * tmpfs is where programs share memory that no file is meant by, and nobody
+ * waits for its pins: only for who asks for that very region.
+ */
+static unsigned int pinnable(const struct route_question *question)
+{
+	return MEMORY_BIT(MEMORY_FSDAX) | MEMORY_BIT(MEMORY_PAGECACHE) |
+	       (question->is_asked ? MEMORY_BIT(MEMORY_TMPFS) : 0);
+}
 
 /* Why such a region cannot be pinned, and what to do; NULL: it can. */
 static const char *why_not_pinned(const struct route_question *question)
 {
-	if (question->memory->kinds & ~PINNABLE)
+	if (question->memory->kinds & ~pinnable(question))
 		return "the range is of several kinds of memory; register each "
 		       "apart";
 	if (question->access & IBV_ACCESS_MW_BIND)
@@ -338,7 +346,8 @@ void route_choose(const struct route_question *question, struct route *ret)
 		       "as the user wishes, whatever the memory is");
 		return;
 	}
-	if (question->wish == STRATEGY_PINNED && memory->kinds & PINNABLE &&
+	if (question->wish == STRATEGY_PINNED &&
+	    memory->kinds & pinnable(question) &&
 	    !(memory->kinds & MEMORY_BIT(MEMORY_SHADOW))) {
 		choose_pinned(question, describe(memory, what, sizeof(what)),
 			      ret);

@@ -77,6 +77,7 @@ struct route_question {
 	bool moved_iova;	/* the iova is not the address */
 	int kernel;		/* its answer to the plain registration */
 	enum strategy wish;
+	bool is_asked; /* by the program itself, for this region alone */
 };
 
 enum route_needs {

@@ -461,6 +461,53 @@ static void close__mr_cannot_be_deregistered(void **state)
 	pd->context->ops.post_send = post_send;
 }
 
+/* Others cut it off and let it grow: its pages are others then. */
+static void tmpfs__is_pinned_where_it_is_asked_for(void **state)
+{
+	const struct daxmr_options options = {
+		.size = sizeof(options),
+		.strategy = DAXMR_STRATEGY_PINNED,
+	};
+	struct daxmr_info info = {.size = sizeof(info)};
+	unsigned int before = registrations();
+	char name[] = "/dev/shm/pinned-test-XXXXXX";
+	int memory = mkostemp(name, O_CLOEXEC);
+	struct daxmr_region *region;
+	struct ibv_mr *ordinary;
+	char *addr;
+	pid_t pid;
+	int status;
+
+	(void)state;
+	assert_int_equal(ftruncate(memory, SIZE), 0);
+	addr = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+	assert_ptr_not_equal(addr, MAP_FAILED);
+	/* the whole process's wish is not for memory that others share */
+	ordinary = ibv_reg_mr(pd, addr, SIZE, RW);
+	assert_non_null(ordinary);
+	assert_int_equal(fcntl(memory, F_GETLEASE), F_UNLCK);
+	assert_int_equal(ibv_dereg_mr(ordinary), 0);
+	assert_int_equal(registrations(), before + 1);
+
+	assert_int_equal(daxmr_reg_mr(pd, addr, SIZE, RW, &options, &region),
+			 0);
+	assert_int_equal(daxmr_region_info(region, &info), 0);
+	assert_int_equal(info.strategy, DAXMR_STRATEGY_PINNED);
+	assert_int_equal(registrations(), before + 2);
+	pid = fork();
+	if (pid == 0)
+		_exit(truncate(name, SIZE / 2) ? 1 : 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	wait_for_attempts(before + 3);
+	assert_int_equal(device->seen.length, SIZE / 2);
+	assert_ptr_equal(device->seen.addr, addr);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	munmap(addr, SIZE);
+	close(memory);
+	unlink(name);
+}
+
 /* Another region, which gets the key that is free by now. */
 struct other {
 	char path[256];
@@ -540,6 +587,7 @@ int main(void)
 		WITH_REGION(events__no_consent),
 		WITH_REGION(rereg__keeps_the_lkey),
 		WITH_REGION(window__is_refused),
+		WITH_REGION(tmpfs__is_pinned_where_it_is_asked_for),
 		WITH_REGION(dereg__another_region_gets_the_key_at_once),
 		WITH_REGION(close__mr_cannot_be_deregistered),
 	};

@@ -461,6 +461,7 @@ static void threads__look_at_once(void **state)
 static void newline_in_a_name(void **state)
 {
 	char dir[] = "/dev/shm/daxmr\n\\012-XXXXXX", path[64];
+	struct memory memory;
 	void *addr;
 	int fd;
 
@@ -470,7 +471,12 @@ static void newline_in_a_name(void **state)
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	assert_true(fd >= 0 && ftruncate(fd, PAGE) == 0);
 	addr = map(fd, PAGE, MAP_SHARED);
-	check_kind(addr, PAGE, MEMORY_TMPFS);
+	/* each writes the name in its own way */
+	assert_int_equal(memory_look_with(vma_each_text, addr, PAGE, &memory),
+			 0);
+	assert_int_equal(memory.kinds, MEMORY_BIT(MEMORY_TMPFS));
+	assert_int_equal(memory_look(addr, PAGE, &memory), 0);
+	assert_int_equal(memory.kinds, MEMORY_BIT(MEMORY_TMPFS));
 	munmap(addr, PAGE);
 	close(fd);
 	unlink(path);

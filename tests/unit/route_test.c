@@ -270,6 +270,14 @@ static void pinned__is_wished_and_the_kernel_decides(void **state)
 	check(&question, STRATEGY_PINNED, 0, "its own pages, under a lease");
 	memory = memory_of(MEMORY_BIT(MEMORY_TMPFS), MEMORY_TMPFS);
 	check(&question, STRATEGY_PASSTHROUGH, 0, "tmpfs");
+	question.is_asked = true;
+	check(&question, STRATEGY_PINNED, 0, "its own pages, under a lease");
+	memory = memory_of(MEMORY_BIT(MEMORY_TMPFS) |
+				   MEMORY_BIT(MEMORY_ANONYMOUS),
+			   MEMORY_TMPFS);
+	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "several kinds");
+	memory = memory_of(MEMORY_BIT(MEMORY_HUGETLB), MEMORY_HUGETLB);
+	check(&question, STRATEGY_PASSTHROUGH, 0, "nothing to do");
 }
 
 static void pinned__is_refused_where_it_would_hold_others_up(void **state)
