@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Whose QP librdmacm has made hears of it when it is cut off: a process has a
- * region on FILE and is connected to another, which is idle, cuts the file off
- * and waits for the event that its connection has ended. The first one gets the
- * event as well, and ends its side.
+ * pinned region on FILE and is connected to another, which is idle, cuts the
+ * file off and waits for the event that its connection has ended. The first one
+ * gets the event as well, and ends its side.
  *
  *     rdma_severed FILE ADDRESS
  */
@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daxmr.h"
 #include "ends.h"
 
 #define SIZE	     (1UL << 20)
@@ -144,10 +145,15 @@ int main(int argc, char **argv)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
 				      .sin_port = htons(PORT)};
+	const struct daxmr_options options = {
+		.size = sizeof(options),
+		.strategy = DAXMR_STRATEGY_PINNED,
+		.on_recall = DAXMR_ON_RECALL_SEVER,
+	};
 	struct rdma_cm_id *listener;
 	struct connection connection;
 	int orders[2], status;
-	struct ibv_mr *mr;
+	struct daxmr_region *region;
 	pid_t peer;
 	void *file;
 
@@ -169,16 +175,16 @@ int main(int argc, char **argv)
 		die("the peer has ended");
 	accept_at(&connection);
 	file = map_file(argv[1], SIZE);
-	mr = ibv_reg_mr(connection.id->pd, file, SIZE, IBV_ACCESS_LOCAL_WRITE);
-	if (!mr)
-		die("ibv_reg_mr: %m");
+	if (daxmr_reg_mr(connection.id->pd, file, SIZE, IBV_ACCESS_LOCAL_WRITE,
+			 &options, &region))
+		die("daxmr_reg_mr: %s", daxmr_errormsg());
 	if (write(orders[1], "", 1) != 1)
 		die("the peer has ended");
 	expect(connection.channel, RDMA_CM_EVENT_DISCONNECTED);
 	if (waitpid(peer, &status, 0) != peer || status)
 		die("the peer has failed");
-	if (ibv_dereg_mr(mr))
-		die("ibv_dereg_mr failed");
+	if (daxmr_dereg_mr(region))
+		die("daxmr_dereg_mr: %s", daxmr_errormsg());
 	if (rdma_destroy_id(listener))
 		die("rdma_destroy_id: %m");
 	end_connection(&connection);

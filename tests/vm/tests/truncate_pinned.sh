@@ -39,4 +39,4 @@ case $CONFIG in *-xfs) ;; *) exit 0 ;; esac # it is the same on both
 	fail "nothing has failed: $(cat said log)"
 # the first that fails, and nobody else flushes; the program does not live to see more
 has "$(cat log)" 'Work Request Flushed Error'
-"$daxmr" run --strategy pinned --on-recall sever "$programs/rdma_severed" "$DAX/h" 10.0.0.1 >said 2>log || fail "$(cat said log)"
+"$daxmr" run "$programs/rdma_severed" "$DAX/h" 10.0.0.1 >said 2>log || fail "$(cat said log)"
