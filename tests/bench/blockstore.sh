@@ -11,6 +11,8 @@
 #
 # shellcheck source-path=SCRIPTDIR source=../vm/tests/lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
+# shellcheck source=tests/bench/budget.sh
+. "$SRC/tests/bench/budget.sh"
 
 strategy=$1 pairs=$2 rounds=${3:-8}
 clients=4 least=0.97
@@ -60,12 +62,8 @@ once() {
 	wait "$server" || fail "the server: $(cat server.log)"
 }
 
-median() {
-	sort -g | awk '{ a[NR] = $1 } END { print NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'
-}
-
 "$store/daxmr-blockd" --format --windows "$clients" --window-size 2M "$DAX/store"
-reads='' writes=''
+reads=() writes=() memory_reads=() memory_writes=()
 for pair in $(seq "$pairs"); do
 	order='memory file'
 	test $((pair % 2)) = 1 || order='file memory'
@@ -74,11 +72,10 @@ for pair in $(seq "$pairs"); do
 		once "$where"
 		reading[$where]=$read writing[$where]=$write
 	done
-	echo "    # pair $pair: read ${reading[file]} of ${reading[memory]}, write ${writing[file]} of ${writing[memory]} MB/s"
-	reads+=$(awk "BEGIN { print ${reading[file]} / ${reading[memory]} }")$'\n'
-	writes+=$(awk "BEGIN { print ${writing[file]} / ${writing[memory]} }")$'\n'
+	echo "# pair $pair: read ${reading[file]} of ${reading[memory]}, write ${writing[file]} of ${writing[memory]} MB/s"
+	reads+=("${reading[file]}") memory_reads+=("${reading[memory]}")
+	writes+=("${writing[file]}") memory_writes+=("${writing[memory]}")
 done
-ratio=$(printf %s "$reads" | median)
-"$BUILD/tests/bench/bench_persist" "$DAX/local" $((clients * rounds * 2))
-echo "$strategy: writes with commits $(printf %s "$writes" | median) of memory, reads $ratio (at least $least)"
-awk "BEGIN { exit !($ratio >= $least) }"
+echo "# $("$BUILD/tests/bench/bench_persist" "$DAX/local" $((clients * rounds * 2)))"
+budget_line "block store, $strategy: writes with commits" MB/s "memory without commits" told 0 "${writes[@]}" , "${memory_writes[@]}"
+budget_line "block store, $strategy: reads" MB/s memory "at least" "$least" "${reads[@]}" , "${memory_reads[@]}"

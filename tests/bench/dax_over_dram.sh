@@ -11,9 +11,11 @@
 # `latency` want for an answer that repeats.
 # shellcheck source-path=SCRIPTDIR source=../vm/tests/lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
+# shellcheck source=tests/bench/budget.sh
+. "$SRC/tests/bench/budget.sh"
 
 what=$1 way=$2 pairs=$3 iterations=${4:-}
-passed=0 failed=0
+failed=0
 make_file "$DAX/f" 8
 
 # The number that perftest prints: average MB/s, or the typical latency in us.
@@ -57,21 +59,18 @@ warm_up() { # PROGRAM OPTIONS...
 # once dram|dax PROGRAM OPTIONS...: into $measured
 once() {
 	run_once "$@" || {
-		echo "    # once more: $2 on $1"
+		echo "# once more: $2 on $1"
 		run_once "$@"
 	} || run_once "$@" || fail "$2 on $1, three times: $(cat "$server_log" "$client_log")"
 	measured=$(result "$2")
 	test -n "$measured" || fail "$2 on $1 printed no result: $(cat "$client_log")"
 }
 
-median() {
-	sort -g | awk '{ a[NR] = $1 } END { print NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'
-}
-
-# budget PROGRAM at-least|at-most RATIO OPTIONS...
+# budget PROGRAM "at least"|"at most" GOAL OPTIONS...
 budget() {
-	local program=$1 sense=$2 goal=$3 n order where dram dax ratios='' drams='' daxes='' ratio met
+	local program=$1 sense=$2 goal=$3 n order where dram dax drams=() daxes=() unit=MB/s
 	shift 3
+	test "$sense" = 'at least' || unit=us
 	warm_up "$program" -s 64 -n 10
 	for n in $(seq "$pairs"); do
 		if test $((n % 2)) = 1; then
@@ -83,21 +82,10 @@ budget() {
 			once "$where" "$program" "$@"
 			printf -v "$where" %s "$measured"
 		done
-		echo "    # pair $n: dax $dax, dram $dram"
-		drams+="$dram"$'\n' daxes+="$dax"$'\n'
-		ratios+=$(awk "BEGIN { print $dax / $dram }")$'\n'
+		echo "# pair $n: dax $dax, dram $dram"
+		drams+=("$dram") daxes+=("$dax")
 	done
-	ratio=$(printf %s "$ratios" | median)
-	met=$(awk "BEGIN { print (\"$sense\" == \"at-least\" ? $ratio >= $goal : $ratio <= $goal) ? \"ok\" : \"not ok\" }")
-	printf '%-6s %-13s %-18s dax %9s  dram %9s  ratio %.3f (%s %s), of %s pairs, from %s to %s\n' \
-		"$met" "$program" "$*" "$(printf %s "$daxes" | median)" "$(printf %s "$drams" | median)" \
-		"$ratio" "$sense" "$goal" "$pairs" \
-		"$(printf %s "$ratios" | sort -g | head -1)" "$(printf %s "$ratios" | sort -g | tail -1)"
-	if test "$met" = ok; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-	fi
+	budget_line "$way: $program $*" "$unit" DRAM "$sense" "$goal" "${daxes[@]}" , "${drams[@]}" || failed=$((failed + 1))
 }
 
 # Of the bandwidth, and of the latency (design: what an unmodified program gets).
@@ -107,7 +95,6 @@ staged) options=(--strategy=staged --flush-ms=0) least=0.99 most=1.01 ;;
 staged+write-back) options=(--strategy=staged) least=0.95 most=1.01 ;;
 *) fail "odp, staged or staged+write-back, not '$way'" ;;
 esac
-echo "$what, $way:"
 case $what in
 bandwidth) programs=(ib_write_bw ib_read_bw ib_send_bw) ;;
 latency) programs=(ib_write_lat) ;;
@@ -116,9 +103,8 @@ ib_write_bw | ib_read_bw | ib_send_bw | ib_write_lat) programs=("$what") ;;
 esac
 for program in "${programs[@]}"; do
 	case $program in
-	*_bw) budget "$program" at-least "$least" -s 65536 -n "${iterations:-2000}" ;;
-	*_lat) budget "$program" at-most "$most" -s 64 -n "${iterations:-6000}" ;;
+	*_bw) budget "$program" "at least" "$least" -s 65536 -n "${iterations:-2000}" ;;
+	*_lat) budget "$program" "at most" "$most" -s 64 -n "${iterations:-6000}" ;;
 	esac
 done
-echo "$passed passed, $failed failed"
 test "$failed" = 0

@@ -98,23 +98,18 @@ static void *map(int fd)
 
 static bool measure(struct flush *flush, unsigned int percent)
 {
-	double base[TURNS] = {0}, flushed[TURNS] = {0}, by_hand, by_us, ratio;
+	struct pairs pairs = {.count = TURNS};
+	char what[128];
 
 	for (int i = 0; i < TURNS; i++) {
 		change(percent);
-		base[i] = baseline(percent);
+		pairs.base[i] = baseline(percent);
 		change(percent);
-		flushed[i] = ours(flush);
+		pairs.ours[i] = ours(flush);
 	}
-	by_hand = spread_of(base, TURNS).median;
-	by_us = spread_of(flushed, TURNS).median;
-	ratio = by_us / by_hand;
-	printf("%-7s %3u %% of %lu MiB changed: flush %8.2f ms, compare and "
-	       "copy %8.2f ms, ratio %.2f, goal %.1f\n",
-	       ratio <= GOAL ? "met" : "not met", percent,
-	       (unsigned long)(blocks * BLOCK >> 20), by_us, by_hand, ratio,
-	       GOAL);
-	return ratio <= GOAL;
+	snprintf(what, sizeof(what), "flush, %u %% of %lu MiB changed", percent,
+		 (unsigned long)(blocks * BLOCK >> 20));
+	return pairs_print(&pairs, what, "compare and copy", GOAL);
 }
 
 int main(int argc, char **argv)

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "budget.h"
 #include "lease.h"
 #include "pairs.h"
 #include "reason.h"
@@ -28,7 +29,7 @@
 static void print(const char *what, double *us)
 {
 	spread_of(us, BREAKS);
-	printf("%-24s median %7.1f us, p99 %7.1f us, max %8.1f us\n", what,
+	printf("# %s: median %7.1f us, p99 %7.1f us, max %8.1f us\n", what,
 	       us[BREAKS / 2], us[BREAKS * 99 / 100], us[BREAKS - 1]);
 }
 
@@ -78,7 +79,7 @@ int main(int argc, char **argv)
 		.pause_max_ns = 100000,
 	};
 	struct lease_want want = {.type = F_WRLCK, .length = 4096};
-	double *trips, *us;
+	double *trips, *us, late, trip;
 	struct lease_engine *engine;
 	struct lease *lease;
 	char path[4096];
@@ -118,7 +119,18 @@ int main(int argc, char **argv)
 	}
 	print("signal round trip", trips);
 	print("open of a leased file", us);
-	printf("p99 of open over the median round trip: %.1f (goal: 10)\n",
-	       us[BREAKS * 99 / 100] / trips[BREAKS / 2]);
-	return us[BREAKS * 99 / 100] > 10 * trips[BREAKS / 2];
+	late = us[BREAKS * 99 / 100];
+	trip = trips[BREAKS / 2];
+	return !budget_print(&(struct budget){
+		.what = "open of an idle leased file, p99",
+		.unit = "us",
+		.base_name = "signal round trip, median",
+		.ours = late,
+		.base = trip,
+		.ratio = late / trip,
+		.min = us[BREAKS / 2] / trip,
+		.max = us[BREAKS - 1] / trip,
+		.count = BREAKS,
+		.goal = 10,
+	});
 }

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "bench_stage.h"
+#include "budget.h"
 #include "openers.h"
 
 #define BLOCK_GOAL  8
@@ -141,16 +142,24 @@ static bool told(const struct world *world, unsigned int regions,
 {
 	size_t goal = REGION_GOAL + world->length / PAGE * BLOCK_GOAL;
 	double each = (double)(after->kib - before->kib) * 1024 / regions;
-	bool is_met = each * regions <= (double)(goal * regions + SLACK);
+	struct budget budget = {
+		.unit = "bytes",
+		.base_name = "1 KiB and 8 bytes per 4 KiB",
+		.ours = each,
+		.base = (double)goal + (double)SLACK / regions,
+		.count = 1,
+		.goal = 1,
+	};
+	char what[128];
 
-	printf("%-7s memory of a region beside its shadow, %u of %zu KiB: "
-	       "%.0f bytes, goal %zu, ratio %.2f (and %.0f bytes of page "
-	       "tables)\n",
-	       is_met ? "met" : "not met", regions, world->length >> 10, each,
-	       goal, each / (double)goal,
+	snprintf(what, sizeof(what), "memory of a region, %u of %zu KiB",
+		 regions, world->length >> 10);
+	budget.what = what;
+	budget.ratio = budget.min = budget.max = each / budget.base;
+	printf("# and %.0f bytes of page tables\n",
 	       (double)(after->tables_kib - before->tables_kib) * 1024 /
 		       regions);
-	return is_met;
+	return budget_print(&budget);
 }
 
 /* One is there before, flushed, for what it takes once. */
@@ -185,7 +194,7 @@ static bool measure(const char *keeper_path, unsigned int regions, size_t kib)
 	clock_gettime(CLOCK_MONOTONIC, &since);
 	for (unsigned int i = 1; i <= regions; i++)
 		bench_unstage(lease, i * world.stride, world.length);
-	printf("        %.2f s to stage them, %.2f s to flush each and map the "
+	printf("# %.2f s to stage them, %.2f s to flush each and map the "
 	       "file back\n",
 	       staging, seconds(&since));
 	fflush(stdout);

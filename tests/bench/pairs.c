@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Ours and a baseline, in turns: pairs.h. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "budget.h"
 #include "pairs.h"
 
 double pairs_now_ms(void)
@@ -34,7 +34,6 @@ bool pairs_print(const struct pairs *pairs, const char *what,
 	double ratios[PAIRS_MAX] = {0}, copy[PAIRS_MAX], ours, base;
 	size_t bytes = pairs->count * sizeof(*copy);
 	struct spread ratio;
-	bool is_met;
 
 	for (unsigned int i = 0; i < pairs->count; i++)
 		ratios[i] = pairs->ours[i] / pairs->base[i];
@@ -43,17 +42,16 @@ bool pairs_print(const struct pairs *pairs, const char *what,
 	ours = spread_of(copy, pairs->count).median;
 	memcpy(copy, pairs->base, bytes);
 	base = spread_of(copy, pairs->count).median;
-	is_met = goal == 0 || ratio.median <= goal;
-	printf("%-7s %s: %.2f ms, %s %.2f ms, ratio %.2f (%.2f to %.2f, %u "
-	       "pairs)",
-	       goal == 0 ? "told"
-	       : is_met	 ? "met"
-			 : "not met",
-	       what, ours, base_name, base, ratio.median, ratio.min, ratio.max,
-	       pairs->count);
-	if (goal != 0)
-		printf(", goal %.2f", goal);
-	printf("\n");
-	fflush(stdout);
-	return is_met;
+	return budget_print(&(struct budget){
+		.what = what,
+		.unit = "ms",
+		.base_name = base_name,
+		.ours = ours,
+		.base = base,
+		.ratio = ratio.median,
+		.min = ratio.min,
+		.max = ratio.max,
+		.count = pairs->count,
+		.goal = goal,
+	});
 }

@@ -28,8 +28,9 @@ double pairs_now_ms(void);
 struct spread spread_of(double *values, size_t count);
 
 /*
- * One line: both medians, and of the ratios of the pairs the median, the least
- * and the most. False: the median is above the goal. A goal of 0 is none.
+ * One line of the table (budget.h): both medians, and of the ratios of the
+ * pairs the median, the least and the most. False: the median is above the
+ * goal. A goal of 0 is none.
  */
 bool pairs_print(const struct pairs *pairs, const char *what,
 		 const char *base_name, double goal);

@@ -10,7 +10,7 @@
 
 #define FILE_MAPPING_PAGE     4096UL
 #define FILE_MAPPING_SIZE     (64 * FILE_MAPPING_PAGE)
-#define FILE_MAPPING_WAIT_SEC 20
+#define FILE_MAPPING_WAIT_SEC 60
 
 struct file_mapping {
 	char path[256];

@@ -14,7 +14,7 @@
 
 #define PAGE	  4096
 #define FILE_SIZE (16 * PAGE)
-#define WAIT_SEC  20
+#define WAIT_SEC  60
 
 extern const struct engine *own_engine;
 extern struct lease *own_lease;

@@ -25,7 +25,7 @@
 #include "standin.h"
 
 #define SIZE	 (64 * 4096UL)
-#define WAIT_SEC 20
+#define WAIT_SEC 60
 #define RW	 (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
 
 static struct standin_control *device;

@@ -39,6 +39,7 @@
 
 #include "ends.h"
 #include "outside.h"
+#include "budget.h"
 #include "pairs.h"
 #include "round_trip.h"
 
@@ -221,7 +222,7 @@ static double with_openers(const char *path, unsigned int turn)
 	/* Has all that was written while nobody opened it, the first time with
 	 * its page tables: not one of those. */
 	wait_for_lease(path, true);
-	printf("told    turn %u: the first open %.1f ms\n", turn + 1,
+	printf("# turn %u: the first open %.1f ms\n", turn + 1,
 	       time_open(path));
 	start = look();
 	cpu = keeper_cpu(NULL);
@@ -249,7 +250,7 @@ static void tell_hasty(const char *path, unsigned int count)
 		hasty[i] = time_open(path);
 	}
 	spread = spread_of(hasty, count);
-	printf("told    opened again at once, %u breaks: median %.1f ms, max "
+	printf("# opened again at once, %u breaks: median %.1f ms, max "
 	       "%.1f ms\n",
 	       count, spread.median, spread.max);
 	free(hasty);
@@ -280,7 +281,7 @@ static void tell_turn(unsigned int turn)
 	unsigned int first = first_of(turn), count = first_of(turn + 1) - first;
 	struct spread spread = spread_of(opens + first, count);
 
-	printf("told    turn %u: flush alone %.1f ms; opens median %.1f ms, "
+	printf("# turn %u: flush alone %.1f ms; opens median %.1f ms, "
 	       "max %.1f ms; the keeper's share %.2f\n",
 	       turn + 1, alone[turn], spread.median, spread.max, shares[turn]);
 	fflush(stdout);
@@ -293,8 +294,7 @@ static double percentile(const double *sorted, unsigned int percent)
 
 static bool judge_opens(double trip)
 {
-	double *parts = calloc(breaks, sizeof(*parts));
-	struct spread spread;
+	double *parts = calloc(breaks, sizeof(*parts)), bound;
 	bool is_met;
 
 	if (!parts)
@@ -304,18 +304,25 @@ static bool judge_opens(double trip)
 		     i++)
 			parts[i] = opens[i] / (3 * alone[turn] + 10 * trip);
 	spread_of(parts, breaks);
-	spread = spread_of(opens, breaks);
-	is_met = percentile(parts, 99) <= 1;
-	printf("%-7s an outsider's open under load, %u breaks in %u turns: p50 "
-	       "%.1f ms, p99 %.1f ms, max %.1f ms; flush alone of %.1f MiB, "
-	       "median of the turns %.1f ms, round trip of a signal %.3f ms; "
-	       "of three flushes and ten round trips: p50 %.2f, p99 %.2f, goal "
-	       "1\n",
-	       is_met ? "met" : "not met", breaks, turns, spread.median,
-	       percentile(opens, 99), spread.max,
-	       (double)atomic_load(&board->amount) / 0x1p20,
-	       spread_of(alone, turns).median, trip, percentile(parts, 50),
-	       percentile(parts, 99));
+	spread_of(opens, breaks);
+	bound = 3 * spread_of(alone, turns).median + 10 * trip;
+	is_met = budget_print(&(struct budget){
+		.what = "an outsider's open under load, p99",
+		.unit = "ms",
+		.base_name = "three flushes and ten round trips of a signal",
+		.ours = percentile(opens, 99),
+		.base = bound,
+		.ratio = percentile(parts, 99),
+		.min = percentile(parts, 50),
+		.max = parts[breaks - 1],
+		.count = breaks,
+		.goal = 1,
+	});
+	printf("# the least of the three ratios is the median; %u turns, %.1f "
+	       "MiB flushed, round trip %.3f ms, opens: median %.1f ms, max "
+	       "%.1f ms\n",
+	       turns, (double)atomic_load(&board->amount) / 0x1p20, trip,
+	       percentile(opens, 50), opens[breaks - 1]);
 	free(parts);
 	return is_met;
 }
@@ -324,21 +331,27 @@ static bool judge_peer(void)
 {
 	double ratios[PAIRS_MAX] = {0}, slower, share;
 	struct spread spread;
-	bool is_met;
 
 	for (unsigned int i = 0; i < turns; i++)
 		ratios[i] = speeds.base[i] / speeds.ours[i];
 	spread = spread_of(ratios, turns);
 	share = spread_of(shares, turns).median;
 	slower = 1 - spread.median;
-	is_met = slower <= share;
-	printf("%-7s the peer's throughput while the file is opened: %.2f of "
-	       "what it is else (%.2f to %.2f, %u pairs; %.1f and %.1f MiB/s), "
-	       "%.3f less, goal: the keeper's share of a processor, %.3f\n",
-	       is_met ? "met" : "not met", spread.median, spread.min,
-	       spread.max, turns, 1e3 / spread_of(speeds.ours, turns).median,
-	       1e3 / spread_of(speeds.base, turns).median, slower, share);
-	return is_met;
+	printf("# %.1f MiB/s while the file is opened, %.1f else\n",
+	       1e3 / spread_of(speeds.ours, turns).median,
+	       1e3 / spread_of(speeds.base, turns).median);
+	return budget_print(&(struct budget){
+		.what = "the peer's throughput lost while the file is opened",
+		.unit = "of 1",
+		.base_name = "the keeper's share of a processor",
+		.ours = slower,
+		.base = share,
+		.ratio = slower / share,
+		.min = (1 - spread.max) / share,
+		.max = (1 - spread.min) / share,
+		.count = turns,
+		.goal = 1,
+	});
 }
 
 /* It was forked before there was anything: it has nothing of the file. */

@@ -4,6 +4,8 @@
 # on: new-stock-xfs
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
+# shellcheck source=tests/bench/budget.sh
+. "$SRC/tests/bench/budget.sh"
 
 # System calls of so many registrations.
 calls() { # COUNT PREFIX...
@@ -16,7 +18,8 @@ plain=$(($(calls 1100) - $(calls 100)))
 ours=$(($(calls 1100 "$daxmr" run --) - $(calls 100 "$daxmr" run --)))
 echo "1000 registrations: $plain system calls without daxmr, $ours with it"
 test "$plain" -ge 2000 || fail "strace counted $plain calls for 1000 registrations"
-test $((ours - plain)) -le 2000 || fail "more than two system calls were added to each"
+budget_line "registering ordinary memory, added" "system calls" "the goal" "at most" 1 \
+	"$(awk "BEGIN { print ($ours - $plain) / 1000 }")" , 2 || fail "more than two system calls were added to each"
 
 # The functions that a post and a poll call are the same, byte for byte the
 # same code: nothing is on the data path.
