@@ -22,3 +22,21 @@ bool budget_print(const struct budget *budget)
 	fflush(stdout);
 	return budget->goal == 0 || is_met;
 }
+
+bool budget_print_growth(const char *what, double many, double few, double goal)
+{
+	double ratio = many / few;
+
+	return budget_print(&(struct budget){
+		.what = what,
+		.unit = "us",
+		.base_name = "among few",
+		.ours = many,
+		.base = few,
+		.ratio = ratio,
+		.min = ratio,
+		.max = ratio,
+		.count = 1,
+		.goal = goal,
+	});
+}

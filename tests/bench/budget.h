@@ -25,4 +25,8 @@ struct budget {
  */
 bool budget_print(const struct budget *budget);
 
+/* Microseconds that something takes among many of its kind, and among few. */
+bool budget_print_growth(const char *what, double many, double few,
+			 double goal);
+
 #endif

@@ -274,27 +274,14 @@ static double recall(unsigned long i)
 	return us;
 }
 
-/* What a call takes among many files, over what it takes among few. */
 static void tell_growth(const char *call, double among_many, double among_few,
 			double goal)
 {
-	struct budget budget = {
-		.unit = "us",
-		.base_name = "among few",
-		.ours = among_many,
-		.base = among_few,
-		.ratio = among_many / among_few,
-		.min = among_many / among_few,
-		.max = among_many / among_few,
-		.count = 1,
-		.goal = goal,
-	};
 	char what[128];
 
 	snprintf(what, sizeof(what), "%s among %lu leased files", call,
 		 count + WARM);
-	budget.what = what;
-	failures += !budget_print(&budget);
+	failures += !budget_print_growth(what, among_many, among_few, goal);
 }
 
 static void tell_recalls(void)
