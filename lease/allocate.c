@@ -65,23 +65,24 @@ static int unshare(int fd, uint64_t offset, uint64_t end)
 	return r;
 }
 
-/* What is missing, where that is known. */
+/*
+ * What is missing, where that is known. tmpfs does not say, and shares nothing:
+ * its fallocate() has enough, or takes nothing.
+ */
 static int allocate(int fd, uint64_t offset, uint64_t end,
 		    char missing[ROOM_TEXT_MAX])
 {
 	struct blocks blocks = {0};
 	int r = blocks_look(fd, offset, end, &blocks);
+	bool is_unknown = r == -EOPNOTSUPP;
 
-	/* tmpfs does not say, and shares nothing */
-	if (r == -EOPNOTSUPP) {
+	if (is_unknown)
 		blocks.holes = end - offset;
-		r = 0;
-	}
-	if (r)
+	else if (r)
 		return r;
 	if (!blocks.holes && !blocks.has_unwritten && !blocks.has_shared)
 		return 0;
-	r = room_look(fd, blocks.holes, missing);
+	r = is_unknown ? 0 : room_look(fd, blocks.holes, missing);
 	if (r)
 		return r;
 	if (blocks.has_shared) {

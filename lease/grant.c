@@ -82,8 +82,13 @@ static int check_file(int fd, const char *name)
 				  "%s is not a regular file, only those have "
 				  "leases",
 				  name);
+	if (fs.f_type == TMPFS_MAGIC && is_memory(name))
+		return reason_set(-EOPNOTSUPP,
+				  "%s is memory without a name that others "
+				  "could open it by: a lease guards nothing",
+				  name);
 	if (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC &&
-	    (fs.f_type != TMPFS_MAGIC || is_memory(name)))
+	    fs.f_type != TMPFS_MAGIC)
 		return reason_set(-EOPNOTSUPP,
 				  "%s is on a file system (type 0x%lx) where a "
 				  "lease guards nothing; ext4, xfs and tmpfs "

@@ -72,11 +72,12 @@ void skipped_add(struct skipped *skipped, uintptr_t start, uintptr_t end)
 void skipped_remove(struct skipped *skipped, uintptr_t start, uintptr_t end)
 {
 	unsigned int i = find(skipped, start);
-	struct skipped_range *range = &skipped->ranges[i];
+	struct skipped_range *range;
 	uintptr_t rest;
 
-	if (i == skipped->count || range->start >= end)
+	if (i == skipped->count || skipped->ranges[i].start >= end)
 		return;
+	range = &skipped->ranges[i];
 	rest = range->end;
 	if (range->start < start) {
 		range->end = start;

@@ -111,9 +111,12 @@ void staged_close_view(const struct staged *staged, int view_fd)
  */
 static bool may_be_mapped(const struct staged *staged)
 {
+	/* Should somebody open it just then: this thread hears no signal. */
+	const struct f_owner_ex owner = {F_OWNER_TID, gettid()};
 	int fd = staged->shadow_fd;
 
 	return staged->has_uncounted ||
+	       syscall(SYS_fcntl, fd, F_SETOWN_EX, &owner) ||
 	       syscall(SYS_fcntl, fd, F_SETLEASE, F_RDLCK) ||
 	       syscall(SYS_fcntl, fd, F_SETLEASE, F_UNLCK);
 }

@@ -9,6 +9,7 @@
 #include "leases.h"
 #include "raw.h"
 #include "shadows.h"
+#include "window/window.h"
 
 bool file_is_staged(int fd, struct stat *ret)
 {
@@ -49,6 +50,10 @@ bool file_io(struct own_io *io, ssize_t *ret)
 	    !own_io(leases_engine(), st.st_dev, st.st_ino, io, &done))
 		return false;
 	*ret = done.result;
+	/* It may be longer now: peers reach that from here on. */
+	if (io->is_write && done.result > 0 &&
+	    done.offset + (uint64_t)done.result > (uint64_t)st.st_size)
+		window_own_end(st.st_dev, st.st_ino);
 	if (!done.is_to_sync)
 		return true;
 	r = sync_file(io->fd, done.offset, (uint64_t)done.result);

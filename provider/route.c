@@ -289,12 +289,15 @@ static void choose_staged(const struct route_question *question,
 
 /*
  * tmpfs is where programs share memory that no file is meant by, and nobody
- * waits for its pins: only for who asks for that very region.
+ * waits for its pins: only for who asks for that very region. Segments of
+ * shmget(2) have no file that could be opened.
  */
 static unsigned int pinnable(const struct route_question *question)
 {
 	return MEMORY_BIT(MEMORY_FSDAX) | MEMORY_BIT(MEMORY_PAGECACHE) |
-	       (question->is_asked ? MEMORY_BIT(MEMORY_TMPFS) : 0);
+	       (question->is_asked && question->memory->file.fs[0]
+			? MEMORY_BIT(MEMORY_TMPFS)
+			: 0);
 }
 
 /* Why such a region cannot be pinned, and what to do; NULL: it can. */

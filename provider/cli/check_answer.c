@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "config.h"
 #include "odp_mr.h"
 
 /* More than the trust test and the queues of its device lock. */
@@ -111,21 +112,40 @@ static void verdict_plain(struct check_answer *answer,
 			 why, sample->why);
 }
 
+static bool lacks_windows(const struct check_device *device)
+{
+	return config_get()->on_shrink == ON_SHRINK_ERROR &&
+	       !device->window.is_right;
+}
+
 static void verdict_staged(struct check_answer *answer,
+			   const struct check_device *device,
 			   const struct check_keeper *keeper, const char *why)
 {
 	const struct check_staged *staged = &answer->staged;
 
 	answer->is_staged = true;
-	answer->works = !staged->error;
 	answer->error = staged->error;
+	if (!answer->error && lacks_windows(device))
+		answer->error = EOPNOTSUPP;
+	answer->works = !answer->error;
 	if (answer->works)
 		snprintf(answer->why, sizeof(answer->why), "%s", why);
+	else if (!staged->error)
+		snprintf(answer->why, sizeof(answer->why),
+			 "%s; but: on_shrink=error wants a memory window, and "
+			 "those of %s do not do: %s",
+			 why, device->name, device->window.seen);
 	else
 		snprintf(answer->why, sizeof(answer->why), "%s; but: %s", why,
 			 staged->lease[0] ? staged->lease : keeper->problem);
 	if (!answer->works)
 		return;
+	if (config_get()->on_shrink == ON_SHRINK_ERROR &&
+	    !device->window.has_atomics)
+		note(answer, "not for peers' atomics: with on_shrink=error "
+			     "they come through a memory window, and through "
+			     "those of this device none do");
 	note(answer, "nobody else may have it open when it is registered; "
 		     "whoever opens it later gets it, with what was written "
 		     "until then");
@@ -256,7 +276,7 @@ void check_answer_find(const struct check_file *file,
 		break;
 	case STRATEGY_STAGED:
 		check_staged_find(file, keeper, &ret->staged);
-		verdict_staged(ret, keeper, choice.route.why);
+		verdict_staged(ret, device, keeper, choice.route.why);
 		break;
 	case STRATEGY_PINNED:
 		verdict_pinned(ret, file, keeper, choice.route.why);

@@ -28,6 +28,9 @@ void gate_cm_channel_made(const void *channel)
 	struct channel *added = malloc(sizeof(*added));
 	struct gate_locked locked;
 
+	/* From then on the lock is held across forks. */
+	gate_mark_init();
+
 	if (added) {
 		gate_lock(&locked);
 		*added = (struct channel){channel, channels};
@@ -153,6 +156,8 @@ void gate_cm_forget_locked(void)
 {
 	struct gate_qp *record;
 
-	for (record = gate_qp_first_locked(); record; record = record->next)
+	for (record = gate_qp_first_locked(); record; record = record->next) {
 		record->has_to_disconnect = false;
+		record->uses = 0; /* by threads of the parent's */
+	}
 }

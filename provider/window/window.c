@@ -345,7 +345,9 @@ void window_own_end(dev_t dev, ino_t ino)
 	until_ns = now_ns + 2 * window_patience_ns;
 	window_lock_take(&locked);
 	while ((window = first_on(dev, ino, window))) {
-		window->due_ns = now_ns;
+		/* not later than another waits for */
+		if (window->due_ns > now_ns)
+			window->due_ns = now_ns;
 		window->pause_ns = 0;
 	}
 	pthread_cond_broadcast(&window_changed);

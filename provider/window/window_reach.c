@@ -20,18 +20,35 @@
 
 _Atomic int64_t window_patience_ns = (int64_t)WINDOW_PATIENCE_NS;
 
+/* How often reports that come meanwhile, of flushes too, may spoil a look. */
+#define LOOKS 8
+
+/* *is_ours: nobody else had the file from before the look until after it. */
+static int see_size(struct lease *lease, uint64_t *ret, bool *is_ours)
+{
+	uint64_t reports;
+	bool is_held;
+	int r, looks = 0;
+
+	do {
+		reports = lease_reports(lease);
+		is_held = lease_state(lease) == RECALL_HELD;
+		r = lease_size(lease, ret);
+		is_held = is_held && lease_state(lease) == RECALL_HELD;
+		*is_ours = is_held && lease_reports(lease) == reports;
+	} while (!r && is_held && !*is_ours && ++looks < LOOKS);
+	return r;
+}
+
 /* So much of the region is in the file, or may be reached already. */
 static int find_end(struct window *window, size_t *ret)
 {
-	uint64_t reports = lease_reports(window->lease), size;
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	bool is_ours = lease_state(window->lease) == RECALL_HELD;
-	int r = lease_size(window->lease, &size);
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), size;
+	bool is_ours;
+	int r = see_size(window->lease, &size, &is_ours);
 
 	if (r)
 		return r;
-	is_ours = is_ours && lease_state(window->lease) == RECALL_HELD &&
-		  lease_reports(window->lease) == reports;
 	size = (size + page - 1) & ~(page - 1);
 	*ret = size > window->offset ? size - window->offset : 0;
 	if (*ret > window->length)

@@ -31,7 +31,7 @@ EXPORT struct standin_control *standin_control(void)
 
 static void count(enum standin_call call)
 {
-	__atomic_add_fetch(&control.seen.calls[call], 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&control.seen.calls[call], 1, __ATOMIC_RELEASE);
 }
 
 enum wanted {
@@ -72,8 +72,21 @@ static int has_mapping(const void *addr, size_t length, enum wanted wanted)
 	return found;
 }
 
+/* Who has seen the call counted sees what was asked for. */
+static void take_note(enum standin_call call, void *addr, size_t length,
+		      uint64_t iova, unsigned int access)
+{
+	pthread_mutex_lock(&lock);
+	control.seen.addr = addr;
+	control.seen.length = length;
+	control.seen.iova = iova;
+	control.seen.access = access;
+	pthread_mutex_unlock(&lock);
+	count(call);
+}
+
 static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
-			      uint64_t iova, unsigned int access)
+			      unsigned int access)
 {
 	void (*before)(void) =
 		__atomic_exchange_n(&control.before, NULL, __ATOMIC_SEQ_CST);
@@ -82,13 +95,6 @@ static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
 
 	if (before)
 		before();
-
-	pthread_mutex_lock(&lock);
-	control.seen.addr = addr;
-	control.seen.length = length;
-	control.seen.iova = iova;
-	control.seen.access = access;
-	pthread_mutex_unlock(&lock);
 	if (!refuse && !(access & IBV_ACCESS_ON_DEMAND))
 		refuse = control.refuse_plain;
 	if (!refuse && control.refuse_privates &&
@@ -124,8 +130,8 @@ EXPORT struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr,
 				       size_t length, uint64_t iova,
 				       unsigned int access)
 {
-	count(STANDIN_REG_MR_IOVA2);
-	return make_mr(pd, addr, length, iova, access);
+	take_note(STANDIN_REG_MR_IOVA2, addr, length, iova, access);
+	return make_mr(pd, addr, length, access);
 }
 
 /* As the real ones, these two go through the PLT and so meet a hook again. */
@@ -147,11 +153,11 @@ EXPORT struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *pd, void *addr,
 EXPORT struct ibv_mr *ibv_reg_mr_ex(struct ibv_pd *pd,
 				    struct ibv_mr_init_attr *attr)
 {
-	count(STANDIN_REG_MR_EX);
+	take_note(STANDIN_REG_MR_EX, attr->addr, attr->length,
+		  attr->comp_mask & MR_INIT_ATTR_IOVA ? attr->iova
+						      : (uintptr_t)attr->addr,
+		  (unsigned int)attr->access);
 	return make_mr(pd, attr->addr, attr->length,
-		       attr->comp_mask & MR_INIT_ATTR_IOVA
-			       ? attr->iova
-			       : (uintptr_t)attr->addr,
 		       (unsigned int)attr->access);
 }
 

@@ -5,6 +5,7 @@
  * timed, in the engine's system calls. And that one look out is enough: what
  * comes after it is found all the same.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,8 +55,14 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 	if (number == SYS_openat && is_maps((const char *)b))
 		asked = 0;
 	if (number == SYS_ioctl && (unsigned long)b == PROCMAP_QUERY_NR) {
+		long r = __real_syscall(number, a, b, c, d, e, f);
+
+		/* kernels before Linux 6.11 have no answer */
+		if (r && errno == ENOTTY)
+			return r;
 		looks.asked++;
 		looks.walks += ++asked == FEW;
+		return r;
 	}
 	if (alias_of && number == SYS_mremap && (char *)e == alias_of) {
 		alias = (char *)__real_syscall(SYS_mremap, (long)alias_of, 0,

@@ -272,6 +272,8 @@ static void pinned__is_wished_and_the_kernel_decides(void **state)
 	check(&question, STRATEGY_PASSTHROUGH, 0, "tmpfs");
 	question.is_asked = true;
 	check(&question, STRATEGY_PINNED, 0, "its own pages, under a lease");
+	memory.file.fs[0] = '\0'; /* a segment of shmget(2) */
+	check(&question, STRATEGY_PASSTHROUGH, 0, "tmpfs");
 	memory = memory_of(MEMORY_BIT(MEMORY_TMPFS) |
 				   MEMORY_BIT(MEMORY_ANONYMOUS),
 			   MEMORY_TMPFS);

@@ -318,6 +318,35 @@ static void *hear_all_the_time(void *arg)
 	return arg;
 }
 
+static void *end_all_the_time(void *arg)
+{
+	while (!is_over)
+		window_own_end(DEV, INO);
+	return arg;
+}
+
+/* Another thread's end of a change does not put off what this one waits for. */
+static void own_changes__of_two_threads_are_seen_when_they_return(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	world_open();
+	is_over = false;
+	assert_int_equal(pthread_create(&thread, NULL, end_all_the_time, NULL),
+			 0);
+	for (unsigned int i = 0; i < 200; i++) {
+		size_t pages = 1 + i % 16;
+
+		file_size = OFFSET + pages * PAGE;
+		window_own_end(DEV, INO);
+		assert_int_equal(window_fake.length, pages * PAGE);
+	}
+	is_over = true;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	world_close();
+}
+
 static void fork__while_it_is_at_work(void **state)
 {
 	struct window_still still;
@@ -432,6 +461,7 @@ int main(void)
 		TEST(paused__the_thread_is_aside),
 		TEST(signal_handler__may_need_the_lock),
 		TEST(signal__is_heard_when_nobody_waits_for_it),
+		TEST(own_changes__of_two_threads_are_seen_when_they_return),
 		TEST(fork__while_it_is_at_work),
 		TEST(context_closes__all_goes),
 		TEST(child__can_deregister),

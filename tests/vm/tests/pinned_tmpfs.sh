@@ -6,10 +6,13 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
-"$daxmr" run --log info "$programs/pinned_asked" /dev/shm/asked >said 2>log || fail "$(cat said log)"
-has "$(cat log)" 'pinned: tmpfs .*/dev/shm/asked'
+# Room for the file, and not for another half of it.
+mkdir small
+mount -t tmpfs -o size=1300k none small
+"$daxmr" run --quiesce-ms 20000 --log info "$programs/pinned_asked" "$PWD/small/asked" >said 2>log || fail "$(cat said log)"
+has "$(cat log)" 'pinned: tmpfs .*/small/asked'
 has "$(cat log)" 'others want it: drained in'
-"$daxmr" run --log info "$programs/rdma_severed" /dev/shm/severed 10.0.0.1 >said 2>log || fail "$(cat said log)"
+"$daxmr" run --quiesce-ms 20000 --log info "$programs/rdma_severed" /dev/shm/severed 10.0.0.1 >said 2>log || fail "$(cat said log)"
 has "$(cat log)" '1 QPs severed'
 "$daxmr" run --log info --strategy pinned -- "$programs/rdma_pattern" /dev/shm/f /tmp/model 20 >said 2>log || fail "$(cat said log)"
 has_not "$(cat log)" 'pinned: '
