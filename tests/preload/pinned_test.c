@@ -48,7 +48,7 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 
 static unsigned int calls(enum standin_call call)
 {
-	return __atomic_load_n(&device->seen.calls[call], __ATOMIC_RELAXED);
+	return __atomic_load_n(&device->seen.calls[call], __ATOMIC_ACQUIRE);
 }
 
 static unsigned int registrations(void)
