@@ -173,7 +173,7 @@ static int send_message(struct keeper *keeper, struct keeper_message *message,
 		r = unsent_send(&keeper->unsent, keeper->socket);
 		if (!r)
 			r = send_now(keeper, message, fds, count);
-		if (r == -EAGAIN)
+		if (r == -EAGAIN || r == -ETOOMANYREFS)
 			r = unsent_keep(&keeper->unsent, message, fds, count);
 	} while (r == -ENOMEM && has_room_soon(&pauses));
 	errno = saved_errno;
