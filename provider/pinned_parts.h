@@ -20,6 +20,7 @@
 #include "gate/gate.h"
 #include "lease_news.h"
 #include "pinned.h"
+#include "quiet.h"
 
 /* Which file, and where in it. */
 struct pinned_file {
@@ -111,8 +112,7 @@ bool pinned_are_there(void);
  * lock to tell. Not a cancellation point, nor is what is done with the lock.
  */
 struct pinned_locked {
-	sigset_t signals;
-	int cancel_state;
+	struct still still;
 };
 void pinned_lock_take(struct pinned_locked *ret);
 void pinned_lock_give(const struct pinned_locked *locked);

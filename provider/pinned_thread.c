@@ -68,17 +68,12 @@ static sigset_t signals_before_fork;
 
 static void before_fork(void)
 {
-	sigset_t before;
-
-	quiet_lock(&pinned_lock, &before);
-	signals_before_fork = before;
+	quiet_lock_over_fork(&pinned_lock, &signals_before_fork);
 }
 
 static void after_fork(void)
 {
-	sigset_t before = signals_before_fork;
-
-	quiet_unlock(&pinned_lock, &before);
+	quiet_unlock_after_fork(&pinned_lock, &signals_before_fork);
 }
 
 /* No thread, no lease, no gate that is closed: all regions are its parent's. */
@@ -108,8 +103,7 @@ void pinned_lock_take(struct pinned_locked *ret)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	quiet_begin(&ret->signals);
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret->cancel_state);
+	still_begin(&ret->still);
 	pthread_once(&once, follow_forks);
 	pthread_mutex_lock(&pinned_lock);
 }
@@ -117,18 +111,12 @@ void pinned_lock_take(struct pinned_locked *ret)
 void pinned_lock_give(const struct pinned_locked *locked)
 {
 	pthread_mutex_unlock(&pinned_lock);
-	pthread_setcancelstate(locked->cancel_state, NULL);
-	quiet_end(&locked->signals);
+	still_end(&locked->still);
 }
 
 int pinned_wait_locked(int64_t until_ns)
 {
-	struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
-
-	if (until_ns == NEVER)
-		return pthread_cond_wait(&pinned_changed, &pinned_lock);
-	return pthread_cond_clockwait(&pinned_changed, &pinned_lock,
-				      CLOCK_MONOTONIC, &until);
+	return quiet_wait(&pinned_changed, &pinned_lock, until_ns);
 }
 
 void pinned_begin(struct pinned *pinned)

@@ -3,13 +3,13 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "gate_mark.h"
+#include "quiet.h"
 
 __thread struct gate_mark gate_mark
 	__attribute__((tls_model("initial-exec"))) = {.attention = 1,
@@ -32,17 +32,12 @@ static int init_error;
 
 void gate_lock(struct gate_locked *ret)
 {
-	sigset_t all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &ret->signals);
-	pthread_mutex_lock(&lock);
+	quiet_lock(&lock, &ret->signals);
 }
 
 void gate_unlock(const struct gate_locked *locked)
 {
-	pthread_mutex_unlock(&lock);
-	pthread_sigmask(SIG_SETMASK, &locked->signals, NULL);
+	quiet_unlock(&lock, &locked->signals);
 }
 
 /*
@@ -71,21 +66,16 @@ static void thread_ends(void *arg)
 }
 
 /* Of the thread that forks. */
-static struct gate_locked before;
+static sigset_t signals_before_fork;
 
 static void before_fork(void)
 {
-	struct gate_locked locked;
-
-	gate_lock(&locked);
-	before = locked;
+	quiet_lock_over_fork(&lock, &signals_before_fork);
 }
 
 static void after_fork(void)
 {
-	struct gate_locked locked = before;
-
-	gate_unlock(&locked);
+	quiet_unlock_after_fork(&lock, &signals_before_fork);
 }
 
 /* The other threads are gone, and nobody would open what was closed. */

@@ -198,7 +198,7 @@ static int watch(struct window *window)
 		return r;
 	}
 	window_follow(window);
-	window_end(window);
+	window_busy_end(&window->is_busy);
 	return 0;
 }
 
@@ -260,7 +260,7 @@ void window_close(struct window *window)
 
 	if (!window->is_dead) {
 		window_still_begin(&still);
-		window_begin(window);
+		window_busy_begin(&window->is_busy);
 		leave(window);
 		window_still_end(&still);
 	}
@@ -299,7 +299,7 @@ void window_context_closing(const struct ibv_context *context)
 
 	window_still_begin(&still);
 	while ((window = first_of(context))) {
-		window_begin(window);
+		window_busy_begin(&window->is_busy);
 		window->is_dead = true;
 		leave(window);
 	}

@@ -46,10 +46,9 @@
 #ifndef DAXMR_WINDOW_H
 #define DAXMR_WINDOW_H
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 
+#include "quiet.h"
 #include "region.h"
 #include "stage.h"
 
@@ -99,8 +98,7 @@ void window_listen(struct window *window, struct window_ear *ear);
 /* What a thread of the program was before it heard no signal (quiet.h). */
 struct window_still {
 	bool is_still;
-	sigset_t signals;
-	int cancel_state;
+	struct still before;
 };
 
 /*

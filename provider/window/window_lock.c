@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The lock of window_parts.h. */
 #include <errno.h>
-#include <time.h>
 
 #include "quiet.h"
 #include "window_parts.h"
@@ -12,17 +11,14 @@ struct window *window_all;
 
 void window_still_begin(struct window_still *ret)
 {
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret->cancel_state);
-	quiet_begin(&ret->signals);
+	still_begin(&ret->before);
 	ret->is_still = true;
 }
 
 void window_still_end(const struct window_still *still)
 {
-	if (!still->is_still)
-		return;
-	quiet_end(&still->signals);
-	pthread_setcancelstate(still->cancel_state, NULL);
+	if (still->is_still)
+		still_end(&still->before);
 }
 
 void window_lock_take(struct window_still *ret)
@@ -39,31 +35,26 @@ void window_lock_give(const struct window_still *locked)
 
 bool window_wait_locked(int64_t until_ns)
 {
-	struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
-
-	if (until_ns == WINDOW_NEVER)
-		return !pthread_cond_wait(&window_changed, &window_lock);
-	return pthread_cond_clockwait(&window_changed, &window_lock,
-				      CLOCK_MONOTONIC, &until) != ETIMEDOUT;
+	return quiet_wait(&window_changed, &window_lock, until_ns) != ETIMEDOUT;
 }
 
-void window_begin(struct window *window)
+void window_busy_begin(bool *is_busy)
 {
 	struct window_still locked;
 
 	window_lock_take(&locked);
-	while (window->is_busy)
+	while (*is_busy)
 		window_wait_locked(WINDOW_NEVER);
-	window->is_busy = true;
+	*is_busy = true;
 	window_lock_give(&locked);
 }
 
-void window_end(struct window *window)
+void window_busy_end(bool *is_busy)
 {
 	struct window_still locked;
 
 	window_lock_take(&locked);
-	window->is_busy = false;
+	*is_busy = false;
 	pthread_cond_broadcast(&window_changed);
 	window_lock_give(&locked);
 }

@@ -90,11 +90,11 @@ extern _Atomic int64_t window_patience_ns;
 int window_start(void);
 
 /*
- * Has the region to himself, as soon as that can be. Without the lock, and
- * still until the end.
+ * Has the region, or what a PD's windows are bound by, to himself, as soon as
+ * that can be. Without the lock, and still until the end.
  */
-void window_begin(struct window *window);
-void window_end(struct window *window);
+void window_busy_begin(bool *is_busy);
+void window_busy_end(bool *is_busy);
 
 /*
  * Looks how long the file is, and binds: returns whether all of the region is

@@ -74,27 +74,6 @@ void window_pd_put(struct window_pd *binder)
 	free(binder);
 }
 
-static void begin(struct window_pd *binder)
-{
-	struct window_still locked;
-
-	window_lock_take(&locked);
-	while (binder->is_busy)
-		window_wait_locked(WINDOW_NEVER);
-	binder->is_busy = true;
-	window_lock_give(&locked);
-}
-
-static void end(struct window_pd *binder)
-{
-	struct window_still locked;
-
-	window_lock_take(&locked);
-	binder->is_busy = false;
-	pthread_cond_broadcast(&window_changed);
-	window_lock_give(&locked);
-}
-
 bool window_pd_is_dead(const struct window_pd *binder)
 {
 	return binder->is_dead;
@@ -152,9 +131,9 @@ int window_pd_bind(struct window_pd *binder, const struct ibv_mw *mw,
 	int r;
 
 	window_still_begin(&still);
-	begin(binder);
+	window_busy_begin(&binder->is_busy);
 	r = bind_by(binder, mw, range, until_ns);
-	end(binder);
+	window_busy_end(&binder->is_busy);
 	window_still_end(&still);
 	return r;
 }

@@ -32,17 +32,12 @@ static sigset_t signals_before_fork;
 
 static void before_fork(void)
 {
-	sigset_t before;
-
-	quiet_lock(&lock, &before);
-	signals_before_fork = before;
+	quiet_lock_over_fork(&lock, &signals_before_fork);
 }
 
 static void after_fork(void)
 {
-	sigset_t before = signals_before_fork;
-
-	quiet_unlock(&lock, &before);
+	quiet_unlock_after_fork(&lock, &signals_before_fork);
 }
 
 static void follow_forks(void)

@@ -122,7 +122,7 @@ static void *watch_over_all(void *arg)
 		is_at_work = true;
 		window_lock_give(&locked);
 		window_follow(window);
-		window_end(window);
+		window_busy_end(&window->is_busy);
 		window_lock_take(&locked);
 	}
 	return arg;
@@ -133,17 +133,12 @@ static sigset_t signals_before_fork;
 
 static void before_fork(void)
 {
-	sigset_t before;
-
-	quiet_lock(&window_lock, &before);
-	signals_before_fork = before;
+	quiet_lock_over_fork(&window_lock, &signals_before_fork);
 }
 
 static void after_fork(void)
 {
-	sigset_t before = signals_before_fork;
-
-	quiet_unlock(&window_lock, &before);
+	quiet_unlock_after_fork(&window_lock, &signals_before_fork);
 }
 
 /* No thread and no lease: all regions are its parent's. */
