@@ -27,13 +27,13 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "budget.h"
 #include "lease.h"
 #include "lease_many_seen.h"
 #include "openers.h"
+#include "pairs.h"
 #include "reason.h"
 
 #define FIRST	   100UL
@@ -59,10 +59,7 @@ static int failures;
 
 static double now_us(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
+	return pairs_now_ms() * 1e3;
 }
 
 static void clean_up(void)
@@ -92,17 +89,9 @@ static void demand(bool holds, const char *what)
 	failures++;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static double median(double *us)
 {
-	qsort(us, FIRST, sizeof(*us), compare);
-	return us[FIRST / 2];
+	return spread_of(us, FIRST).median;
 }
 
 /* An outsider, forked before anything is open or mapped. */

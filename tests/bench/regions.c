@@ -12,17 +12,17 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench_stage.h"
 #include "budget.h"
+#include "pairs.h"
 
 #define FIRST  100U
 #define WARM   20U
@@ -38,23 +38,7 @@ static unsigned int total = 1000;
 
 static double now_us(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *us, unsigned int count)
-{
-	qsort(us, count, sizeof(*us), compare);
-	return us[count / 2];
+	return pairs_now_ms() * 1e3;
 }
 
 static void tell(const char *what, double few, double many)
@@ -103,7 +87,7 @@ static double break_us(unsigned int regions)
 		while (lease_state(lease) != RECALL_HELD)
 			usleep(1000);
 	}
-	return median(us, BREAKS) / regions;
+	return spread_of(us, BREAKS).median / regions;
 }
 
 static double stage_us(unsigned int from)
@@ -115,7 +99,7 @@ static double stage_us(unsigned int from)
 		lease = bench_stage(engine, fd, (from + i) * STRIDE, LENGTH);
 		us[i] = now_us() - us[i];
 	}
-	return median(us, FIRST);
+	return spread_of(us, FIRST).median;
 }
 
 static double unstage_us(unsigned int from)
@@ -127,7 +111,7 @@ static double unstage_us(unsigned int from)
 		bench_unstage(lease, (from + i) * STRIDE, LENGTH);
 		us[i] = now_us() - us[i];
 	}
-	return median(us, FIRST);
+	return spread_of(us, FIRST).median;
 }
 
 static void measure(void)
