@@ -40,9 +40,7 @@ static void start(uint32_t flush_ms)
 	};
 
 	file_make(&file, LENGTH);
-	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		   0);
-	assert_true(map != MAP_FAILED);
+	map = file_map(&file, LENGTH);
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	idler_start();
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -45,6 +46,15 @@ void file_make(struct file *file, size_t size)
 	file->fd = mkostemp(file->path, O_CLOEXEC);
 	assert_true(file->fd >= 0);
 	assert_int_equal(ftruncate(file->fd, (off_t)size), 0);
+}
+
+void *file_map(const struct file *file, size_t length)
+{
+	void *map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 file->fd, 0);
+
+	assert_true(map != MAP_FAILED);
+	return map;
 }
 
 void file_remove(struct file *file)

@@ -26,6 +26,9 @@ int file_cannot_lease(void);
 void file_make(struct file *file, size_t size);
 void file_remove(struct file *file);
 
+/* Its first bytes, shared, to read and to write; for munmap(). */
+void *file_map(const struct file *file, size_t length);
+
 /* The lease of a range of a descriptor's file. */
 struct lease_engine;
 struct lease;

@@ -173,9 +173,7 @@ static int set_up(void **state)
 	assert_int_equal(fstat(file.fd, &st), 0);
 	dev = st.st_dev;
 	ino = st.st_ino;
-	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		   0);
-	assert_true(map != MAP_FAILED);
+	map = file_map(&file, LENGTH);
 	model = calloc(1, LENGTH);
 	return lease_engine_start(&config, &engine);
 }

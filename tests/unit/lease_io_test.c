@@ -80,9 +80,7 @@ static int set_up(void **state)
 	bytes = malloc(2 * LENGTH);
 	memset(bytes, 'f', LENGTH);
 	assert_int_equal(pwrite(file.fd, bytes, END, 0), END);
-	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		   0);
-	assert_true(map != MAP_FAILED);
+	map = file_map(&file, LENGTH);
 	idler_start();
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	stage(2 * PAGE, 4 * PAGE);

@@ -35,9 +35,7 @@ static int set_up(void **state)
 
 	(void)state;
 	file_make(&file, LENGTH);
-	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		   0);
-	assert_true(map != MAP_FAILED);
+	map = file_map(&file, LENGTH);
 	idler_start();
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	lease = stage_range(engine, file.fd, F_WRLCK, 0, LENGTH);

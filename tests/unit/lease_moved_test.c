@@ -107,9 +107,7 @@ static void unstage__of_what_is_moved_meanwhile__the_file_is_there(void **state)
 	config.keeper_socket = fake_path();
 	file_make(&file, LENGTH);
 	reserve_place();
-	from = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		    0);
-	assert_true(from != MAP_FAILED);
+	from = file_map(&file, LENGTH);
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	lease = stage_range(engine, file.fd, F_WRLCK, 0, LENGTH);
 	assert_false(stage_is_file_at(&file, from));

@@ -51,9 +51,7 @@ static void stage(void)
 	};
 
 	assert_int_equal(fstat(file.fd, &st), 0);
-	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		   0);
-	assert_true(map != MAP_FAILED);
+	map = file_map(&file, LENGTH);
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	lease = stage_range(engine, file.fd, F_WRLCK, 0, LENGTH);
 	memset(map, 'S', LENGTH);

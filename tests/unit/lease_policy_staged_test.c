@@ -72,9 +72,7 @@ static int set_up(void **state)
 		told[i] = blocks[i] = 0;
 	conflicts = 0;
 	file_make(&file, LENGTH);
-	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		   0);
-	assert_true(map != MAP_FAILED);
+	map = file_map(&file, LENGTH);
 	for (unsigned long page = 0; page < PAGES; page++)
 		memset(map + page * PAGE, (int)page + 1, PAGE);
 	idler_start();

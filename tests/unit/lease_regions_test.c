@@ -82,8 +82,7 @@ static int set_up(void **state)
 
 	(void)state;
 	file_make(&file, SIZE);
-	map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
-	assert_ptr_not_equal(map, MAP_FAILED);
+	map = file_map(&file, SIZE);
 	memset(map, 'f', SIZE);
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	return 0;

@@ -82,9 +82,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	file_make(&file, LENGTH);
-	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		   0);
-	assert_true(map != MAP_FAILED);
+	map = file_map(&file, LENGTH);
 	start_threads();
 	return 0;
 }

@@ -34,9 +34,7 @@ static int set_up(void **state)
 	config.keeper_socket = fake_path();
 	config.keeper_path = "";
 	file_make(&file, LENGTH);
-	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-		   0);
-	assert_true(map != MAP_FAILED);
+	map = file_map(&file, LENGTH);
 	assert_int_equal(lease_engine_start(&config, &engine), 0);
 	return 0;
 }
