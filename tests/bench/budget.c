@@ -40,3 +40,11 @@ bool budget_print_growth(const char *what, double many, double few, double goal)
 		.goal = goal,
 	});
 }
+
+void budget_point(const char *plot, const char *series, double x, double y,
+		  double min, double max)
+{
+	printf("point | %s | %s | %.6g | %.6g | %.6g | %.6g\n", plot, series, x,
+	       y, min, max);
+	fflush(stdout);
+}

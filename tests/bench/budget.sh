@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 #
-# The lines of the table that bench/run prints, from those benchmarks that are
-# scripts; budget.h is what programs have.
+# The lines of the table that bench/run prints, and the points of the plots that
+# it draws, from those benchmarks that are scripts; budget.h is what programs
+# have.
 
 # The median, the least and the most of the numbers of the standard input.
 spread() {
@@ -36,4 +37,13 @@ budget_line() {
 		"$(printf '%s\n' "${values[@]}" | spread | cut -d' ' -f1)" "$unit" "$base_name" \
 		"$(printf '%s\n' "${bases[@]}" | spread | cut -d' ' -f1)" "$median" "$min" "$max" "${#values[@]}" "$wanted"
 	test "$mark" != missed
+}
+
+# budget_point PLOT SERIES X VALUE...: one point, the median of the values, and
+# how far they spread. bench/plot knows the plots and their units.
+budget_point() {
+	local plot=$1 series=$2 x=$3 median min max
+	shift 3
+	read -r median min max < <(printf '%s\n' "$@" | spread)
+	printf 'point | %s | %s | %s | %s | %s | %s\n' "$plot" "$series" "$x" "$median" "$min" "$max"
 }

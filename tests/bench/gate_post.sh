@@ -16,7 +16,8 @@ program=$1
 open=$(($(instructions 20000 patched) - $(instructions 10000 patched)))
 plain=$(($(instructions 20000) - $(instructions 10000)))
 added=$(((open - plain) / 10000))
-echo "# of the post of a provider that does nothing: $((plain / 10000))"
+budget_point post "of a provider that does nothing" 1 "$((plain / 10000))"
+budget_point post "the same through the open gate" 2 "$((open / 10000))"
 # Nothing at all: then nothing was patched, and this has measured nothing.
 ((added >= 1))
 budget_line "a post through the open gate, added" instructions "the goal" "at most" 1 "$added" , 12
