@@ -213,6 +213,20 @@ void gate_open(struct gate *gate)
 	free(gate);
 }
 
+int gate_post_past(gate_post_send_fn plain, struct ibv_qp *qp,
+		   struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
+{
+	const struct gate_context *found;
+	struct gate_locked locked;
+	gate_post_send_fn post;
+
+	gate_lock(&locked);
+	found = gate_context_find_locked(qp->context);
+	post = found ? found->post_send : plain;
+	gate_unlock(&locked);
+	return post(qp, wr, bad_wr);
+}
+
 /*
  * The next of the gate's QPs that is wanted, in use; NULL: none. Numbers grow:
  * what another thread severs for a gate that was closed later it has done for

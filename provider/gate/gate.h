@@ -145,6 +145,17 @@ int gate_key_promise(struct ibv_context *context, uint32_t promised,
 void gate_key_forget(struct ibv_context *context, uint32_t promised);
 
 /*
+ * A post on a QP of daxmr's own that is in a PD of the program's: no gate holds
+ * it up, and its lkeys are the device's. While a gate is closed MRs go and
+ * come, and windows are bound to them. `plain` posts in a context that is not
+ * attached, ibv_post_send().
+ */
+int gate_post_past(int (*plain)(struct ibv_qp *qp, struct ibv_send_wr *wr,
+				struct ibv_send_wr **bad_wr),
+		   struct ibv_qp *qp, struct ibv_send_wr *wr,
+		   struct ibv_send_wr **bad_wr);
+
+/*
  * Whether lkey is promised in the context but belongs to another MR by now. A
  * new registration that gets such an lkey must not be handed out: keep it
  * until another is made, then give it back.

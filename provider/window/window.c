@@ -11,61 +11,24 @@
 #include "reason.h"
 #include "stage_limits.h"
 #include "window_parts.h"
-#include "window_test.h"
 
-/* What a window can give. */
-#define REMOTE                                                                 \
-	(IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |                    \
-	 IBV_ACCESS_REMOTE_ATOMIC)
-/* Flushes by peers, which go by the key as well (rdma-core 45's names). */
-#define FLUSHES (1U << 8 | 1U << 9)
+#define POLICY "on_shrink=error"
+#define WHAT   POLICY " wants a memory window"
 
-#define WHAT "on_shrink=error wants a memory window"
-
-unsigned int window_mr_access(unsigned int access)
+static int check_place(const struct region_call *call,
+		       const struct stage *stage)
 {
-	return (access & ~(unsigned int)(REMOTE | IBV_ACCESS_ON_DEMAND)) |
-	       IBV_ACCESS_MW_BIND;
-}
+	uint64_t offset;
 
-static int check_access(const struct region_call *call)
-{
-	if (call->access & IBV_ACCESS_MW_BIND)
-		return reason_set(-EOPNOTSUPP,
-				  WHAT " of daxmr's: one of the program's own "
-				       "(IBV_ACCESS_MW_BIND) would reach "
-				       "beyond the end of the file");
-	if (call->access & FLUSHES)
-		return reason_set(-EOPNOTSUPP,
-				  WHAT ", which lets no peer flush "
-				       "(IBV_ACCESS_FLUSH_GLOBAL)");
-	if (call->access & IBV_ACCESS_ZERO_BASED ||
-	    call->iova != (uintptr_t)call->addr)
+	if (call->iova != (uintptr_t)call->addr)
 		return reason_set(-EOPNOTSUPP,
 				  WHAT ", which is at the region's address: "
-				       "leave the iova and "
-				       "IBV_ACCESS_ZERO_BASED to that");
-	return 0;
-}
-
-static int check_device(const struct region_call *call)
-{
-	struct ibv_device *device = call->pd->context->device;
-	struct window_verdict verdict;
-
-	window_verdict_get(&call->real->table, device, &verdict);
-	log_write(LOG_DEBUG, "%s: memory windows %s (%s), %u us", device->name,
-		  verdict.is_right ? "right" : "not to be used", verdict.seen,
-		  verdict.time_us);
-	if (!verdict.is_right)
+				       "leave the iova to that");
+	if (!stage_piece(stage, &offset))
 		return reason_set(-EOPNOTSUPP,
-				  WHAT ", and those of %s do not do: %s",
-				  device->name, verdict.seen);
-	if (call->access & IBV_ACCESS_REMOTE_ATOMIC && !verdict.has_atomics)
-		return reason_set(-EOPNOTSUPP,
-				  WHAT ", and through those of %s come no "
-				       "atomics (IBV_ACCESS_REMOTE_ATOMIC)",
-				  device->name);
+				  WHAT ", which has one end: the range is not "
+				       "one piece of one file, register each "
+				       "piece apart");
 	return 0;
 }
 
@@ -74,24 +37,18 @@ bool window_is_due(const struct stage *stage, unsigned int access)
 	const struct lease *lease = stage ? stage_lease(stage, 0) : NULL;
 
 	return lease && lease_terms(lease)->on_shrink == ON_SHRINK_ERROR &&
-	       access & (REMOTE | IBV_ACCESS_MW_BIND | FLUSHES);
+	       window_key_is_due(access);
 }
 
 int window_is_wanted(const struct region_call *call, const struct stage *stage)
 {
-	uint64_t offset;
 	int r;
 
 	if (!window_is_due(stage, call->access))
 		return 0;
-	r = check_access(call);
-	if (!r && !stage_piece(stage, &offset))
-		r = reason_set(-EOPNOTSUPP,
-			       WHAT ", which has one end: the range is not one "
-				    "piece of one file, register each piece "
-				    "apart");
+	r = check_place(call, stage);
 	if (!r)
-		r = check_device(call);
+		r = window_key_check(call, POLICY);
 	return r ? r : 1;
 }
 
@@ -133,53 +90,25 @@ static void unlist(const struct window *window)
 
 static void free_window(struct window *window)
 {
-	if (window->mw)
-		window->pd->context->ops.dealloc_mw(window->mw);
+	const struct real_verbs *real = window->key.real;
+
+	window_key_close(&window->key);
 	if (window->shorter)
-		window->real->table.dereg_mr(window->shorter);
-	if (window->binder)
-		window_pd_put(window->binder);
-	window->mw = NULL;
+		real->table.dereg_mr(window->shorter);
 	window->shorter = NULL;
-	window->binder = NULL;
 	window_view_unmap(&window->view);
 }
 
-static int make_window(struct window *window)
+static int make_window(struct window *window, const struct region_call *call)
 {
-	struct ibv_context *context = window->pd->context;
-	const struct window_range all = {
-		.mr = window->mr,
-		.addr = window->addr,
-		.length = window->length,
-		.access = window->remote,
-	};
-	int r;
+	int r = window_key_open(&window->key, call, POLICY);
 
-	window->binder = window_pd_get(window->real, window->pd);
-	if (!window->binder)
-		return reason_set(-ENOMEM, "no memory for one region more");
-	errno = 0;
-	window->mw = context->ops.alloc_mw(window->pd, IBV_MW_TYPE_1);
-	if (!window->mw)
-		return reason_set(errno ? -errno : -EOPNOTSUPP,
-				  WHAT ", and %s has none left (%s)",
-				  context->device->name,
-				  strerrordesc_np(errno));
-	/* As ibv_alloc_mw() does where the provider does not. */
-	window->mw->context = context;
-	window->mw->pd = window->pd;
-	window->mw->type = IBV_MW_TYPE_1;
-	window->rkey = window->mw->rkey;
-	r = window_pd_bind(window->binder, window->mw, &all,
-			   clock_now_ns() + window_patience_ns);
-	if (r == -EIO && window->length > 1UL << 31)
-		return reason_set(-EOPNOTSUPP,
-				  WHAT ", and those of %s are shorter than "
-				       "%zu bytes: 2 GiB mostly, register it "
-				       "in pieces",
-				  context->device->name, window->length);
-	return r;
+	if (r)
+		return r;
+	r = window_key_bind(&window->key, window->mr, window->addr,
+			    window->length,
+			    clock_now_ns() + window_patience_ns);
+	return window_key_explain(r, window->length, &window->key, POLICY);
 }
 
 /* What happens to the file from before the first look on is not missed. */
@@ -211,14 +140,11 @@ int window_open(const struct region_call *call, const struct stage *stage,
 
 	if (!window)
 		return reason_set(-ENOMEM, "no memory for one region more");
-	window->real = call->real;
-	window->pd = call->pd;
 	window->mr = mr;
 	window->mr_rkey = mr->rkey;
 	window->addr = call->iova;
 	window->length = call->length;
 	window->access = window_mr_access(call->access);
-	window->remote = call->access & REMOTE;
 	window->lease = stage_piece(stage, &window->offset);
 	window->end = call->length;
 	window->due_ns = WINDOW_NEVER;
@@ -229,14 +155,14 @@ int window_open(const struct region_call *call, const struct stage *stage,
 		r = window_view_map(&window->view, window->lease,
 				    window->offset, window->length);
 	if (!r)
-		r = make_window(window);
+		r = make_window(window, call);
 	if (!r)
 		r = watch(window);
 	if (r) {
 		free_window(window);
 		free(window);
 	} else {
-		mr->rkey = window->rkey;
+		mr->rkey = window->key.rkey;
 		*ret = window;
 	}
 	window_still_end(&still);
@@ -285,7 +211,7 @@ static struct window *first_of(const struct ibv_context *context)
 	struct window *window;
 
 	window_lock_take(&locked);
-	for (window = window_all; window && window->pd->context != context;)
+	for (window = window_all; window && window->key.pd->context != context;)
 		window = window->next;
 	window_lock_give(&locked);
 	return window;

@@ -51,6 +51,7 @@
 #include "quiet.h"
 #include "region.h"
 #include "stage.h"
+#include "window_key.h"
 
 struct window;
 
@@ -69,13 +70,11 @@ bool window_is_due(const struct stage *stage, unsigned int access);
  */
 int window_is_wanted(const struct region_call *call, const struct stage *stage);
 
-/* The access flags of its MR, for those that the program has given. */
-unsigned int window_mr_access(unsigned int access);
-
 /*
- * mr is that MR. Its rkey is the window's from now on. 0; or -errno with a
- * sentence: -EOPNOTSUPP the device takes no such window (mostly 2 GiB), -ENOMEM
- * also where the memory could not be locked once more, those of making QPs.
+ * mr is one of window_mr_access() (window_key.h). Its rkey is the window's from
+ * now on. 0; or -errno with a sentence: -EOPNOTSUPP the device takes no such
+ * window (mostly 2 GiB), -ENOMEM also where the memory could not be locked once
+ * more, those of making QPs.
  */
 int window_open(const struct region_call *call, const struct stage *stage,
 		struct ibv_mr *mr, struct window **ret);

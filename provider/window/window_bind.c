@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "gate/gate.h"
 #include "trust_port.h"
 #include "window_bind.h"
 
@@ -90,7 +91,8 @@ int window_run(struct loop *loop, struct ibv_send_wr *wr, uint64_t patience_ns,
 	loop_new_batch(loop);
 	wr->wr_id = loop_wr_id(loop, false, 0);
 	wr->send_flags |= IBV_SEND_SIGNALED;
-	r = loop->verbs->post_send(loop->link[LINK_RC].a, wr, &bad_wr);
+	r = gate_post_past(loop->verbs->post_send, loop->link[LINK_RC].a, wr,
+			   &bad_wr);
 	if (r) {
 		r = r < 0 ? r : -r;
 		loop_fail(loop, -r, "it takes no such work request");

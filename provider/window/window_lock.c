@@ -38,15 +38,24 @@ bool window_wait_locked(int64_t until_ns)
 	return quiet_wait(&window_changed, &window_lock, until_ns) != ETIMEDOUT;
 }
 
-void window_busy_begin(bool *is_busy)
+bool window_busy_try(bool *is_busy, int64_t until_ns)
 {
 	struct window_still locked;
+	bool is_ours;
 
 	window_lock_take(&locked);
-	while (*is_busy)
-		window_wait_locked(WINDOW_NEVER);
-	*is_busy = true;
+	while (*is_busy && window_wait_locked(until_ns))
+		;
+	is_ours = !*is_busy;
+	if (is_ours)
+		*is_busy = true;
 	window_lock_give(&locked);
+	return is_ours;
+}
+
+void window_busy_begin(bool *is_busy)
+{
+	window_busy_try(is_busy, WINDOW_NEVER);
 }
 
 void window_busy_end(bool *is_busy)

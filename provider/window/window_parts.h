@@ -29,17 +29,12 @@ enum window_trouble {
 };
 
 struct window {
-	const struct real_verbs *real;
-	struct ibv_pd *pd;
-	struct window_pd *binder;
-	struct ibv_mw *mw; /* NULL: it had to go, peers reach nothing */
+	struct window_key key;
 	struct ibv_mr *mr; /* the program's */
 	uint32_t mr_rkey;  /* that its provider gave it */
-	uint32_t rkey;	   /* the window's, that peers know */
-	uint64_t addr;	   /* that they know */
+	uint64_t addr;	   /* that peers know */
 	size_t length;
 	unsigned int access; /* of MRs */
-	unsigned int remote; /* of the window */
 	struct lease *lease;
 	uint64_t offset; /* in its file */
 	struct window_view view;
@@ -89,11 +84,15 @@ extern _Atomic int64_t window_patience_ns;
 /* The thread, where there is none yet. 0 or -errno. */
 int window_start(void);
 
+/* Before anything is made that a child would have to forget. */
+void window_follow_forks(void);
+
 /*
  * Has the region, or what a PD's windows are bound by, to himself, as soon as
  * that can be. Without the lock, and still until the end.
  */
 void window_busy_begin(bool *is_busy);
+bool window_busy_try(bool *is_busy, int64_t until_ns); /* false: not so long */
 void window_busy_end(bool *is_busy);
 
 /*
@@ -124,8 +123,9 @@ struct window_pd *window_pd_get(const struct real_verbs *real,
 				struct ibv_pd *pd);
 void window_pd_put(struct window_pd *binder);
 /*
- * window_bind(), one at a time, about until then; errors with a sentence
- * (reason.h). After one -ETIMEDOUT there is no other answer.
+ * window_bind(), one at a time, until then; errors with a sentence (reason.h).
+ * After a device has not answered once there is no other answer; -ETIMEDOUT is
+ * also that another's bind had no end until then.
  */
 int window_pd_bind(struct window_pd *binder, const struct ibv_mw *mw,
 		   const struct window_range *range, int64_t until_ns);

@@ -37,6 +37,7 @@ struct window_pd *window_pd_get(const struct real_verbs *real,
 	struct window_pd *new = calloc(1, sizeof(*new)), *binder;
 	struct window_still locked;
 
+	window_follow_forks();
 	window_lock_take(&locked);
 	for (binder = binders; binder && (binder->pd != pd || binder->is_dead);)
 		binder = binder->next;
@@ -95,13 +96,11 @@ static int open_loop(struct window_pd *binder)
 	return r;
 }
 
-/* What comes last has a moment in any case: nothing else may be left then. */
 static uint64_t patience_ns(int64_t until_ns)
 {
 	int64_t left_ns = until_ns - clock_now_ns();
-	int64_t least_ns = window_patience_ns / 10;
 
-	return (uint64_t)(left_ns > least_ns ? left_ns : least_ns);
+	return left_ns > 0 ? (uint64_t)left_ns : 0;
 }
 
 static int bind_by(struct window_pd *binder, const struct ibv_mw *mw,
@@ -131,9 +130,13 @@ int window_pd_bind(struct window_pd *binder, const struct ibv_mw *mw,
 	int r;
 
 	window_still_begin(&still);
-	window_busy_begin(&binder->is_busy);
-	r = bind_by(binder, mw, range, until_ns);
-	window_busy_end(&binder->is_busy);
+	if (window_busy_try(&binder->is_busy, until_ns)) {
+		r = bind_by(binder, mw, range, until_ns);
+		window_busy_end(&binder->is_busy);
+	} else {
+		r = reason_set(-ETIMEDOUT,
+			       "the device has not answered another's bind");
+	}
 	window_still_end(&still);
 	return r;
 }

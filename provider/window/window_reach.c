@@ -65,9 +65,9 @@ static int register_shorter(const struct window *window, size_t end,
 	int error;
 
 	errno = 0;
-	*ret = window->real->table.reg_mr_iova2(window->pd, window->view.start,
-						end, window->addr,
-						window->access);
+	*ret = window->key.real->table.reg_mr_iova2(
+		window->key.pd, window->view.start, end, window->addr,
+		window->access);
 	if (*ret)
 		return 0;
 	error = errno ? -errno : -EIO;
@@ -77,16 +77,18 @@ static int register_shorter(const struct window *window, size_t end,
 			  end, strerrordesc_np(-error));
 }
 
+/* What comes last has a moment in any case: nothing else may be left then. */
+static int64_t bind_until(const struct window *window)
+{
+	int64_t least_ns = clock_now_ns() + window_patience_ns / 10;
+
+	return window->until_ns > least_ns ? window->until_ns : least_ns;
+}
+
 static int bind_to(struct window *window, struct ibv_mr *mr, size_t end)
 {
-	const struct window_range range = {
-		.mr = mr,
-		.addr = window->addr,
-		.length = end,
-		.access = window->remote,
-	};
-	int r = window_pd_bind(window->binder, window->mw, &range,
-			       window->until_ns);
+	int r = window_key_bind(&window->key, mr, window->addr, end,
+				bind_until(window));
 
 	if (!r)
 		window->end = end;
@@ -96,7 +98,7 @@ static int bind_to(struct window *window, struct ibv_mr *mr, size_t end)
 /* What the window is on no more. */
 static void drop_shorter(struct window *window, struct ibv_mr *mr)
 {
-	if (mr && window->real->table.dereg_mr(mr))
+	if (mr && window->key.real->table.dereg_mr(mr))
 		log_write(LOG_WARN,
 			  "an MR of %zu bytes that no window is on any more "
 			  "does not go: %s",
@@ -109,16 +111,11 @@ static void reach_nothing(struct window *window)
 {
 	struct ibv_mr *before = window->shorter;
 	char why[REASON_MAX];
-	int r;
 
 	strcpy(why, reason_text());
-	r = bind_to(window, window->mr, 0);
-	if (r && !window->pd->context->ops.dealloc_mw(window->mw)) {
-		window->mw = NULL;
+	if (!window_key_clear(&window->key, window->mr, window->addr,
+			      bind_until(window))) {
 		window->end = 0;
-		r = 0;
-	}
-	if (!r) {
 		window->shorter = NULL;
 		drop_shorter(window, before);
 	}
@@ -137,13 +134,13 @@ static int reach(struct window *window, size_t end)
 	int r;
 
 	/* As it is nobody reaches too much. */
-	if (end > window->end && window_pd_is_dead(window->binder))
+	if (end > window->end && window_pd_is_dead(window->key.binder))
 		return reason_set(-ETIMEDOUT,
 				  "the device has not answered before");
 	r = end && !is_all ? register_shorter(window, end, &shorter) : 0;
 	if (r == -ENOMEM && before) {
 		reach_nothing(window);
-		if (!window->mw)
+		if (!window->key.mw)
 			return -EIO;
 		before = window->shorter;
 		r = register_shorter(window, end, &shorter);
@@ -203,7 +200,7 @@ static enum window_trouble trouble_of(const struct window *window, int error,
 {
 	if (!error)
 		return WINDOW_FINE;
-	if (!window->mw)
+	if (!window->key.mw)
 		return WINDOW_GONE;
 	if (window->end > end)
 		return WINDOW_STUCK;
@@ -252,7 +249,7 @@ static void complain(const struct window *window, enum window_trouble trouble)
 		  "how far peers reach %zu bytes at %#llx on %s (rkey %#x) "
 		  "cannot follow the end of the file: %s; %s",
 		  window->length, (unsigned long long)window->addr,
-		  window->pd->context->device->name, window->rkey,
+		  window->key.pd->context->device->name, window->key.rkey,
 		  reason_text(), outcomes[trouble]);
 }
 
@@ -263,7 +260,7 @@ bool window_look(struct window *window)
 	bool is_sure;
 	int r;
 
-	if (!window->mw)
+	if (!window->key.mw)
 		return true;
 	window->until_ns = clock_now_ns() + window_patience_ns;
 	r = find_end(window, &end);
@@ -285,9 +282,10 @@ bool window_look(struct window *window)
 			  "%#x",
 			  window->end, window->length,
 			  (unsigned long long)window->addr,
-			  window->pd->context->device->name, window->rkey);
+			  window->key.pd->context->device->name,
+			  window->key.rkey);
 	if (window->end < before)
 		clear_tail(window);
-	return !window->mw || (!r && window->end == window->length &&
-			       lease_state(window->lease) == RECALL_HELD);
+	return !window->key.mw || (!r && window->end == window->length &&
+				   lease_state(window->lease) == RECALL_HELD);
 }

@@ -21,7 +21,6 @@
 static bool is_started;	    /* under the lock, as all that follows */
 static bool is_at_work;	    /* the thread, and not aside */
 static unsigned int paused; /* so many do not want it to be */
-static pthread_once_t follows_forks = PTHREAD_ONCE_INIT;
 
 void window_hear(struct lease_listener *listener,
 		 const struct recall_report *report, uint64_t missed)
@@ -156,9 +155,16 @@ static void in_child(void)
 	quiet_end(&signals_before_fork);
 }
 
-static void follow_forks(void)
+static void follow(void)
 {
 	pthread_atfork(before_fork, after_fork, in_child);
+}
+
+void window_follow_forks(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, follow);
 }
 
 /* All signals are blocked: none of the program's is for it. */
@@ -183,7 +189,7 @@ int window_start(void)
 	struct window_still locked;
 	int r = 0;
 
-	pthread_once(&follows_forks, follow_forks);
+	window_follow_forks();
 	window_lock_take(&locked);
 	if (!is_started)
 		r = start_locked();
@@ -197,7 +203,7 @@ void window_pause(struct window_still *ret)
 {
 	bool has_thread;
 
-	pthread_once(&follows_forks, follow_forks);
+	window_follow_forks();
 	window_lock_take(ret);
 	has_thread = is_started;
 	paused++;

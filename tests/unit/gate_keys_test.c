@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "gate_fake.h"
@@ -188,6 +189,37 @@ static void detached__no_promises(void **state)
 	assert_int_equal(arrived(0), OLD);
 }
 
+static int post_plainly(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
+			struct ibv_send_wr **bad_wr)
+{
+	return ibv_post_send(ibqp, wr, bad_wr);
+}
+
+/* The gate stays closed: who waited there would wait for ever. */
+static void past_a_closed_gate__as_it_is(void **state)
+{
+	struct ibv_sge sge = {.lkey = OLD, .length = 1};
+	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1}, *bad_wr;
+	struct gate *gate;
+
+	(void)state;
+	change(OLD, NEW);
+	assert_int_equal(
+		gate_close(&fake_pds[0], clock_now_ns() + 1000000000LL, &gate),
+		0);
+	alarm(60);
+	assert_int_equal(
+		gate_post_past(post_plainly, fake_ibv(&qp), &wr, &bad_wr), 0);
+	alarm(0);
+	gate_open(gate);
+	assert_int_equal(qp.posted, 1);
+	assert_int_equal(arrived(0), OLD);
+	gate_detach(context);
+	assert_int_equal(
+		gate_post_past(post_plainly, fake_ibv(&qp), &wr, &bad_wr), 0);
+	assert_int_equal(qp.posted, 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -198,6 +230,7 @@ int main(void)
 		TEST(receives__translated),
 		TEST(promised_key__is_taken_while_it_is_another),
 		TEST(detached__no_promises),
+		TEST(past_a_closed_gate__as_it_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ endforeach()
 unit_test(window window_fake.c)
 target_link_libraries(unit-window PRIVATE unit-odp-fake)
 # What is around these is the test's own.
-set(WINDOW window.c window_bind.c window_lock.c window_pd.c window_reach.c window_view.c window_watch.c)
+set(WINDOW window.c window_bind.c window_key.c window_lock.c window_pd.c window_reach.c window_view.c window_watch.c)
 list(TRANSFORM WINDOW PREPEND ${PROJECT_SOURCE_DIR}/provider/window/)
 foreach(name region trouble)
     unit_test(window_${name} window_fake.c window_world.c ${WINDOW})

@@ -49,6 +49,9 @@ static struct ibv_context *open_device(struct ibv_device *device)
 static int dereg_mr(struct ibv_mr *mr)
 {
 	if (window_fake.bound == (struct fake_mr *)mr ||
+	    (window_fake.fault == WINDOW_HOLDS_ON &&
+	     window_fake.last == (struct fake_mr *)mr && !window_fake.bound &&
+	     !window_fake.dealloced) ||
 	    (window_fake.fault == WINDOW_KEEPS_MR &&
 	     window_fake.first == (struct fake_mr *)mr && window_fake.bound))
 		return EINVAL;
@@ -71,6 +74,7 @@ static void bind(const struct ibv_mw_bind_info *info)
 		return;
 	if (!window_fake.first)
 		window_fake.first = (struct fake_mr *)info->mr;
+	window_fake.last = (struct fake_mr *)info->mr;
 	window_fake.bound = info->length ? (struct fake_mr *)info->mr : NULL;
 	window_fake.length = info->length;
 }

@@ -24,9 +24,10 @@ enum window_fault {
 	WINDOW_REFUSES_MORE, /* but for one to nothing */
 	WINDOW_FULL,	     /* the bind is not taken */
 	WINDOW_KEEPS_MR,     /* an MR that was bound once does not go */
-	WINDOW_SHIFTED,	     /* goes to another place of the MR */
-	WINDOW_NEVER_GOES,   /* refuses, and does not go */
-	WINDOW_SILENT	     /* the bind has no end */
+	WINDOW_HOLDS_ON,   /* its last MR does not go while it is on nothing */
+	WINDOW_SHIFTED,	   /* goes to another place of the MR */
+	WINDOW_NEVER_GOES, /* refuses, and does not go */
+	WINDOW_SILENT	   /* the bind has no end */
 };
 
 struct window_fake {
@@ -41,6 +42,7 @@ struct window_fake {
 	_Atomic size_t length; /* that it is bound to; 0: to nothing */
 	struct fake_mr *_Atomic bound;
 	struct fake_mr *first;
+	struct fake_mr *last; /* that a bind has named */
 };
 
 extern struct window_fake window_fake;

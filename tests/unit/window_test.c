@@ -27,7 +27,8 @@ static struct window_verdict tested(enum window_fault with)
 	struct window_verdict verdict;
 
 	window_fake.fault = with;
-	window_fake.bound = window_fake.first = NULL;
+	window_fake.bound = window_fake.first = window_fake.last = NULL;
+	window_fake.dealloced = 0;
 	errno = 4711;
 	window_test(&window_fake.table, &fake.device, &verdict);
 	assert_int_equal(errno, 4711);
@@ -87,6 +88,7 @@ static void wrong__bound_to_nothing_still_reaches(void **state)
 {
 	(void)state;
 	check_wrong(WINDOW_ALWAYS_SET, "beyond a window is done");
+	check_wrong(WINDOW_HOLDS_ON, "does not go");
 }
 
 static void wrong__iwarp_or_no_port_is_no_device_for_it(void **state)

@@ -196,7 +196,7 @@ static void device_is_silent__it_is_asked_once(void **state)
 	assert_int_equal(tellings, 1);
 	/* who comes next finds out by himself */
 	other = window_pd_get(&real, pd);
-	assert_ptr_not_equal(other, window->binder);
+	assert_ptr_not_equal(other, window->key.binder);
 	assert_false(window_pd_is_dead(other));
 	window_pd_put(other);
 	window_listen(window, NULL);
@@ -217,7 +217,7 @@ static void device_was_silent__no_window_goes_that_is_on_less(void **state)
 	window_fake.fault = WINDOW_SILENT;
 	/* another window of the domain's */
 	nothing.mr = mr;
-	assert_int_equal(window_pd_bind(window->binder, &window_fake.mw,
+	assert_int_equal(window_pd_bind(window->key.binder, &window_fake.mw,
 					&nothing, clock_now_ns()),
 			 -ETIMEDOUT);
 	window_patience_ns = (int64_t)WINDOW_PATIENCE_NS;
