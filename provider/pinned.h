@@ -88,6 +88,9 @@ struct pinned_ear {
  */
 void pinned_listen(struct pinned *pinned, struct pinned_ear *ear);
 
+/* Its number in stats.h: what becomes of it, and has so far, is said there. */
+void pinned_list(struct pinned *pinned, uint64_t listed);
+
 /* What keeps others from its file, as long as it is registered. */
 struct lease *pinned_lease(const struct pinned *pinned);
 

@@ -55,7 +55,9 @@ static void tell_back(struct pinned *pinned, size_t before)
 			    blocks_of(now) - blocks_of(before), 0);
 	if (!pinned->mr)
 		return;
-	stats_count(STATS_KEYS_CHANGED, 1);
+	stats_device_count(pinned->context->device->name, STATS_KEYS_CHANGED,
+			   1);
+	pinned_count(pinned, 0, 1);
 	pinned_tell(pinned, PINNED_BACK, 0, 0);
 }
 
@@ -181,7 +183,7 @@ void pinned_sever_stuck(struct pinned *pinned)
 	if (!r)
 		severed = gate_sever(pinned->gate->gate, true);
 	pinned_gate_open(pinned);
-	stats_count(STATS_SEVERED, (uint64_t)severed);
+	pinned_count(pinned, (uint64_t)severed, 0);
 	pinned_disconnect_soon();
 	pinned_tell(pinned, PINNED_SEVERED, 0, pinned->error);
 	log_try_write(

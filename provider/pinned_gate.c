@@ -8,9 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "clock.h"
 #include "pinned_parts.h"
-#include "stats.h"
 
 /* Under the lock. Added by the thread that MRs go by only. */
 static struct pinned_gate *gates;
@@ -57,8 +55,6 @@ int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns)
 	gate->pd = pinned->pd;
 	gate->is_entered = r;
 	gate->users = 1;
-	gate->closed_ns = clock_now_ns();
-	stats_count(STATS_GATE_CLOSINGS, 1);
 	pinned->gate = gate;
 	return 0;
 }
@@ -97,8 +93,6 @@ void pinned_gate_open(struct pinned *pinned)
 	if (!is_last)
 		return;
 	gate_open(gate->gate);
-	stats_count(STATS_GATE_NS,
-		    (uint64_t)(clock_now_ns() - gate->closed_ns));
 	free(gate);
 }
 

@@ -9,6 +9,7 @@
  *   pinned_recall.c  what it does when others want the file
  *   pinned_back.c    what it does when the file is back
  *   pinned_gate.c    the gates of their PDs
+ *   pinned_count.c   what daxmr-list(1) says of them
  */
 #ifndef DAXMR_PINNED_PARTS_H
 #define DAXMR_PINNED_PARTS_H
@@ -78,6 +79,9 @@ struct pinned {
 	int64_t deadline_ns; /* until then the gate may be closed */
 	int64_t retry_ns;    /* when it is to be tried again to come back */
 	int64_t pause_ns;    /* before that; 0: it has not failed */
+	uint64_t listed;     /* its number in stats.h; 0: none (yet) */
+	uint64_t severed;    /* QPs, in all */
+	uint64_t new_keys;
 
 	struct lease_listener listener;
 	struct pinned *next;
@@ -90,7 +94,6 @@ struct pinned_gate {
 	struct gate *gate;
 	unsigned int users; /* under the lock */
 	bool is_entered;    /* a post did not end: not to be drained */
-	int64_t closed_ns;  /* when it was */
 	/* pinned_go()'s. */
 	bool is_quiet;	      /* nothing is outstanding any more */
 	bool is_cut;	      /* its QPs were cut off, this time */
@@ -165,6 +168,9 @@ int pinned_still_there(const struct pinned *pinned, size_t *ret);
 /* Who listens hears it; by who has the region. */
 void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
 		 int error);
+
+/* So many QPs were severed with it, so many new keys given to it. */
+void pinned_count(struct pinned *pinned, uint64_t severed, uint64_t new_keys);
 
 /* How much of it, from the beginning, is in the file. */
 size_t pinned_surviving(const struct pinned *pinned);

@@ -11,7 +11,6 @@
 #include "log.h"
 #include "pinned_parts.h"
 #include "probe.h"
-#include "stats.h"
 
 #define RETRY_NS   100000000LL
 #define LEFT_NAMED 16
@@ -68,7 +67,6 @@ static void sever(struct pinned_gate *gate, struct course *course, bool all)
 	unsigned int severed = (unsigned int)gate_sever(gate->gate, all);
 
 	gate->severed += severed;
-	stats_count(STATS_SEVERED, severed);
 	course->severed += severed;
 	pinned_disconnect_soon();
 }
@@ -263,6 +261,8 @@ void pinned_go(struct pinned *first)
 			lease_news_consent(&pinned->listener);
 	gone_ns = clock_now_ns();
 	for (pinned = first; pinned; pinned = pinned->also) {
+		if (pinned->gate)
+			pinned_count(pinned, pinned->gate->severed, 0);
 		if (pinned->is_cut_off ||
 		    (pinned->gate && pinned->gate->severed))
 			pinned_tell(pinned, PINNED_SEVERED, 0, 0);

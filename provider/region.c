@@ -340,9 +340,10 @@ static struct ibv_mr *register_pinned(const struct region_call *call,
 	rec.mr = mr;
 	rec.listed = list(call, choice, STRATEGY_PINNED,
 			  pinned_lease(rec.pinned), 0);
+	pinned_list(rec.pinned, rec.listed);
 	if (mr_record_put(&rec)) {
-		stats_region_remove(rec.listed);
 		pinned_deregister(rec.pinned);
+		stats_region_remove(rec.listed);
 		log_sentence(LOG_ERROR,
 			     "no memory to remember an MR of %zu bytes",
 			     call->length);

@@ -170,25 +170,52 @@ static bool is_listed(uint64_t number)
 	return number && number >> 32 == (uint64_t)getpid();
 }
 
-void stats_region_access(uint64_t number, uint32_t access)
+/*
+ * What is there of it, to be written again: nobody else does while the lock is
+ * ours. Its slot; -1: there is none of it.
+ */
+static long read_region_locked(uint64_t number, struct stats_region *ret)
 {
 	size_t slot = (size_t)(number & UINT32_MAX) - 1;
-	struct stats_region region = {0};
+	const struct stats_region_slot *at;
+
+	if (slot >= page_count * STATS_SLOTS)
+		return -1;
+	at = &pages[slot / STATS_SLOTS]->region[slot % STATS_SLOTS];
+	stats_slot_read(&at->sequence, at->word, ret, STATS_WORDS(*ret));
+	return (long)slot;
+}
+
+void stats_region_access(uint64_t number, uint32_t access)
+{
+	struct stats_region region;
 	struct before before;
+	long slot;
 
 	if (!is_listed(number))
 		return;
-	if (begin(&before) && slot < page_count * STATS_SLOTS) {
-		const struct stats_region_slot *at =
-			&pages[slot / STATS_SLOTS]->region[slot % STATS_SLOTS];
+	slot = begin(&before) ? read_region_locked(number, &region) : -1;
+	if (slot >= 0 && region.access != access) {
+		region.access = access;
+		write_region(slot, &region);
+	}
+	end(&before);
+}
 
-		/* Nobody else writes to it while the lock is ours. */
-		stats_slot_read(&at->sequence, at->word, &region,
-				STATS_WORDS(region));
-		if (region.access != access) {
-			region.access = access;
-			write_region((long)slot, &region);
-		}
+void stats_region_pinned(uint64_t number, uint64_t severed,
+			 uint64_t keys_changed)
+{
+	struct stats_region region;
+	struct before before;
+	long slot;
+
+	if (!is_listed(number))
+		return;
+	slot = begin(&before) ? read_region_locked(number, &region) : -1;
+	if (slot >= 0) {
+		region.severed = severed;
+		region.keys_changed = keys_changed;
+		write_region(slot, &region);
 	}
 	end(&before);
 }
@@ -267,12 +294,33 @@ void stats_refused(int error, const char *why)
 	end(&before);
 }
 
-void stats_count(enum stats_count what, uint64_t by)
+/* NULL: there are too many. */
+static struct stats_device *device_locked(struct stats_page *first,
+					  const char *name)
+{
+	struct stats_device *device = first->device;
+
+	for (; device < first->device + STATS_DEVICES; device++) {
+		if (!atomic_load_explicit(&device->is_there,
+					  memory_order_relaxed)) {
+			strncpy(device->name, name, sizeof(device->name) - 1);
+			atomic_store_explicit(&device->is_there, 1,
+					      memory_order_release);
+			return device;
+		}
+		if (!strncmp(device->name, name, sizeof(device->name) - 1))
+			return device;
+	}
+	return NULL;
+}
+
+void stats_device_count(const char *name, unsigned int what, uint64_t by)
 {
 	struct before before;
 	struct stats_page *first = begin(&before);
+	struct stats_device *device = first ? device_locked(first, name) : NULL;
 
-	if (first)
-		add_to(&first->count[what], by);
+	if (device && what < STATS_DEVICE_COUNTS)
+		add_to(&device->count[what], by);
 	end(&before);
 }

@@ -20,13 +20,17 @@ struct lease;
 uint64_t stats_region_add(const struct stats_region *region);
 /* It has other access flags now. */
 void stats_region_access(uint64_t number, uint32_t access);
+/* So many queue pairs were severed with it, its rkey changed so often. */
+void stats_region_pinned(uint64_t number, uint64_t severed,
+			 uint64_t keys_changed);
 /* 0, and what a parent process has listed, are nothing. */
 void stats_region_remove(uint64_t number);
 
 /* A registration that failed with this (positive) errno. */
 void stats_refused(int error, const char *why);
 
-void stats_count(enum stats_count what, uint64_t by);
+/* By the device's name; those beyond STATS_DEVICES are not counted. */
+void stats_device_count(const char *device, unsigned int what, uint64_t by);
 
 /*
  * The slot of a leased file, from take to give back its taker's alone. NULL:

@@ -13,7 +13,8 @@
  * stand in a descriptor table, which a program with ODP alone has none of ours
  * of; a file would outlive kill -9.)
  *
- *   head    what, whose, counters of the process (the first page's are used)
+ *   head    what, whose, counters of the process and of each device that it
+ *           has opened (the first page's are used)
  *   region  STATS_SLOTS of them, each with a sequence
  *   file    STATS_SLOTS of them, likewise
  *   refusal the last one of the process, likewise (the first page's is used)
@@ -24,7 +25,8 @@
  * meanwhile, then the record, word by word, then the sequence again. A reader
  * copies and looks at the sequence before and after. It waits for nobody: a
  * record whose writer was stopped just then is left out. Counters are single
- * words.
+ * words. A device has its name before it is said to be there, and keeps it:
+ * what becomes of one after another of its contexts adds up.
  *
  * A reader believes nothing: what is in there is the program's own.
  */
@@ -36,12 +38,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gate/gate.h"
 #include "recall.h"
 #include "route.h"
 
 #define STATS_MAGIC   0x7374617473786d64ULL
-#define STATS_VERSION 3
+#define STATS_VERSION 4
 #define STATS_SLOTS   64
+#define STATS_DEVICES 16
 #define STATS_NAME    256
 #define STATS_WHY     512
 #define STATS_BUCKETS 32
@@ -50,11 +54,19 @@
 enum stats_count {
 	STATS_DEREGISTERED,
 	STATS_UNLISTED, /* for which there was no room */
+	STATS_COUNTS
+};
+
+/* Of a device: what pinned regions cost those who use it. */
+enum stats_device_count {
 	STATS_GATE_CLOSINGS,
 	STATS_GATE_NS, /* closed, in all */
-	STATS_SEVERED, /* queue pairs */
+	STATS_WAITS,   /* posts that came to a closed gate */
+	STATS_WAITED_NS,
 	STATS_KEYS_CHANGED,
-	STATS_COUNTS
+	STATS_SEVERED, /* queue pairs */
+	STATS_DRAINED, /* queue pairs; + enum gate_left: those that were not */
+	STATS_DEVICE_COUNTS = STATS_DRAINED + GATE_LEFTS
 };
 
 /* By errno; [0]: one that is none of these. */
@@ -71,6 +83,9 @@ struct stats_region {
 	uint32_t strategy;   /* enum strategy */
 	uint32_t access;     /* the program's own flags */
 	uint32_t reserved;
+	/* Pinned: queue pairs that went with it; its rkey. */
+	uint64_t severed;
+	uint64_t keys_changed;
 	char device[64];
 	char name[STATS_NAME]; /* the file's; empty where nobody knows */
 };
@@ -138,6 +153,12 @@ struct stats_refusal_slot {
 	_Atomic uint64_t word[STATS_WORDS(struct stats_refusal)];
 };
 
+struct stats_device {
+	_Atomic uint64_t is_there; /* last to be written */
+	char name[64];
+	_Atomic uint64_t count[STATS_DEVICE_COUNTS];
+};
+
 struct stats_page {
 	_Atomic uint64_t magic; /* last of the head's to be written */
 	uint64_t version;
@@ -146,6 +167,7 @@ struct stats_page {
 	_Atomic uint64_t registered[STRATEGIES];
 	_Atomic uint64_t count[STATS_COUNTS];
 	_Atomic uint64_t refused[STATS_ERRNOS];
+	struct stats_device device[STATS_DEVICES];
 	struct stats_region_slot region[STATS_SLOTS];
 	struct stats_file_slot file[STATS_SLOTS];
 	struct stats_refusal_slot refusal;

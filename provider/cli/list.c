@@ -17,6 +17,7 @@ static void print_help(void)
 	      "became of them:\n"
 	      "of these processes, or of all that may be looked at.\n"
 	      "\n"
+	      "  --long          all that is known of each region\n"
 	      "  --json          one JSON document\n"
 	      "  --prometheus    metrics in Prometheus' text format\n"
 	      "  --help          this text\n"
@@ -31,6 +32,7 @@ static void print_help(void)
 
 enum form {
 	TEXT,
+	LONG,
 	JSON,
 	PROMETHEUS
 };
@@ -38,13 +40,16 @@ enum form {
 static int take(int letter, const char *value, void *form)
 {
 	(void)value;
-	*(enum form *)form = letter == 'j' ? JSON : PROMETHEUS;
+	*(enum form *)form = letter == 'j'   ? JSON
+			     : letter == 'l' ? LONG
+					     : PROMETHEUS;
 	return 0;
 }
 
 static int parse(int argc, char **argv, enum form *ret)
 {
 	static const struct option options[] = {
+		{"long", no_argument, NULL, 'l'},
 		{"json", no_argument, NULL, 'j'},
 		{"prometheus", no_argument, NULL, 'p'},
 		{"help", no_argument, NULL, 'h'},
@@ -84,6 +89,8 @@ static int say_what_is_not_there(const struct list *list,
 static int print(enum form form, const struct list *list)
 {
 	switch (form) {
+	case LONG:
+		return list_long(list);
 	case JSON:
 		return list_json(list);
 	case PROMETHEUS:

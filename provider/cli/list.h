@@ -7,7 +7,9 @@
  *	list_wish.c        of which processes
  *	list_find.c        whose pages there are, and what is in them
  *	list_refused.c     what was refused, in words
- *	list_text.c        a line for each region
+ *	list_access.c      access flags, in words
+ *	list_device.c      what pinned regions have cost a device's users
+ *	list_text.c        a line for each region, or all that is known of it
  *	list_json.c        for programs
  *	list_prometheus.c  for a collector
  */
@@ -20,6 +22,11 @@
 
 #include "stats_page.h"
 
+struct list_device {
+	char name[64];
+	uint64_t count[STATS_DEVICE_COUNTS];
+};
+
 struct list_process {
 	pid_t pid;
 	uid_t uid;
@@ -27,8 +34,10 @@ struct list_process {
 	uint64_t registered[STRATEGIES];
 	uint64_t count[STATS_COUNTS];
 	uint64_t refused[STATS_ERRNOS];
-	struct stats_refusal last_refusal; /* at_ns 0: there was none */
-	struct stats_region *region;	   /* by address */
+	struct stats_refusal last_refusal;	  /* at_ns 0: there was none */
+	struct list_device device[STATS_DEVICES]; /* in which gates closed */
+	size_t devices;
+	struct stats_region *region; /* by address */
 	size_t regions;
 	struct stats_file *file;
 	size_t files;
@@ -72,8 +81,24 @@ const char *list_errno_name(size_t error);
 /* "EBUSY 2, ENOMEM 1"; to be freed. NULL: no memory. */
 char *list_refused(const uint64_t refused[STATS_ERRNOS]);
 
+/* Of all its devices. */
+uint64_t list_device_sum(const struct list_process *process,
+			 enum stats_device_count what);
+/* "late", "kind", ...: why QPs were not drained. */
+const char *list_left_name(enum gate_left why);
+/* "late 2, kind 1"; to be freed. NULL: no memory. */
+char *list_left(const struct list_device *device);
+
+/* The bits of IBV_ACCESS_*, "local-write remote-read"; to be freed. NULL: no
+ * memory.
+ */
+char *list_access(uint32_t access);
+
 /* "held", "breaking", ... */
 const char *list_state_name(const struct stats_file *file);
+
+/* For how long it has been in this state, if it is now until now. */
+uint64_t list_spent_ns(const struct stats_file *file, uint64_t state);
 
 /*
  * So many percent of its recalls took no longer than this; 0: there was none.
@@ -83,6 +108,7 @@ uint64_t list_quantile_us(const struct stats_file *file, unsigned int percent);
 
 void list_text(const struct list *list);
 /* 0, or -ENOMEM. */
+int list_long(const struct list *list);
 int list_json(const struct list *list);
 int list_prometheus(const struct list *list);
 

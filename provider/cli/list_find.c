@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "list.h"
 
 /* A slot that is written just now is looked at again. */
@@ -111,6 +112,25 @@ static void read_refusal(const struct stats_page *page,
 	refusal->why[sizeof(refusal->why) - 1] = '\0';
 }
 
+static void read_devices(const struct stats_page *page,
+			 struct list_process *process)
+{
+	const struct stats_device *from = page->device;
+	struct list_device *to = process->device;
+
+	if (page->number || process->devices)
+		return;
+	for (; process->devices < STATS_DEVICES &&
+	       atomic_load_explicit(&from->is_there, memory_order_acquire);
+	     process->devices++, from++, to++) {
+		memcpy(to->name, from->name, sizeof(to->name));
+		make_printable(to->name, sizeof(to->name));
+		for (size_t i = 0; i < STATS_DEVICE_COUNTS; i++)
+			to->count[i] = atomic_load_explicit(
+				&from->count[i], memory_order_relaxed);
+	}
+}
+
 static void add_counts(const _Atomic uint64_t *from, uint64_t *to, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -133,6 +153,7 @@ static int read_page(const struct stats_page *page, pid_t pid, uid_t uid,
 	add_counts(page->registered, process->registered, STRATEGIES);
 	add_counts(page->count, process->count, STATS_COUNTS);
 	add_counts(page->refused, process->refused, STATS_ERRNOS);
+	read_devices(page, process);
 	read_refusal(page, process);
 	read_slots(page, process);
 	return 0;
@@ -289,6 +310,15 @@ const char *list_state_name(const struct stats_file *file)
 	};
 
 	return names[file->state];
+}
+
+uint64_t list_spent_ns(const struct stats_file *file, uint64_t state)
+{
+	int64_t now_ns = file->state == state ? clock_now_ns() : 0;
+
+	return file->spent_ns[state] +
+	       (now_ns > file->since_ns ? (uint64_t)(now_ns - file->since_ns)
+					: 0);
 }
 
 uint64_t list_quantile_us(const struct stats_file *file, unsigned int percent)

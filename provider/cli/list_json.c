@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include "clock.h"
+#include "extent_page.h"
 #include "json_put.h"
 #include "list.h"
 #include "route.h"
@@ -45,6 +46,8 @@ static struct json_object *region_object(const struct list_process *process,
 	json_put_number(object, "more_files", region->more_files);
 	put_us(object, "age_us", clock_now_ns() - region->since_ns);
 	json_put_text(object, "state", file ? list_state_name(file) : NULL);
+	json_put_number(object, "severed", region->severed);
+	json_put_number(object, "keys_changed", region->keys_changed);
 	return object;
 }
 
@@ -55,12 +58,9 @@ static struct json_object *spent_object(const struct stats_file *file)
 	struct stats_file at = {0};
 
 	for (uint32_t i = RECALL_HELD; i < RECALL_STATES; i++) {
-		int64_t ns = (int64_t)file->spent_ns[i];
-
-		if (file->state == i)
-			ns += clock_now_ns() - file->since_ns;
 		at.state = i;
-		put_us(object, list_state_name(&at), ns);
+		put_us(object, list_state_name(&at),
+		       (int64_t)list_spent_ns(file, i));
 	}
 	return object;
 }
@@ -95,6 +95,17 @@ static struct json_object *latency_object(const struct stats_file *file)
 	return object;
 }
 
+/* Blocks that are counted one by one, as bytes. */
+static struct json_object *bytes_object(const struct stats_file *file)
+{
+	struct json_object *object = json_made(json_object_new_object());
+
+	json_put_number(object, "compared", file->compared * EXTENT_BLOCK);
+	json_put_number(object, "flushed", file->copied * EXTENT_BLOCK);
+	json_put_number(object, "merged", file->theirs * EXTENT_BLOCK);
+	return object;
+}
+
 static struct json_object *file_object(const struct list_process *process,
 				       const struct stats_file *file)
 {
@@ -123,6 +134,7 @@ static struct json_object *file_object(const struct list_process *process,
 	json_put_number(object, "compared", file->compared);
 	json_put_number(object, "flushed", file->copied);
 	json_put_number(object, "not_written", file->failed);
+	json_put(object, "bytes", bytes_object(file));
 	json_put_number(object, "missed", file->missed);
 	json_put(object, "latency", latency_object(file));
 	return object;
@@ -132,14 +144,45 @@ static struct json_object *counts_object(const struct list_process *process)
 {
 	struct json_object *object = json_made(json_object_new_object());
 	const uint64_t *count = process->count;
+	const uint64_t closed_ns = list_device_sum(process, STATS_GATE_NS);
 
 	json_put_number(object, "odp", process->registered[STRATEGY_ODP]);
 	json_put_number(object, "staged", process->registered[STRATEGY_STAGED]);
 	json_put_number(object, "pinned", process->registered[STRATEGY_PINNED]);
 	json_put_number(object, "deregistered", count[STATS_DEREGISTERED]);
 	json_put_number(object, "unlisted", count[STATS_UNLISTED]);
+	json_put_number(object, "gate_closings",
+			list_device_sum(process, STATS_GATE_CLOSINGS));
+	put_us(object, "gate_closed_us", (int64_t)closed_ns);
+	json_put_number(object, "severed",
+			list_device_sum(process, STATS_SEVERED));
+	json_put_number(object, "keys_changed",
+			list_device_sum(process, STATS_KEYS_CHANGED));
+	return object;
+}
+
+static struct json_object *left_object(const struct list_device *device)
+{
+	struct json_object *object = json_made(json_object_new_object());
+
+	for (unsigned int i = GATE_DRAINED + 1; i < GATE_LEFTS; i++)
+		json_put_number(object, list_left_name(i),
+				device->count[STATS_DRAINED + i]);
+	return object;
+}
+
+static struct json_object *device_object(const struct list_device *device)
+{
+	struct json_object *object = json_made(json_object_new_object());
+	const uint64_t *count = device->count;
+
+	json_put_text(object, "device", device->name);
 	json_put_number(object, "gate_closings", count[STATS_GATE_CLOSINGS]);
 	put_us(object, "gate_closed_us", (int64_t)count[STATS_GATE_NS]);
+	json_put_number(object, "waits", count[STATS_WAITS]);
+	put_us(object, "waited_us", (int64_t)count[STATS_WAITED_NS]);
+	json_put_number(object, "drained", count[STATS_DRAINED]);
+	json_put(object, "left", left_object(device));
 	json_put_number(object, "severed", count[STATS_SEVERED]);
 	json_put_number(object, "keys_changed", count[STATS_KEYS_CHANGED]);
 	return object;
@@ -172,6 +215,7 @@ static struct json_object *process_object(const struct list_process *process)
 	struct json_object *object = json_made(json_object_new_object());
 	struct json_object *regions = json_made(json_object_new_array());
 	struct json_object *files = json_made(json_object_new_array());
+	struct json_object *devices = json_made(json_object_new_array());
 
 	json_put_number(object, "pid", (uint64_t)process->pid);
 	json_put_text(object, "command",
@@ -184,6 +228,9 @@ static struct json_object *process_object(const struct list_process *process)
 	for (size_t i = 0; i < process->files; i++)
 		json_append(files, file_object(process, &process->file[i]));
 	json_put(object, "files", files);
+	for (size_t i = 0; i < process->devices; i++)
+		json_append(devices, device_object(&process->device[i]));
+	json_put(object, "devices", devices);
 	json_put(object, "counts", counts_object(process));
 	json_put(object, "refused", refused_object(process));
 	if (process->last_refusal.at_ns)

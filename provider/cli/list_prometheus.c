@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "extent_page.h"
 #include "list.h"
 #include "route.h"
 #include "utf8.h"
@@ -70,29 +71,58 @@ static void begin_file(const char *name, const struct list_process *process,
 #define EACH_PROCESS(list, process)                                            \
 	for ((process) = (list)->process;                                      \
 	     (process) < (list)->process + (list)->count; (process)++)
+#define EACH_DEVICE(of, at)                                                    \
+	for ((at) = (of)->device; (at) < (of)->device + (of)->devices; (at)++)
 #define EACH_FILE(of, file)                                                    \
 	for ((file) = (of)->file; (file) < (of)->file + (of)->files; (file)++)
 
-static void regions(const struct list *list)
+static void begin_region(const char *name, const struct list_process *process,
+			 size_t at)
+{
+	const struct stats_region *region = &process->region[at];
+	const struct stats_file key = {.dev = region->dev, .ino = region->ino};
+	const char *path = list_name_of(process, &key);
+
+	begin(name, process);
+	printf(",address=\"%#" PRIx64 "\",strategy=\"%s\"", region->addr,
+	       strategy_name(region->strategy));
+	print_label("device", region->device);
+	print_label("file", path ? path : "");
+	printf(",region=\"%zu\"", at);
+}
+
+/* The number of that name of each region, or of those that are pinned. */
+static void region_numbers(const struct list *list, const char *name, size_t at,
+			   bool all)
 {
 	const struct list_process *process;
+	uint64_t value;
 
-	head("daxmr_region_bytes", "gauge", "Length of each region.");
 	EACH_PROCESS(list, process)
 	for (size_t i = 0; i < process->regions; i++) {
 		const struct stats_region *region = &process->region[i];
-		const struct stats_file key = {.dev = region->dev,
-					       .ino = region->ino};
-		const char *path = list_name_of(process, &key);
 
-		begin("daxmr_region_bytes", process);
-		printf(",address=\"%#" PRIx64 "\",strategy=\"%s\"",
-		       region->addr, strategy_name(region->strategy));
-		print_label("device", region->device);
-		print_label("file", path ? path : "");
-		printf(",region=\"%zu\"", i);
-		end(region->length);
+		if (!all && region->strategy != STRATEGY_PINNED)
+			continue;
+		memcpy(&value, (const char *)region + at, sizeof(value));
+		begin_region(name, process, i);
+		end(value);
 	}
+}
+
+static void regions(const struct list *list)
+{
+	head("daxmr_region_bytes", "gauge", "Length of each region.");
+	region_numbers(list, "daxmr_region_bytes",
+		       offsetof(struct stats_region, length), true);
+	head("daxmr_region_severed_total", "counter",
+	     "Queue pairs that were cut off with each pinned region.");
+	region_numbers(list, "daxmr_region_severed_total",
+		       offsetof(struct stats_region, severed), false);
+	head("daxmr_region_keys_changed_total", "counter",
+	     "How often the key of each pinned region changed.");
+	region_numbers(list, "daxmr_region_keys_changed_total",
+		       offsetof(struct stats_region, keys_changed), false);
 }
 
 static void registrations(const struct list *list)
@@ -133,14 +163,6 @@ static void process_counts(const struct list *list)
 					"Regions that were given up."},
 		[STATS_UNLISTED] = {"daxmr_unlisted_total",
 				    "Regions that there was no room to list."},
-		[STATS_GATE_CLOSINGS] = {"daxmr_gate_closings_total",
-					 "How often posts were held up."},
-		[STATS_GATE_NS] = {"daxmr_gate_closed_seconds_total",
-				   "For how long posts were held up."},
-		[STATS_SEVERED] = {"daxmr_severed_total",
-				   "Queue pairs that were cut off."},
-		[STATS_KEYS_CHANGED] = {"daxmr_keys_changed_total",
-					"Keys of regions that changed."},
 	};
 
 	for (int i = 0; i < STATS_COUNTS; i++) {
@@ -148,18 +170,79 @@ static void process_counts(const struct list *list)
 		EACH_PROCESS(list, process)
 		{
 			begin(counts[i].name, process);
-			if (i == STATS_GATE_NS)
-				end_seconds(process->count[i]);
-			else
-				end(process->count[i]);
+			end(process->count[i]);
 		}
 	}
+}
+
+static void begin_device(const char *name, const struct list_process *process,
+			 const struct list_device *device)
+{
+	begin(name, process);
+	print_label("device", device->name);
+}
+
+/* Not drained, by reason. */
+static void left(const struct list *list)
+{
+	const struct list_process *process;
+	const struct list_device *device;
+
+	head("daxmr_left_total", "counter",
+	     "Queue pairs that could not be drained, by reason.");
+	EACH_PROCESS(list, process)
+	EACH_DEVICE(process, device)
+	for (unsigned int i = GATE_DRAINED + 1; i < GATE_LEFTS; i++) {
+		begin_device("daxmr_left_total", process, device);
+		print_label("reason", list_left_name(i));
+		end(device->count[STATS_DRAINED + i]);
+	}
+}
+
+static void device_counts(const struct list *list)
+{
+	const struct list_process *process;
+	const struct list_device *device;
+	static const struct {
+		const char *name;
+		const char *help;
+	} counts[STATS_DRAINED + 1] = {
+		[STATS_GATE_CLOSINGS] = {"daxmr_gate_closings_total",
+					 "How often a gate was closed."},
+		[STATS_GATE_NS] = {"daxmr_gate_closed_seconds_total",
+				   "For how long gates were closed."},
+		[STATS_WAITS] = {"daxmr_gate_waits_total",
+				 "Posts that had to wait at a gate."},
+		[STATS_WAITED_NS] = {"daxmr_gate_waited_seconds_total",
+				     "For how long posts waited."},
+		[STATS_KEYS_CHANGED] = {"daxmr_keys_changed_total",
+					"Keys of regions that changed."},
+		[STATS_SEVERED] = {"daxmr_severed_total",
+				   "Queue pairs that were cut off."},
+		[STATS_DRAINED] = {"daxmr_drained_total",
+				   "Queue pairs that were drained."},
+	};
+
+	for (int i = 0; i <= STATS_DRAINED; i++) {
+		head(counts[i].name, "counter", counts[i].help);
+		EACH_PROCESS(list, process)
+		EACH_DEVICE(process, device)
+		{
+			begin_device(counts[i].name, process, device);
+			if (i == STATS_GATE_NS || i == STATS_WAITED_NS)
+				end_seconds(device->count[i]);
+			else
+				end(device->count[i]);
+		}
+	}
+	left(list);
 }
 
 static void states(const struct list *list)
 {
 	const struct list_process *process;
 	const struct stats_file *file;
+	struct stats_file at = {0};
 
 	head("daxmr_file_state", "gauge", "1 for the state of each lease.");
 	EACH_PROCESS(list, process)
@@ -169,39 +252,57 @@ static void states(const struct list *list)
 		print_label("state", list_state_name(file));
 		end(1);
 	}
+	head("daxmr_file_state_seconds_total", "counter",
+	     "The time of each lease in each state.");
+	EACH_PROCESS(list, process)
+	EACH_FILE(process, file)
+	for (at.state = RECALL_HELD; at.state < RECALL_STATES; at.state++) {
+		begin_file("daxmr_file_state_seconds_total", process, file);
+		print_label("state", list_state_name(&at));
+		end_seconds(list_spent_ns(file, at.state));
+	}
 }
 
 static void file_counts(const struct list *list)
 {
 	const struct list_process *process;
 	const struct stats_file *file;
-#define COUNT(name, field, help)                                               \
+#define COUNT(name, field, unit, help)                                         \
 	{                                                                      \
 		"daxmr_file_" name "_total",                                   \
-			offsetof(struct stats_file, field), help               \
+			offsetof(struct stats_file, field), unit, help         \
 	}
 	static const struct {
 		const char *name;
 		size_t at;
+		unsigned int unit;
 		const char *help;
 	} counts[] = {
-		COUNT("recalls", recalls, "Others wanted the file."),
-		COUNT("own_opens", own_opens, "The program opened it again."),
-		COUNT("yielded", yielded, "It was handed over."),
-		COUNT("retaken", retaken, "It was taken again."),
-		COUNT("merged", merged, "What others did was merged."),
-		COUNT("lost", lost, "The kernel took the lease."),
-		COUNT("forced", forced, "Handed over before all was written."),
-		COUNT("changed", changed, "Changed past daxmr."),
-		COUNT("theirs", theirs, "Blocks that others changed."),
-		COUNT("conflicts", conflicts, "Blocks that both did."),
-		COUNT("cut_off", cut_off, "Blocks that others cut off."),
-		COUNT("grown", grown, "Blocks beyond the end, kept."),
-		COUNT("dropped", dropped, "Blocks beyond the end, dropped."),
-		COUNT("flush_errors", flush_errors, "Flushing failed."),
-		COUNT("compared", compared, "Blocks that were compared."),
-		COUNT("flushed", copied, "Blocks that were written."),
-		COUNT("not_written", failed, "Blocks that could not be."),
+		COUNT("recalls", recalls, 1, "Others wanted the file."),
+		COUNT("own_opens", own_opens, 1,
+		      "The program opened it again."),
+		COUNT("yielded", yielded, 1, "It was handed over."),
+		COUNT("retaken", retaken, 1, "It was taken again."),
+		COUNT("merged", merged, 1, "What others did was merged."),
+		COUNT("lost", lost, 1, "The kernel took the lease."),
+		COUNT("forced", forced, 1,
+		      "Handed over before all was written."),
+		COUNT("changed", changed, 1, "Changed past daxmr."),
+		COUNT("theirs", theirs, 1, "Blocks that others changed."),
+		COUNT("conflicts", conflicts, 1, "Blocks that both did."),
+		COUNT("cut_off", cut_off, 1, "Blocks that others cut off."),
+		COUNT("grown", grown, 1, "Blocks beyond the end, kept."),
+		COUNT("dropped", dropped, 1, "Blocks beyond the end, dropped."),
+		COUNT("flush_errors", flush_errors, 1, "Flushing failed."),
+		COUNT("compared", compared, 1, "Blocks that were compared."),
+		COUNT("flushed", copied, 1, "Blocks that were written."),
+		COUNT("not_written", failed, 1, "Blocks that could not be."),
+		COUNT("compared_bytes", compared, EXTENT_BLOCK,
+		      "Bytes that were compared."),
+		COUNT("flushed_bytes", copied, EXTENT_BLOCK,
+		      "Bytes that were written."),
+		COUNT("merged_bytes", theirs, EXTENT_BLOCK,
+		      "Bytes in blocks that others changed."),
 	};
 #undef COUNT
 	uint64_t value;
@@ -214,7 +315,7 @@ static void file_counts(const struct list *list)
 			memcpy(&value, (const char *)file + counts[i].at,
 			       sizeof(value));
 			begin_file(counts[i].name, process, file);
-			end(value);
+			end(value * counts[i].unit);
 		}
 	}
 }
@@ -249,6 +350,7 @@ int list_prometheus(const struct list *list)
 	regions(list);
 	registrations(list);
 	process_counts(list);
+	device_counts(list);
 	states(list);
 	file_counts(list);
 	head("daxmr_file_recall_seconds", "histogram",
@@ -256,5 +358,13 @@ int list_prometheus(const struct list *list)
 	EACH_PROCESS(list, process)
 	EACH_FILE(process, file)
 	latency(process, file);
+	head("daxmr_file_recall_longest_seconds", "gauge",
+	     "The longest of these.");
+	EACH_PROCESS(list, process)
+	EACH_FILE(process, file)
+	{
+		begin_file("daxmr_file_recall_longest_seconds", process, file);
+		end_seconds(file->longest_ns);
+	}
 	return failed ? -ENOMEM : 0;
 }

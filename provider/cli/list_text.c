@@ -9,6 +9,7 @@
 
 #include "list.h"
 #include "route.h"
+#include "top.h"
 #include "utf8.h"
 
 static void print_clean(const char *text)
@@ -75,6 +76,30 @@ static void print_refused(const struct list_process *process)
 	putchar('\n');
 }
 
+/* What pinned regions came to; nothing where no gate was closed. */
+static void print_devices(const struct list_process *process)
+{
+	for (size_t i = 0; i < process->devices; i++) {
+		const struct list_device *device = &process->device[i];
+		const uint64_t *count = device->count;
+		char *left = list_left(device);
+
+		printf("%7d %-15.15s on %s: gate closed %" PRIu64
+		       " times for %s, %" PRIu64 " posts waited ",
+		       (int)process->pid,
+		       process->command[0] ? process->command : "-",
+		       device->name, count[STATS_GATE_CLOSINGS],
+		       top_time((int64_t)count[STATS_GATE_NS]).text,
+		       count[STATS_WAITS]);
+		printf("%s, %" PRIu64 " QPs drained, not drained: %s, %" PRIu64
+		       " severed, %" PRIu64 " keys changed\n",
+		       top_time((int64_t)count[STATS_WAITED_NS]).text,
+		       count[STATS_DRAINED], left ? left : "?",
+		       count[STATS_SEVERED], count[STATS_KEYS_CHANGED]);
+		free(left);
+	}
+}
+
 void list_text(const struct list *list)
 {
 	puts("    PID COMMAND         STRATEGY STATE           BYTES RECALLS "
@@ -83,6 +108,8 @@ void list_text(const struct list *list)
 		for (size_t j = 0; j < list->process[i].regions; j++)
 			print_region(&list->process[i],
 				     &list->process[i].region[j]);
+	for (size_t i = 0; i < list->count; i++)
+		print_devices(&list->process[i]);
 	for (size_t i = 0; i < list->count; i++)
 		print_refused(&list->process[i]);
 }

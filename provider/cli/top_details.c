@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * All that is known of one region, as lines: top.h.
+ * All that is known of one region, or of all of them, as lines: top.h, list.h.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli.h"
 #include "clock.h"
 #include "extent_page.h"
 #include "route.h"
@@ -34,14 +36,12 @@ static void draw_times(const struct stats_file *file, struct top_page *page)
 	struct stats_file at = {0};
 
 	for (uint32_t i = RECALL_HELD; i < RECALL_STATES; i++) {
-		int64_t ns = (int64_t)file->spent_ns[i];
 		char name[32];
 
-		if (file->state == i)
-			ns += clock_now_ns() - file->since_ns;
 		at.state = i;
 		snprintf(name, sizeof(name), "time %s", list_state_name(&at));
-		detail_text(page, name, top_time(ns).text);
+		detail_text(page, name,
+			    top_time((int64_t)list_spent_ns(file, i)).text);
 	}
 }
 
@@ -90,16 +90,32 @@ static void draw_refusal(const struct stats_refusal *refusal,
 	free(why);
 }
 
+static void draw_device(const struct list_process *process,
+			const struct list_device *device, struct top_page *page)
+{
+	const uint64_t *count = device->count;
+	char *left = list_left(device);
+
+	top_page_add(page, TOP_BOLD, "%d %s on %s", (int)process->pid,
+		     process->command, device->name);
+	detail(page, "gate closings", count[STATS_GATE_CLOSINGS]);
+	detail_text(page, "gate closed for",
+		    top_time((int64_t)count[STATS_GATE_NS]).text);
+	detail(page, "posts that waited", count[STATS_WAITS]);
+	detail_text(page, "  for, in all",
+		    top_time((int64_t)count[STATS_WAITED_NS]).text);
+	detail(page, "queue pairs drained", count[STATS_DRAINED]);
+	detail_text(page, "  not to be drained", left ? left : "?");
+	detail(page, "queue pairs severed", count[STATS_SEVERED]);
+	detail(page, "keys changed", count[STATS_KEYS_CHANGED]);
+	free(left);
+}
+
 static void draw_process(const struct list_process *process,
 			 struct top_page *page)
 {
-	top_page_add(page, TOP_BOLD, "Its process, of user %u",
-		     (unsigned int)process->uid);
-	detail(page, "gate closings", process->count[STATS_GATE_CLOSINGS]);
-	detail_text(page, "gate closed for",
-		    top_time((int64_t)process->count[STATS_GATE_NS]).text);
-	detail(page, "queue pairs severed", process->count[STATS_SEVERED]);
-	detail(page, "keys changed", process->count[STATS_KEYS_CHANGED]);
+	top_page_add(page, TOP_BOLD, "%d %s of user %u", (int)process->pid,
+		     process->command, (unsigned int)process->uid);
 	for (size_t i = 0; i < STATS_ERRNOS; i++) {
 		char name[48];
 
@@ -110,32 +126,66 @@ static void draw_process(const struct list_process *process,
 		detail(page, name, process->refused[i]);
 	}
 	draw_refusal(&process->last_refusal, page);
+	for (size_t i = 0; i < process->devices; i++)
+		draw_device(process, &process->device[i], page);
+}
+
+/* Its file, and what is pinned has keys of its own. */
+static void draw_region(const struct top_row *row, struct top_page *page)
+{
+	char *access = list_access(row->region->access);
+	char *name = top_row_file(row);
+
+	top_page_add(page, TOP_BOLD, "%d %s, %s on %s: %s",
+		     (int)row->process->pid, row->process->command,
+		     strategy_name(row->region->strategy), row->region->device,
+		     name ? name : "?");
+	top_page_add(page, TOP_PLAIN,
+		     "  %s at %#" PRIx64 ", access %s, registered %s ago",
+		     top_bytes((double)row->region->length).text,
+		     row->region->addr, access ? access : "?",
+		     top_time(clock_now_ns() - row->region->since_ns).text);
+	free(name);
+	free(access);
+	if (row->file)
+		draw_file(row->file, page);
+	if (row->region->strategy == STRATEGY_PINNED) {
+		detail(page, "queue pairs severed", row->region->severed);
+		detail(page, "keys changed", row->region->keys_changed);
+	}
 }
 
 void top_details(const struct top_view *view, const struct top_rows *rows,
 		 struct top_page *page)
 {
 	const struct top_row *row;
-	char *name;
 
 	if (!rows->count) {
 		top_page_add(page, TOP_PLAIN, "There is no region.");
 		return;
 	}
 	row = &rows->row[view->selected];
-	name = top_row_file(row);
-	top_page_add(page, TOP_BOLD, "%d %s, %s on %s: %s",
-		     (int)row->process->pid, row->process->command,
-		     strategy_name(row->region->strategy), row->region->device,
-		     name ? name : "?");
-	free(name);
-	top_page_add(page, TOP_PLAIN,
-		     "  %s at %#" PRIx64 ", access flags %#x, registered %s "
-		     "ago",
-		     top_bytes((double)row->region->length).text,
-		     row->region->addr, row->region->access,
-		     top_time(clock_now_ns() - row->region->since_ns).text);
-	if (row->file)
-		draw_file(row->file, page);
+	draw_region(row, page);
 	draw_process(row->process, page);
+}
+
+int list_long(const struct list *list)
+{
+	struct top_page page = {0};
+	int status;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct list_process *process = &list->process[i];
+		struct top_row row = {.process = process};
+
+		for (size_t j = 0; j < process->regions; j++) {
+			row.region = &process->region[j];
+			row.file = list_file_of(process, row.region);
+			draw_region(&row, &page);
+		}
+		draw_process(process, &page);
+	}
+	status = top_page_print(&page);
+	top_page_free(&page);
+	return status == CLI_OK ? 0 : -ENOMEM;
 }

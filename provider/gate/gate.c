@@ -4,12 +4,14 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "gate_cm.h"
 #include "gate_context.h"
 #include "gate_cq.h"
 #include "gate_keys.h"
 #include "gate_mark.h"
 #include "gate_qp.h"
+#include "stats.h"
 
 static struct gate_context *contexts;
 static struct gate *closed;
@@ -22,6 +24,12 @@ struct gate_context *gate_context_find_locked(const struct ibv_context *context)
 	while (found && found->context != context)
 		found = found->next;
 	return found;
+}
+
+static void count(const struct ibv_context *context, unsigned int what,
+		  uint64_t by)
+{
+	stats_device_count(context->device->name, what, by);
 }
 
 static bool covers(const struct gate *gate, const struct ibv_context *context,
@@ -182,6 +190,7 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
 			.verbs = found->verbs,
 			.post_send = found->post_send,
 			.number = ++gates_closed,
+			.closed_ns = clock_now_ns(),
 			.next = closed,
 		};
 		closed = gate;
@@ -193,6 +202,7 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
 		return -EINVAL;
 	}
 	*ret = gate;
+	count(pd->context, STATS_GATE_CLOSINGS, 1);
 	return gate_mark_wait_outside(deadline_ns);
 }
 
@@ -210,6 +220,8 @@ void gate_open(struct gate *gate)
 	gate_mark_set_attention_locked(closed);
 	update_poll_attention_locked();
 	gate_unlock(&locked);
+	count(gate->context, STATS_GATE_NS,
+	      (uint64_t)(clock_now_ns() - gate->closed_ns));
 	free(gate);
 }
 
@@ -256,12 +268,13 @@ int gate_sever(struct gate *gate, bool all)
 {
 	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
 	struct gate_qp *record;
-	int count = 0;
+	int severed = 0;
 
 	while ((record = next_to_sever(gate, all))) {
 		if (!gate->verbs.modify_qp(record->qp, &attr, IBV_QP_STATE))
-			count++;
+			severed++;
 		gate_qp_unuse(record);
 	}
-	return count;
+	count(gate->context, STATS_SEVERED, (uint64_t)severed);
+	return severed;
 }

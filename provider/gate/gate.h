@@ -26,10 +26,11 @@
  *
  * Threads: all functions here may be called from any thread; the program's
  * threads meet them in its own calls. Not from a signal handler.
- * Fork: a child has its gates open and no attached contexts' state beside the
- * patched tables, which go on working.
- * Cancellation: no function here is a cancellation point, waiting at a closed
- * gate included.
+ * What waits, and what becomes of QPs, is counted by device (stats.h); nothing
+ * of that is on the way of a post that meets an open gate. Fork: a child has
+ * its gates open and no attached contexts' state beside the patched tables,
+ * which go on working. Cancellation: no function here is a cancellation point,
+ * waiting at a closed gate included.
  */
 #ifndef DAXMR_GATE_H
 #define DAXMR_GATE_H
@@ -92,6 +93,7 @@ enum gate_left {
 	GATE_LEFT_CQ,	 /* no room for the marker's completion in its CQ */
 	GATE_LEFT_POLL,	 /* a thread may be inside an unpatched poll_cq */
 	GATE_LEFT_POST,	 /* the device refused the marker */
+	GATE_LEFTS
 };
 const char *gate_left_name(enum gate_left left);
 

@@ -23,6 +23,7 @@ struct gate {
 	struct gate_verbs verbs;
 	gate_post_send_fn post_send;
 	uint64_t number;
+	int64_t closed_ns; /* when it was */
 	struct gate *next;
 };
 

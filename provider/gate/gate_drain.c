@@ -20,6 +20,7 @@
 #include "gate_mark.h"
 #include "gate_qp.h"
 #include "raw.h"
+#include "stats.h"
 
 struct drained {
 	struct gate_qp *record; /* a reference */
@@ -368,6 +369,14 @@ static bool is_any_waiting(const struct drain *drain)
 	return false;
 }
 
+/* What had nothing to drain, or is gone, is neither. */
+static void count(const struct drain *drain, const struct drained *qp)
+{
+	if (qp->left != GATE_DRAINED || qp->marker)
+		stats_device_count(drain->gate->context->device->name,
+				   STATS_DRAINED + (unsigned int)qp->left, 1);
+}
+
 static void give_up(struct drain *drain, struct drained *qp)
 {
 	struct gate_locked locked;
@@ -453,6 +462,7 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 		left += qp->left != GATE_DRAINED;
 		if (qp->left != GATE_DRAINED && each)
 			each(arg, qp->record->qp_num, qp->left);
+		count(&drain, qp);
 		give_up(&drain, &drain.qps[i]);
 	}
 	unmake_mr(&drain);

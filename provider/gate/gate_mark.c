@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "gate_mark.h"
 #include "quiet.h"
+#include "stats.h"
 
 __thread struct gate_mark gate_mark
 	__attribute__((tls_model("initial-exec"))) = {.attention = 1,
@@ -140,9 +141,17 @@ void gate_mark_set_attention_locked(bool closed)
 		0);
 }
 
+static int64_t begin_waiting(const char *device)
+{
+	stats_device_count(device, STATS_WAITS, 1);
+	return clock_now_ns();
+}
+
 void gate_mark_enter(struct ibv_qp *qp, uint32_t unit)
 {
+	const char *device = qp->context->device->name;
 	int saved_errno = errno, cancel_state;
+	int64_t since_ns = 0;
 	struct gate_mark *mark = &gate_mark;
 	struct gate_locked locked;
 	uint32_t seen;
@@ -153,6 +162,8 @@ void gate_mark_enter(struct ibv_qp *qp, uint32_t unit)
 	while (gate_is_closed_locked(qp)) {
 		seen = opened;
 		gate_unlock(&locked);
+		if (!since_ns)
+			since_ns = begin_waiting(device);
 		syscall(SYS_futex, &opened, FUTEX_WAIT_PRIVATE, seen, NULL,
 			NULL, 0);
 		gate_lock(&locked);
@@ -161,6 +172,9 @@ void gate_mark_enter(struct ibv_qp *qp, uint32_t unit)
 	if (!mark->is_linked)
 		unlisted_inside++;
 	gate_unlock(&locked);
+	if (since_ns)
+		stats_device_count(device, STATS_WAITED_NS,
+				   (uint64_t)(clock_now_ns() - since_ns));
 	pthread_setcancelstate(cancel_state, NULL);
 	errno = saved_errno;
 }

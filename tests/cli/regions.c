@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A process that says of itself that it has so many staged regions, each on a
- * file of its own: for those who look. It needs no device.
+ * A process that says of itself that it has so many regions, the first pinned,
+ * all others staged, each on a file of its own: for those who look. It needs no
+ * device.
  *
  * usage: cli-regions COUNT
  *
  * Says "ready", then "done" to each line it is told, with N from 0 on:
- * "recall N", "flush N", "refuse N", "remove N". Ends with its standard input.
+ * "recall N", "flush N", "refuse N", "remove N",
+ * "gate N": a gate of the region's device was closed. Ends with its standard
+ * input.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -48,7 +51,8 @@ static int add(unsigned int i)
 		.since_ns = clock_now_ns(),
 		.dev = DEV,
 		.ino = i,
-		.strategy = STRATEGY_STAGED,
+		.strategy = i ? STRATEGY_STAGED : STRATEGY_PINNED,
+		.access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ,
 		.device = "none0",
 	};
 
@@ -86,6 +90,19 @@ static void refuse(unsigned int i)
 	stats_refused(EBUSY, why);
 }
 
+static void close_gate(unsigned int i)
+{
+	stats_device_count("none0", STATS_GATE_CLOSINGS, 1);
+	stats_device_count("none0", STATS_GATE_NS, 2000000000);
+	stats_device_count("none0", STATS_WAITS, 5);
+	stats_device_count("none0", STATS_WAITED_NS, 3000000000);
+	stats_device_count("none0", STATS_DRAINED, 7);
+	stats_device_count("none0", STATS_DRAINED + GATE_LEFT_KIND, 2);
+	stats_device_count("none0", STATS_SEVERED, 2);
+	stats_device_count("none0", STATS_KEYS_CHANGED, 1);
+	stats_region_pinned(listed[i], 2, 1);
+}
+
 static int obey(const char *line, unsigned int count)
 {
 	char word[16];
@@ -99,6 +116,8 @@ static int obey(const char *line, unsigned int count)
 		flush(leases[i]);
 	else if (strcmp(word, "refuse") == 0)
 		refuse(i);
+	else if (strcmp(word, "gate") == 0)
+		close_gate(i);
 	else if (strcmp(word, "remove") == 0)
 		stats_region_remove(listed[i]);
 	else

@@ -26,7 +26,8 @@
 #define INO	 11
 #define WAIT_SEC 30
 
-static struct ibv_context context;
+static struct ibv_device device = {.name = "none0"};
+static struct ibv_context context = {.device = &device};
 static struct ibv_pd pds[2] = {{.context = &context}, {.context = &context}};
 static struct pinned regions[REGIONS];
 #define QUIESCE_NS 20000000000LL

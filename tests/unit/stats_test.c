@@ -143,6 +143,99 @@ static void regions__have_room_in_more_pages(void **state)
 	assert_int_equal(regions_of(getpid()), 0);
 }
 
+static void region__has_what_was_severed_with_it(void **state)
+{
+	const struct list_process *process;
+	uint64_t listed = add(1);
+	struct list list;
+
+	(void)state;
+	stats_region_pinned(listed, 3, 2);
+	stats_region_pinned(0, 4, 4);
+	stats_region_pinned(listed + (1ULL << 32), 5, 5);
+	process = look_at(getpid(), &list);
+	assert_non_null(process);
+	assert_int_equal(process->region->severed, 3);
+	assert_int_equal(process->region->keys_changed, 2);
+	assert_int_equal(process->region->length, 1);
+	list_free(&list);
+	stats_region_remove(listed);
+}
+
+static const struct list_device *find_device(const struct list_process *process,
+					     const char *name)
+{
+	for (size_t i = 0; process && i < process->devices; i++)
+		if (!strcmp(process->device[i].name, name))
+			return &process->device[i];
+	return NULL;
+}
+
+/* By whatever number of contexts, one after another. */
+static void devices__are_counted_by_name(void **state)
+{
+	const struct list_process *process;
+	const struct list_device *device;
+	uint64_t before;
+	struct list list;
+	char name[80], *text;
+
+	(void)state;
+	stats_device_count("d0", STATS_WAITS, 1);
+	stats_device_count("d1", STATS_DRAINED, 2);
+	stats_device_count("d1", STATS_DRAINED + GATE_LEFT_KIND, 3);
+	stats_device_count("d1", STATS_DRAINED + GATE_LEFT_LATE, 1);
+	stats_device_count("d1", STATS_DEVICE_COUNTS, 1);
+	memset(name, 'n', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	stats_device_count(name, STATS_WAITS, 1);
+	stats_device_count(name, STATS_WAITS, 1);
+	process = look_at(getpid(), &list);
+	assert_non_null(find_device(process, "d0"));
+	device = find_device(process, "d1");
+	assert_non_null(device);
+	assert_int_equal(device->count[STATS_DRAINED], 2);
+	text = list_left(device);
+	assert_string_equal(text, "late 1, kind 3");
+	free(text);
+	name[63] = '\0';
+	assert_int_equal(find_device(process, name)->count[STATS_WAITS], 2);
+	before = list_device_sum(process, STATS_WAITS);
+	assert_true(before >= 3);
+	list_free(&list);
+	for (int i = 0; i < STATS_DEVICES + 3; i++) {
+		snprintf(name, sizeof(name), "more%d", i);
+		stats_device_count(name, STATS_WAITS, 1);
+	}
+	process = look_at(getpid(), &list);
+	assert_int_equal(process->devices, STATS_DEVICES);
+	assert_true(list_device_sum(process, STATS_WAITS) > before);
+	list_free(&list);
+}
+
+static void access__has_names(void **state)
+{
+	static const struct {
+		uint32_t access;
+		const char *text;
+	} cases[] = {
+		{0, "local-read"},
+		{IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ,
+		 "local-write remote-read"},
+		{IBV_ACCESS_RELAXED_ORDERING | 1U << 30,
+		 "relaxed-ordering 0x40000000"},
+		{IBV_ACCESS_ON_DEMAND | 1U << 9, "on-demand flush-persistent"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *text = list_access(cases[i].access);
+
+		assert_string_equal(text, cases[i].text);
+		free(text);
+	}
+}
+
 static void refusals__are_counted_by_errno(void **state)
 {
 	char why[STATS_WHY + 40] = "", *text;
@@ -156,7 +249,6 @@ static void refusals__are_counted_by_errno(void **state)
 	stats_refused(EBUSY, "one");
 	memset(why, 'w', sizeof(why) - 1);
 	stats_refused(EBUSY, why);
-	stats_count(STATS_SEVERED, 3);
 	process = look_at(getpid(), &list);
 	assert_non_null(process);
 	assert_int_equal(process->refused[EBUSY], 2);
@@ -169,7 +261,6 @@ static void refusals__are_counted_by_errno(void **state)
 	free(text);
 	assert_int_equal(process->refused[0], 3);
 	assert_int_equal(process->refused[NAMELESS], 0);
-	assert_int_equal(process->count[STATS_SEVERED], 3);
 	assert_int_equal(process->uid, geteuid());
 	list_free(&list);
 }
@@ -304,6 +395,7 @@ static void *come_and_go(void *arg)
 {
 	uint64_t number = (uintptr_t)arg, listed;
 	struct stats_region region;
+	char device[8];
 
 	while (!atomic_load(&is_over)) {
 		region = region_of(number);
@@ -311,17 +403,35 @@ static void *come_and_go(void *arg)
 		if (!listed)
 			return arg;
 		stats_region_remove(listed);
-		stats_count(STATS_SEVERED, 1);
+		/* A context opened, and what a gate of it counts. */
+		snprintf(device, sizeof(device), "d%u",
+			 (unsigned int)(number % 5));
+		stats_device_count(device, STATS_WAITS, 1);
+		stats_device_count(device, STATS_SEVERED, 1);
 		number += 3;
 	}
 	return NULL;
+}
+
+static size_t devices_of(pid_t pid)
+{
+	struct list list;
+	const struct list_process *process = look_at(pid, &list);
+	size_t devices = process ? process->devices : 0;
+
+	for (size_t i = 0; i < devices; i++) {
+		assert_true(process->device[i].name[0]);
+		assert_true(process->device[i].count[STATS_SEVERED] < 1U << 31);
+	}
+	list_free(&list);
+	return devices;
 }
 
 static void reader__sees_whole_records_while_they_come_and_go(void **state)
 {
 	uint64_t listed = add(1);
 	pthread_t threads[3];
-	size_t seen = 0;
+	size_t seen = 0, devices = 0, more;
 	void *result;
 
 	(void)state;
@@ -330,8 +440,13 @@ static void reader__sees_whole_records_while_they_come_and_go(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, come_and_go,
 						(void *)(i + 1)),
 				 0);
-	for (int i = 0; i < 300; i++)
+	for (int i = 0; i < 300; i++) {
 		seen += regions_of(getpid());
+		/* Those that have come do not go. */
+		more = devices_of(getpid());
+		assert_true(more >= devices);
+		devices = more;
+	}
 	atomic_store(&is_over, true);
 	for (size_t i = 0; i < 3; i++) {
 		pthread_join(threads[i], &result);
@@ -339,6 +454,7 @@ static void reader__sees_whole_records_while_they_come_and_go(void **state)
 	}
 	/* The one that stays, each time. */
 	assert_true(seen >= 300);
+	assert_true(devices > 0);
 	stats_region_remove(listed);
 	assert_int_equal(regions_of(getpid()), 0);
 }
@@ -350,7 +466,7 @@ static atomic_int handled;
 static void count_in_handler(int signal)
 {
 	(void)signal;
-	stats_count(STATS_SEVERED, 1);
+	stats_device_count("d0", STATS_WAITS, 1);
 	if (atomic_fetch_add(&handled, 1) + 1 < SIGNALS)
 		alarm_soon(100);
 }
@@ -457,12 +573,16 @@ int main(void)
 		cmocka_unit_test(region__is_seen_until_it_is_removed),
 		cmocka_unit_test(region__has_its_new_access),
 		cmocka_unit_test(regions__have_room_in_more_pages),
+		cmocka_unit_test(region__has_what_was_severed_with_it),
+		cmocka_unit_test(access__has_names),
 		cmocka_unit_test(refusals__are_counted_by_errno),
 		cmocka_unit_test(process__is_gone_with_kill_9),
 		cmocka_unit_test(child__has_its_own_alone),
 		cmocka_unit_test(process__is_not_seen_by_other_users),
 		cmocka_unit_test(
 			reader__sees_whole_records_while_they_come_and_go),
+		/* The page is full of devices after this one. */
+		cmocka_unit_test(devices__are_counted_by_name),
 		cmocka_unit_test(handler__waits_for_nothing_that_it_interrupts),
 		cmocka_unit_test(lease__is_counted_until_it_is_gone),
 	};
