@@ -74,19 +74,29 @@ static int ipv4_gid(struct ibv_context *context, union ibv_gid *gid)
 	die("no IPv4 GID");
 }
 
+static uint32_t or_else(uint32_t asked, uint32_t usual)
+{
+	return asked ? asked : usual;
+}
+
 void end_make_qp(struct end *end)
 {
-	struct ibv_qp_init_attr init = {
+	struct ibv_qp_init_attr_ex init = {
 		.send_cq = end->cq,
 		.recv_cq = end->cq,
+		.srq = end->srq,
 		.qp_type = IBV_QPT_RC,
 		.cap =
 			{
-				.max_send_wr = 64,
+				.max_send_wr = or_else(end->max_send_wr, 64),
 				.max_recv_wr = 16,
+				.max_inline_data = end->max_inline_data,
 				.max_send_sge = 1,
 				.max_recv_sge = 1,
 			},
+		.comp_mask = IBV_QP_INIT_ATTR_PD,
+		.pd = end->pd,
+		.send_ops_flags = end->send_ops,
 	};
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_INIT,
@@ -96,9 +106,11 @@ void end_make_qp(struct end *end)
 
 	if (end->qp)
 		ibv_destroy_qp(end->qp);
-	end->qp = ibv_create_qp(end->pd, &init);
+	if (end->send_ops)
+		init.comp_mask |= IBV_QP_INIT_ATTR_SEND_OPS_FLAGS;
+	end->qp = ibv_create_qp_ex(end->context, &init);
 	if (!end->qp)
-		die("ibv_create_qp: %s", strerror(errno));
+		die("ibv_create_qp_ex: %s", strerror(errno));
 	if (ibv_modify_qp(end->qp, &attr,
 			  IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
 				  IBV_QP_ACCESS_FLAGS))
@@ -112,7 +124,7 @@ void end_connect(struct end *end, uint32_t qp_number)
 		.path_mtu = IBV_MTU_1024,
 		.dest_qp_num = qp_number,
 		.max_dest_rd_atomic = 4,
-		.min_rnr_timer = 12,
+		.min_rnr_timer = (uint8_t)or_else(end->min_rnr_timer, 12),
 		.ah_attr = {.is_global = 1, .port_num = 1},
 	};
 
@@ -128,7 +140,7 @@ void end_connect(struct end *end, uint32_t qp_number)
 	attr.qp_state = IBV_QPS_RTS;
 	attr.timeout = 14;
 	attr.retry_cnt = 7;
-	attr.rnr_retry = 7;
+	attr.rnr_retry = (uint8_t)or_else(end->rnr_retry, 7);
 	attr.max_rd_atomic = 4;
 	if (ibv_modify_qp(end->qp, &attr,
 			  IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |

@@ -23,6 +23,13 @@ struct end {
 	struct ibv_pd *pd;
 	struct ibv_cq *cq;
 	struct ibv_qp *qp; /* RC, in RTS after ends_connect() */
+	/* Of QPs that are made from now on; 0 or NULL: what others have. */
+	struct ibv_srq *srq;
+	uint64_t send_ops; /* of an ibv_qp_ex */
+	uint32_t max_send_wr;
+	uint32_t max_inline_data;
+	uint8_t min_rnr_timer;
+	uint8_t rnr_retry;
 };
 
 void die(const char *format, ...)

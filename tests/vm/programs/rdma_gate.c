@@ -42,36 +42,6 @@ static char *memory(void)
 	return at;
 }
 
-static void make_qp(struct end *end)
-{
-	struct ibv_qp_init_attr_ex init = {
-		.send_cq = end->cq,
-		.recv_cq = end->cq,
-		.qp_type = IBV_QPT_RC,
-		.cap = {.max_send_wr = DEPTH,
-			.max_recv_wr = 0,
-			.max_send_sge = 1,
-			.max_recv_sge = 1},
-		.comp_mask =
-			IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
-		.pd = end->pd,
-		.send_ops_flags = IBV_QP_EX_WITH_RDMA_WRITE,
-	};
-	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT,
-		.port_num = 1,
-		.qp_access_flags = REMOTE_ALL,
-	};
-
-	end->qp = ibv_create_qp_ex(end->context, &init);
-	if (!end->qp)
-		die("ibv_create_qp_ex: %s", strerror(errno));
-	if (ibv_modify_qp(end->qp, &attr,
-			  IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-				  IBV_QP_ACCESS_FLAGS))
-		die("QP to INIT: %s", strerror(errno));
-}
-
 static int post(unsigned long n)
 {
 	const uint64_t at = n % SLOTS * SIZE;
@@ -174,8 +144,10 @@ int main(int argc, char **argv)
 	a.cq = ibv_create_cq(a.context, DEPTH, NULL, NULL, 0);
 	if (!a.cq || !drains)
 		die("ibv_create_cq: %s", strerror(errno));
-	make_qp(&a);
-	make_qp(&b);
+	a.send_ops = IBV_QP_EX_WITH_RDMA_WRITE;
+	a.max_send_wr = DEPTH;
+	end_make_qp(&a);
+	end_make_qp(&b);
 	end_connect(&a, b.qp->qp_num);
 	end_connect(&b, a.qp->qp_num);
 	gate_qp_modified(a.qp, IBV_QPS_RTS);
