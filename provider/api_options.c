@@ -76,6 +76,9 @@ _Static_assert(DAXMR_ON_SHRINK_EXTEND == ON_SHRINK_EXTEND + 1 &&
 		       DAXMR_ON_SHRINK_DISCARD == ON_SHRINK_DISCARD + 1 &&
 		       DAXMR_ON_SHRINK_ERROR == ON_SHRINK_ERROR + 1,
 	       "on_shrink");
+_Static_assert(DAXMR_KEYS_CHANGE == KEYS_CHANGE + 1 &&
+		       DAXMR_KEYS_WINDOW == KEYS_WINDOW + 1,
+	       "keys");
 
 static int read_terms(const struct daxmr_options *given,
 		      struct lease_terms *ret)
@@ -131,6 +134,10 @@ static int read_recall(const struct daxmr_options *given,
 	region->options.quiesce_ms = given->quiesce_ms
 					     ? given->quiesce_ms
 					     : config_get()->quiesce_ms;
+	if ((unsigned int)given->keys > DAXMR_KEYS_WINDOW)
+		return refuse("keys", "one of enum daxmr_keys");
+	region->options.keys =
+		given->keys ? (enum keys)(given->keys - 1) : config_get()->keys;
 	region->options.on_recall = config_get()->on_recall;
 	if (given->on_recall)
 		region->options.on_recall =
@@ -168,8 +175,6 @@ int api_options_read(const struct daxmr_options *given,
 	struct daxmr_options options = {0};
 	int r = given ? copy(given, &options) : 0;
 
-	if (!r && options.reserved)
-		r = refuse("reserved", "0");
 	if (!r && options.name && strlen(options.name) > DAXMR_NAME_MAX)
 		r = refuse("name", "a text of at most 63 bytes");
 	if (!r)

@@ -131,6 +131,21 @@ int config_parse_on_recall(const char *text, enum on_recall *ret)
 	return 0;
 }
 
+int config_parse_keys(const char *text, enum keys *ret)
+{
+	static const char *const names[] = {
+		[KEYS_CHANGE] = "change",
+		[KEYS_WINDOW] = "window",
+		NULL,
+	};
+	int r = parse_choice(text, names);
+
+	if (r < 0)
+		return r;
+	*ret = (enum keys)r;
+	return 0;
+}
+
 int config_parse_on_conflict(const char *text, enum on_conflict *ret)
 {
 	static const char *const names[] = {
@@ -216,6 +231,7 @@ READER(flush_ms)
 READER(flush_cpu)
 READER(quiesce_ms)
 READER(on_recall)
+READER(keys)
 READER(on_conflict)
 READER(on_shrink)
 READER(uffd)
@@ -238,6 +254,7 @@ const struct config_policy config_policies[CONFIG_POLICIES] = {
 	 CONFIG_QUIESCE_MS_VALUES, "1000 it is"},
 	{"on-recall", "DAXMR_ON_RECALL", read_on_recall,
 	 CONFIG_ON_RECALL_VALUES, "yield it is"},
+	{"keys", "DAXMR_KEYS", read_keys, CONFIG_KEYS_VALUES, "change it is"},
 	{"on-conflict", "DAXMR_ON_CONFLICT", read_on_conflict,
 	 CONFIG_ON_CONFLICT_VALUES, "ours it is"},
 	{"on-shrink", "DAXMR_ON_SHRINK", read_on_shrink,

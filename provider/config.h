@@ -23,6 +23,7 @@ struct config {
 	uint32_t flush_cpu;  /* DAXMR_FLUSH_CPU: percent of one CPU */
 	uint32_t quiesce_ms; /* DAXMR_QUIESCE_MS: of pinned regions */
 	enum on_recall on_recall;     /* DAXMR_ON_RECALL: of pinned regions */
+	enum keys keys;		      /* DAXMR_KEYS: of pinned regions */
 	enum on_conflict on_conflict; /* DAXMR_ON_CONFLICT */
 	enum on_shrink on_shrink;     /* DAXMR_ON_SHRINK */
 	enum uffd uffd;		      /* DAXMR_UFFD */
@@ -46,7 +47,7 @@ struct config_policy {
 	const char *instead; /* "auto it is", where the value makes no sense */
 };
 
-#define CONFIG_POLICIES 12
+#define CONFIG_POLICIES 13
 extern const struct config_policy config_policies[CONFIG_POLICIES];
 
 /* 0, or -EINVAL and *ret untouched. */
@@ -57,6 +58,7 @@ int config_parse_flush_ms(const char *text, uint32_t *ret);
 int config_parse_flush_cpu(const char *text, uint32_t *ret);
 int config_parse_quiesce_ms(const char *text, uint32_t *ret);
 int config_parse_on_recall(const char *text, enum on_recall *ret);
+int config_parse_keys(const char *text, enum keys *ret);
 int config_parse_on_conflict(const char *text, enum on_conflict *ret);
 int config_parse_on_shrink(const char *text, enum on_shrink *ret);
 int config_parse_uffd(const char *text, enum uffd *ret);
@@ -73,6 +75,7 @@ int config_parse_keeper(const char *text, const char **ret);
 #define CONFIG_FLUSH_CPU_VALUES	  "a number from 1 to 100"
 #define CONFIG_QUIESCE_MS_VALUES  "a number of milliseconds from 1 to 30000"
 #define CONFIG_ON_RECALL_VALUES	  "yield or sever"
+#define CONFIG_KEYS_VALUES	  "change or window"
 #define CONFIG_ON_CONFLICT_VALUES "ours, theirs or error"
 #define CONFIG_ON_SHRINK_VALUES	  "extend, discard or error"
 #define CONFIG_UFFD_VALUES	  "full or user"

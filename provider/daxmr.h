@@ -121,6 +121,17 @@ enum daxmr_on_recall {
 	DAXMR_ON_RECALL_SEVER
 };
 
+/* What becomes of a pinned region's rkey when others have had the file. */
+enum daxmr_keys {
+	DAXMR_KEYS_DEFAULT,
+	DAXMR_KEYS_CHANGE, /* it is another one */
+	/*
+	 * It stays: it is that of a memory window. -EOPNOTSUPP where the device
+	 * has none that does, or not for this region (daxmr(7)).
+	 */
+	DAXMR_KEYS_WINDOW
+};
+
 /* A block of 4 KiB was changed by others and here. */
 enum daxmr_on_conflict {
 	DAXMR_ON_CONFLICT_DEFAULT,
@@ -161,11 +172,11 @@ struct daxmr_options {
 	enum daxmr_on_shrink on_shrink;	    /* all regions in it have the */
 	uint32_t flush_ms;		    /* same, or -EBUSY */
 	uint32_t flush_cpu;		    /* percent of one CPU */
-	uint32_t quiesce_ms; /* on_recall ask: the deadline; default 1000.
-				pinned: how long the work is held up */
-	uint32_t reserved;   /* 0 */
-	uint64_t prefetch;   /* odp: bytes from the start */
-	uint64_t stage_max;  /* bytes in shadows of this process, with these */
+	uint32_t quiesce_ms;  /* on_recall ask: the deadline; default 1000.
+				 pinned: how long the work is held up */
+	enum daxmr_keys keys; /* pinned; the others' keys never change */
+	uint64_t prefetch;    /* odp: bytes from the start */
+	uint64_t stage_max;   /* bytes in shadows of this process, with these */
 };
 
 #define DAXMR_NAME_MAX 63

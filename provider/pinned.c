@@ -46,15 +46,16 @@ void pinned_has_hooks(void)
 static struct ibv_mr *make_mr(const struct pinned *pinned, size_t length)
 {
 	const struct real_verbs *real = pinned->real;
+	unsigned int access = pinned_mr_access(pinned);
 
 	if (real->reg_mr_iova2)
 		return real->reg_mr_iova2(pinned->pd, pinned->addr, length,
-					  pinned->iova, pinned->access);
+					  pinned->iova, access);
 	if (pinned->iova == (uintptr_t)pinned->addr)
 		return real->reg_mr(pinned->pd, pinned->addr, length,
-				    (int)pinned->access);
+				    (int)access);
 	return real->reg_mr_iova(pinned->pd, pinned->addr, length, pinned->iova,
-				 (int)pinned->access);
+				 (int)access);
 }
 
 struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length)
@@ -86,10 +87,13 @@ bool pinned_has_key(const struct ibv_mr *mr)
 
 void pinned_show(struct pinned *pinned)
 {
+	uint32_t rkey = pinned->mr ? pinned->mr->rkey : 0;
+
 	if (pinned->mr)
 		pinned->seen.mr.handle = pinned->mr->handle;
-	__atomic_store_n(&pinned->seen.mr.rkey,
-			 pinned->mr ? pinned->mr->rkey : 0, __ATOMIC_RELAXED);
+	if (pinned->key.mw)
+		rkey = pinned->key.rkey;
+	__atomic_store_n(&pinned->seen.mr.rkey, rkey, __ATOMIC_RELAXED);
 }
 
 static void list(struct pinned *pinned)
@@ -200,13 +204,39 @@ static int check_shadows(const struct pinned *pinned)
 			  pinned->file.name);
 }
 
+/*
+ * 0 or a positive errno. Whoever calls has begun it. The key is promised by
+ * whoever gets it from the device next: before that ours is forgotten. One that
+ * is not the device's nobody gets as long as it is promised. The window is in
+ * the way, and peers reach nothing from then on, whatever becomes of the MR.
+ */
+static int drop_mr(struct pinned *pinned)
+{
+	uint32_t lkey = pinned->seen.mr.lkey;
+	bool is_devices = pinned->mr && pinned->mr->lkey == lkey;
+	int r;
+
+	window_key_close(&pinned->key);
+	if (is_devices)
+		gate_key_forget(pinned->context, lkey);
+	r = pinned->mr ? pinned->real->dereg_mr(pinned->mr) : 0;
+	if (r && is_devices)
+		gate_key_promise(pinned->context, lkey, lkey);
+	if (r)
+		return r;
+	if (!is_devices)
+		gate_key_forget(pinned->context, lkey);
+	pinned->mr = NULL;
+	return 0;
+}
+
 /* The program's own call for the first time. */
 static int make_first(struct pinned *pinned, const struct region_call *call)
 {
 	int r;
 
 	errno = 0;
-	pinned->mr = call->original(call, pinned->access);
+	pinned->mr = call->original(call, pinned_mr_access(pinned));
 	if (!pinned->mr)
 		return reason_set(errno ? -errno : -EIO,
 				  "the kernel refused to pin its pages (%s)",
@@ -228,9 +258,31 @@ static int make_first(struct pinned *pinned, const struct region_call *call)
 			     pinned->mr->lkey);
 	if (r) {
 		pinned->real->dereg_mr(pinned->mr);
+		pinned->mr = NULL;
 		return reason_set(r, "no memory to remember its key");
 	}
 	return 0;
+}
+
+/* The same, with a window before it where the rkey is to stay. */
+static int make_first_and_key(struct pinned *pinned,
+			      const struct region_call *call)
+{
+	int r = pinned_key_open(pinned, call);
+
+	if (r)
+		return r;
+	r = make_first(pinned, call);
+	if (!r)
+		r = pinned_key_bind(pinned, pinned->mr, pinned->length);
+	if (!r) {
+		pinned_show(pinned);
+		return 0;
+	}
+	window_key_close(&pinned->key);
+	if (pinned->mr)
+		drop_mr(pinned);
+	return r;
 }
 
 static int take_gate(struct pinned *pinned)
@@ -263,7 +315,7 @@ static int enter(struct pinned *pinned, const struct region_call *call)
 	if (!r)
 		r = check_shadows(pinned);
 	if (!r)
-		r = make_first(pinned, call);
+		r = make_first_and_key(pinned, call);
 	if (!r) {
 		pinned_end(pinned);
 		return 0;
@@ -290,6 +342,7 @@ static struct pinned *new_pinned(const struct region_call *call)
 	pinned->listener.asked = pinned_hear_asked;
 	pinned->on_recall = call->options ? call->options->on_recall
 					  : config_get()->on_recall;
+	pinned->keys = call->options ? call->options->keys : config_get()->keys;
 	pinned->quiesce_ns = (call->options ? call->options->quiesce_ms
 					    : config_get()->quiesce_ms) *
 			     1000000LL;
@@ -341,6 +394,8 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 			     (uintptr_t)call->addr + call->length,
 			     &pinned->file);
 	if (!r)
+		r = pinned_key_check(pinned, call);
+	if (!r)
 		r = take_gate(pinned);
 	if (r)
 		goto free_it;
@@ -366,30 +421,6 @@ free_it:
 	free(pinned);
 	errno = saved_errno;
 	return r;
-}
-
-/*
- * 0 or a positive errno. Whoever calls has begun it. The key is promised by
- * whoever gets it from the device next: before that ours is forgotten. One that
- * is not the device's nobody gets as long as it is promised.
- */
-static int drop_mr(struct pinned *pinned)
-{
-	uint32_t lkey = pinned->seen.mr.lkey;
-	bool is_devices = pinned->mr && pinned->mr->lkey == lkey;
-	int r;
-
-	if (is_devices)
-		gate_key_forget(pinned->context, lkey);
-	r = pinned->mr ? pinned->real->dereg_mr(pinned->mr) : 0;
-	if (r && is_devices)
-		gate_key_promise(pinned->context, lkey, lkey);
-	if (r)
-		return r;
-	if (!is_devices)
-		gate_key_forget(pinned->context, lkey);
-	pinned->mr = NULL;
-	return 0;
 }
 
 /* Its context is still there. */

@@ -23,6 +23,10 @@
  * another MR's. So what peers do by themselves meanwhile, or with the old key,
  * fails, and so do receives that were posted into the region.
  *
+ * With keys=window the rkey stays too, as it is a window's (window_key.h), and
+ * mr->rkey is never 0: no other MR gets it. The window is on nothing while
+ * there is no MR, so what peers do by themselves meanwhile fails as well.
+ *
  * The lease is watched by the engine's thread, which has other descriptors than
  * the program; verbs need the program's. So threads of ours in the program's
  * table do all the work: made with the first region, all signals blocked. One
@@ -56,8 +60,9 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 		    struct ibv_mr **ret_mr);
 
 /*
- * As ibv_dereg_mr(): 0, or a positive errno and nothing has changed. Waits for
- * a recall that is under way, quiesce_ms at most.
+ * As ibv_dereg_mr(): 0, or a positive errno and nothing has changed, but that
+ * peers reach nothing by a key that was to stay. Waits for a recall that is
+ * under way, quiesce_ms at most.
  */
 int pinned_deregister(struct pinned *pinned);
 
@@ -70,7 +75,7 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 
 /* What is told of a region beside what becomes of its lease (lease_news.h). */
 enum pinned_news {
-	PINNED_BACK,	/* its MR is there, with a new rkey */
+	PINNED_BACK,	/* its MR is there; a new rkey but for keys=window */
 	PINNED_SHRUNK,	/* blocks of 4 KiB less than before */
 	PINNED_GROWN,	/* more */
 	PINNED_SEVERED, /* peers are cut off; error: -errno, or 0 */
@@ -90,6 +95,15 @@ void pinned_listen(struct pinned *pinned, struct pinned_ear *ear);
 
 /* Its number in stats.h: what becomes of it, and has so far, is said there. */
 void pinned_list(struct pinned *pinned, uint64_t listed);
+
+/* Its rkey stays. */
+bool pinned_has_window(const struct pinned *pinned);
+
+/*
+ * It, or what it would be with this access, is to have an rkey that stays: it
+ * cannot be changed by ibv_rereg_mr().
+ */
+bool pinned_keeps_key(const struct pinned *pinned, unsigned int access);
 
 /* What keeps others from its file, as long as it is registered. */
 struct lease *pinned_lease(const struct pinned *pinned);

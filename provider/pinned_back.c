@@ -14,6 +14,7 @@
 #include "log.h"
 #include "pinned_parts.h"
 #include "probe.h"
+#include "reason.h"
 #include "stats.h"
 
 #define MS	  1000000LL
@@ -55,9 +56,11 @@ static void tell_back(struct pinned *pinned, size_t before)
 			    blocks_of(now) - blocks_of(before), 0);
 	if (!pinned->mr)
 		return;
-	stats_device_count(pinned->context->device->name, STATS_KEYS_CHANGED,
-			   1);
-	pinned_count(pinned, 0, 1);
+	if (!pinned->key.mw) {
+		stats_device_count(pinned->context->device->name,
+				   STATS_KEYS_CHANGED, 1);
+		pinned_count(pinned, 0, 1);
+	}
 	pinned_tell(pinned, PINNED_BACK, 0, 0);
 }
 
@@ -84,6 +87,44 @@ static int check(const struct pinned *pinned, size_t length)
 	return r ? r : there < length ? -EAGAIN : 0;
 }
 
+/* All QPs of its PD; the gate is open afterwards. How many. */
+static int sever_all(struct pinned *pinned, int error)
+{
+	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
+	int r = pinned_gate_close_alone(pinned, until_ns), severed = 0;
+
+	if (!r)
+		severed = gate_sever(pinned->gate->gate, true);
+	pinned_gate_open(pinned);
+	pinned_count(pinned, (uint64_t)severed, 0);
+	pinned_disconnect_soon();
+	pinned_tell(pinned, PINNED_SEVERED, 0, error);
+	return severed;
+}
+
+/*
+ * The MR is not to be. Where it does not go it is the region's, with no post
+ * that would name it, until others want the file.
+ */
+static void take_back(struct pinned *pinned, struct ibv_mr *mr, size_t length)
+{
+	char why[REASON_MAX];
+	int r;
+
+	strcpy(why, reason_text());
+	r = pinned_key_unbind(pinned, mr);
+	if (pinned->real->dereg_mr(mr)) {
+		pinned->mr = mr;
+		pinned->registered = length;
+	}
+	if (!r)
+		return;
+	log_try_write(LOG_ERROR,
+		      "%s: its rkey, which was to stay, is lost: %s; %d QPs "
+		      "are severed, it comes back with another",
+		      pinned->file.name, why, sever_all(pinned, -ENOKEY));
+}
+
 static int register_again(struct pinned *pinned, size_t length)
 {
 	struct ibv_mr *mr;
@@ -95,9 +136,11 @@ static int register_again(struct pinned *pinned, size_t length)
 		return errno ? -errno : -EIO;
 	r = check(pinned, length);
 	if (!r)
+		r = pinned_key_bind(pinned, mr, length);
+	if (!r)
 		r = show_new_key(pinned, mr);
 	if (r)
-		pinned->real->dereg_mr(mr);
+		take_back(pinned, mr, length);
 	return r;
 }
 
@@ -177,15 +220,8 @@ void pinned_come_back(struct pinned *pinned)
 
 void pinned_sever_stuck(struct pinned *pinned)
 {
-	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
-	int r = pinned_gate_close_alone(pinned, until_ns), severed = 0;
+	int severed = sever_all(pinned, pinned->error);
 
-	if (!r)
-		severed = gate_sever(pinned->gate->gate, true);
-	pinned_gate_open(pinned);
-	pinned_count(pinned, (uint64_t)severed, 0);
-	pinned_disconnect_soon();
-	pinned_tell(pinned, PINNED_SEVERED, 0, pinned->error);
 	log_try_write(
 		LOG_ERROR,
 		"%s: it could not be registered again for %u ms, %d QPs are "

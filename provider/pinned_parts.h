@@ -10,6 +10,7 @@
  *   pinned_back.c    what it does when the file is back
  *   pinned_gate.c    the gates of their PDs
  *   pinned_count.c   what daxmr-list(1) says of them
+ *   pinned_key.c     rkeys that stay
  */
 #ifndef DAXMR_PINNED_PARTS_H
 #define DAXMR_PINNED_PARTS_H
@@ -22,6 +23,7 @@
 #include "lease_news.h"
 #include "pinned.h"
 #include "quiet.h"
+#include "window/window_key.h"
 
 /* Which file, and where in it. */
 struct pinned_file {
@@ -50,13 +52,17 @@ struct pinned {
 	uint64_t iova;
 	unsigned int access;
 	enum on_recall on_recall;
+	enum keys keys;
 	struct pinned_file file;
 	struct lease *lease;
 	int64_t quiesce_ns;
 
 	/* Whoever sets is_busy has these to himself. */
-	struct pinned_ear *ear;	  /* NULL: nobody listens */
-	struct ibv_mr *mr;	  /* the real one; NULL: gone */
+	struct pinned_ear *ear; /* NULL: nobody listens */
+	struct ibv_mr *mr;	/* the real one; NULL: gone */
+	struct window_key key;	/* mw NULL: the rkey is the MR's */
+	int key_error; /* why it reaches too much or is lost, and nobody was
+			  told; 0: neither */
 	struct pinned_gate *gate; /* NULL: open */
 	size_t registered;	  /* of length, from the beginning */
 	int error;		  /* why it could not come back, or 0 */
@@ -155,6 +161,25 @@ static inline bool pinned_is_of(const struct pinned *pinned, uint64_t dev,
 {
 	return pinned->file.dev == dev && pinned->file.ino == ino;
 }
+
+/*
+ * The key that stays, for who wants one; nothing happens where there is none.
+ * check: before anything else; open: before its MR is there, which has these
+ * access flags. bind: the program's peers reach that MR by it. Errors with a
+ * sentence (window_key.h).
+ */
+int pinned_key_check(const struct pinned *pinned,
+		     const struct region_call *call);
+int pinned_key_open(struct pinned *pinned, const struct region_call *call);
+unsigned int pinned_mr_access(const struct pinned *pinned);
+int pinned_key_bind(struct pinned *pinned, struct ibv_mr *mr, size_t length);
+
+/*
+ * Peers reach nothing by it. 0; -ENOKEY: the window had to go, and there is no
+ * key that stays any more; others: they may still reach the MR, which does not
+ * go then. The sentence says why. To be severed in both cases.
+ */
+int pinned_key_unbind(struct pinned *pinned, struct ibv_mr *mr);
 
 /* Which one piece of one file lies there: 0, or -errno with a sentence. */
 int pinned_find_file(uintptr_t start, uintptr_t end, struct pinned_file *ret);

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "pinned_parts.h"
 #include "probe.h"
+#include "reason.h"
 
 #define RETRY_NS   100000000LL
 #define LEFT_NAMED 16
@@ -21,6 +22,8 @@ struct course {
 	bool is_stuck; /* a post did not end */
 	int close_error;
 	int dereg_error;
+	unsigned int keys_lost;
+	char why_lost[REASON_MAX]; /* the last of them */
 	size_t left; /* QPs that were not drained; so many are named: */
 	struct {
 		uint32_t qp_num;
@@ -152,6 +155,20 @@ static void quiesce(struct pinned *first, struct course *course)
 	drain_all(first, course);
 }
 
+/* Peers reach nothing; who was told a key that has gone is cut off. */
+static void let_go_of_key(struct pinned *pinned, struct course *course)
+{
+	pinned->key_error = pinned_key_unbind(pinned, pinned->mr);
+	if (!pinned->key_error)
+		return;
+	if (!pinned->key.mw) {
+		course->keys_lost++;
+		strcpy(course->why_lost, reason_text());
+	}
+	if (pinned->gate)
+		sever(pinned->gate, course, true);
+}
+
 /* The file system waits until this has succeeded. */
 static int deregister(struct pinned *pinned, struct course *course)
 {
@@ -161,6 +178,7 @@ static int deregister(struct pinned *pinned, struct course *course)
 	/* No other MR is to have the key that the program goes on to use. */
 	if (gate_key_promise(pinned->context, lkey, 0) && pinned->gate)
 		sever(pinned->gate, course, true);
+	let_go_of_key(pinned, course);
 	r = pinned->real->dereg_mr(pinned->mr);
 	if (r && pinned->gate) {
 		sever(pinned->gate, course, true);
@@ -212,6 +230,12 @@ static void tell_troubles(const struct pinned *first,
 	if (course->left > LEFT_NAMED)
 		log_try_write(LOG_WARN, "%s: so are %zu other QPs", name,
 			      course->left - LEFT_NAMED);
+	if (course->keys_lost)
+		log_try_write(LOG_ERROR,
+			      "%s: %u rkeys that were to stay are lost: %s; "
+			      "all QPs of their PDs are severed, it comes back "
+			      "with others",
+			      name, course->keys_lost, course->why_lost);
 	if (course->dereg_error)
 		log_try_write(LOG_ERROR,
 			      "%s: others wait for it, and its MR cannot be "
@@ -263,9 +287,11 @@ void pinned_go(struct pinned *first)
 	for (pinned = first; pinned; pinned = pinned->also) {
 		if (pinned->gate)
 			pinned_count(pinned, pinned->gate->severed, 0);
-		if (pinned->is_cut_off ||
+		if (pinned->is_cut_off || pinned->key_error ||
 		    (pinned->gate && pinned->gate->severed))
-			pinned_tell(pinned, PINNED_SEVERED, 0, 0);
+			pinned_tell(pinned, PINNED_SEVERED, 0,
+				    pinned->key_error);
+		pinned->key_error = 0;
 	}
 	/* Who was cut off has nothing to wait for. */
 	for (pinned = first; pinned; pinned = pinned->also)

@@ -350,8 +350,9 @@ static struct ibv_mr *register_pinned(const struct region_call *call,
 		errno = ENOMEM;
 		return NULL;
 	}
-	log_write(LOG_INFO, "%zu bytes at %p on %s: pinned: %s", call->length,
+	log_write(LOG_INFO, "%zu bytes at %p on %s: pinned%s: %s", call->length,
 		  call->addr, call->pd->context->device->name,
+		  pinned_has_window(rec.pinned) ? ", by a window" : "",
 		  choice->route.why);
 	return mr;
 }

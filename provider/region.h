@@ -23,6 +23,7 @@ struct region_options {
 	uint64_t prefetch;		 /* odp: bytes */
 	uint64_t stage_max;		 /* staged: stage.h */
 	enum on_recall on_recall;	 /* pinned */
+	enum keys keys;			 /* the same */
 	uint32_t quiesce_ms;		 /* the same */
 	const struct lease_terms *terms; /* staged: NULL as lease.h has it */
 };

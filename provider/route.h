@@ -45,6 +45,11 @@ enum strategy {
 };
 
 /* What becomes of a pinned region's peers when somebody wants its file. */
+enum keys {
+	KEYS_CHANGE, /* a region that comes back has another rkey */
+	KEYS_WINDOW  /* the same: that of a memory window */
+};
+
 enum on_recall {
 	ON_RECALL_YIELD, /* as little as can be */
 	ON_RECALL_SEVER	 /* they are cut off */

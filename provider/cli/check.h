@@ -97,7 +97,7 @@ struct check_device {
 	struct odp_caps caps;
 	struct odp_trust trust; /* where it has ODP */
 	bool is_trusted;
-	struct window_verdict window; /* for on_shrink=error */
+	struct window_verdict window; /* on_shrink=error, keys=window */
 };
 
 struct check_limits {

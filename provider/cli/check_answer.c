@@ -118,6 +118,57 @@ static bool lacks_windows(const struct check_device *device)
 	       !device->window.is_right;
 }
 
+/* The rest of the sentence why something does not work. */
+static void add_but(struct check_answer *answer, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void add_but(struct check_answer *answer, const char *format, ...)
+{
+	size_t used = strlen(answer->why);
+	va_list args;
+
+	used += (size_t)snprintf(answer->why + used, sizeof(answer->why) - used,
+				 "; but: ");
+	if (used >= sizeof(answer->why))
+		return;
+	va_start(args, format);
+	vsnprintf(answer->why + used, sizeof(answer->why) - used, format, args);
+	va_end(args);
+}
+
+#define WINDOW_MAX (2ULL << 30)
+
+/* What becomes of the rkey that peers have. */
+static void note_keys(struct check_answer *answer,
+		      const struct check_file *file,
+		      const struct check_device *device)
+{
+	bool is_window = config_get()->keys == KEYS_WINDOW;
+
+	if (is_window)
+		note(answer, "what peers do by themselves while it is away "
+			     "fails, and they go on by the same rkey "
+			     "afterwards");
+	else if (device->window.is_right)
+		note(answer,
+		     "what peers do by themselves while it is away fails, and "
+		     "they need the new rkey afterwards; with keys=window "
+		     "(DAXMR_KEYS) it stays");
+	else
+		note(answer,
+		     "what peers do by themselves while it is away fails, and "
+		     "they need the new rkey afterwards; it cannot stay on %s "
+		     "(keys=window): %s",
+		     device->name, device->window.seen);
+	if (is_window && !device->window.has_atomics)
+		note(answer, "not for peers' atomics: with keys=window they "
+			     "come through a memory window, and through those "
+			     "of this device none do");
+	if (is_window && file->size > WINDOW_MAX)
+		note(answer, "in pieces: a memory window (keys=window) is not "
+			     "longer than 2 GiB on most devices");
+}
+
 static void verdict_staged(struct check_answer *answer,
 			   const struct check_device *device,
 			   const struct check_keeper *keeper, const char *why)
@@ -161,10 +212,10 @@ static void verdict_staged(struct check_answer *answer,
 
 static void verdict_pinned(struct check_answer *answer,
 			   const struct check_file *file,
+			   const struct check_device *device,
 			   const struct check_keeper *keeper, const char *why)
 {
 	struct check_staged lease;
-	size_t used;
 
 	verdict_plain(answer, file, why);
 	if (answer->error)
@@ -173,17 +224,23 @@ static void verdict_pinned(struct check_answer *answer,
 	if (lease.error) {
 		answer->works = false;
 		answer->error = lease.error;
-		used = strlen(answer->why);
-		snprintf(answer->why + used, sizeof(answer->why) - used,
-			 "; but: %s",
-			 lease.lease[0] ? lease.lease : keeper->problem);
+		add_but(answer, "%s",
+			lease.lease[0] ? lease.lease : keeper->problem);
+		return;
+	}
+	if (config_get()->keys == KEYS_WINDOW && !device->window.is_right) {
+		answer->works = false;
+		answer->error = EOPNOTSUPP;
+		add_but(answer,
+			"keys=window wants a memory window, and those of %s do "
+			"not do: %s",
+			device->name, device->window.seen);
 		return;
 	}
 	note(answer, "nobody else may have it open when it is registered; "
 		     "whoever opens it later gets it, and the work on it waits "
 		     "meanwhile");
-	note(answer, "what peers do by themselves while it is away fails, and "
-		     "they need the new rkey afterwards");
+	note_keys(answer, file, device);
 	note(answer, "while the program is stopped (SIGSTOP, a debugger) its "
 		     "pins stay: a truncate of an fs-dax file waits for them");
 }
@@ -279,7 +336,7 @@ void check_answer_find(const struct check_file *file,
 		verdict_staged(ret, device, keeper, choice.route.why);
 		break;
 	case STRATEGY_PINNED:
-		verdict_pinned(ret, file, keeper, choice.route.why);
+		verdict_pinned(ret, file, device, keeper, choice.route.why);
 		break;
 	case STRATEGY_PASSTHROUGH:
 		verdict_plain(ret, file, choice.route.why);

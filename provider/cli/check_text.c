@@ -128,7 +128,7 @@ static void print_odp(const struct check_device *device)
 
 static void print_window(const struct check_device *device)
 {
-	line("windows", "%s for on_shrink=error: %s",
+	line("windows", "%s for on_shrink=error and keys=window: %s",
 	     device->window.is_right ? "right" : "not to be used",
 	     device->window.seen);
 }

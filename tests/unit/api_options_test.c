@@ -103,7 +103,7 @@ static void options__that_make_no_sense(void **state)
 		{{.flush_ms = 3600001}, "flush_ms"},
 		{{.flush_cpu = 101}, "flush_cpu"},
 		{{.quiesce_ms = 60001}, "quiesce_ms"},
-		{{.reserved = 1}, "reserved"},
+		{{.keys = (enum daxmr_keys)3}, "keys"},
 		{{.name = "1234567890123456789012345678901234567890123456789012"
 			  "345678901234"},
 		 "name"},
@@ -195,7 +195,7 @@ AT(daxmr_options, on_shrink, 44);
 AT(daxmr_options, flush_ms, 48);
 AT(daxmr_options, flush_cpu, 52);
 AT(daxmr_options, quiesce_ms, 56);
-AT(daxmr_options, reserved, 60);
+AT(daxmr_options, keys, 60);
 AT(daxmr_options, prefetch, 64);
 AT(daxmr_options, stage_max, 72);
 AT(daxmr_info, name, 8);

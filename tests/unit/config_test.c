@@ -156,8 +156,15 @@ static void policies__have_their_names(void **state)
 	enum on_conflict on_conflict = ON_CONFLICT_THEIRS;
 	enum on_shrink on_shrink = ON_SHRINK_DISCARD;
 	enum uffd uffd = UFFD_USER;
+	enum keys keys = KEYS_WINDOW;
 
 	(void)state;
+	assert_int_equal(config_parse_keys("stay", &keys), -EINVAL);
+	assert_int_equal(keys, KEYS_WINDOW);
+	assert_int_equal(config_parse_keys("change", &keys), 0);
+	assert_int_equal(keys, KEYS_CHANGE);
+	assert_int_equal(config_parse_keys("window", &keys), 0);
+	assert_int_equal(keys, KEYS_WINDOW);
 	assert_int_equal(config_parse_on_conflict("extend", &on_conflict),
 			 -EINVAL);
 	assert_int_equal(config_parse_on_shrink("Extend", &on_shrink), -EINVAL);

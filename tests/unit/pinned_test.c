@@ -19,12 +19,15 @@
 #include "log.h"
 #include "pinned_own.h"
 #include "pinned_parts.h"
+#include "reason.h"
 #include "unit.h"
 
 #define REGIONS	 20
 #define DEV	 7
 #define INO	 11
 #define WAIT_SEC 30
+#define LENGTH	 4096
+#define ADDR	 0x10000
 
 static struct ibv_device device = {.name = "none0"};
 static struct ibv_context context = {.device = &device};
@@ -150,8 +153,106 @@ struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length)
 	return calloc(1, sizeof(struct ibv_mr));
 }
 
+/*
+ * Windows, one for each region that has any: what they are on. Those that take
+ * no bind, and of these the ones that are on nothing.
+ */
+static struct ibv_mw windows[REGIONS];
+static struct ibv_mr *_Atomic on[REGIONS];
+static atomic_bool refuse_bind, refuse_clear, refuse_end;
+static atomic_uint bound, cleared, ended, refused_bind;
+
+static size_t index_of(const struct window_key *key)
+{
+	return (size_t)(key->mw - windows);
+}
+
+bool window_key_is_due(unsigned int access)
+{
+	return access & IBV_ACCESS_REMOTE_WRITE;
+}
+
+int window_key_check(const struct region_call *call, const char *policy)
+{
+	(void)call;
+	(void)policy;
+	return -EOPNOTSUPP;
+}
+
+int window_key_open(struct window_key *key, const struct region_call *call,
+		    const char *policy)
+{
+	(void)key;
+	return window_key_check(call, policy);
+}
+
+unsigned int window_mr_access(unsigned int access)
+{
+	return access;
+}
+
+int window_key_explain(int error, uint64_t length, const struct window_key *key,
+		       const char *policy)
+{
+	(void)length;
+	(void)key;
+	(void)policy;
+	return error;
+}
+
+int window_key_bind(struct window_key *key, struct ibv_mr *mr, uint64_t addr,
+		    uint64_t length, int64_t until_ns)
+{
+	assert_int_equal(addr, ADDR);
+	assert_int_equal(length, LENGTH);
+	assert_true(until_ns > clock_now_ns());
+	if (refuse_bind) {
+		atomic_fetch_add(&refused_bind, 1);
+		return reason_set(-EIO, "the test");
+	}
+	assert_null(on[index_of(key)]);
+	on[index_of(key)] = mr;
+	atomic_fetch_add(&bound, 1);
+	return 0;
+}
+
+int window_key_clear(struct window_key *key, struct ibv_mr *mr, uint64_t addr,
+		     int64_t until_ns)
+{
+	assert_non_null(mr);
+	assert_int_equal(addr, ADDR);
+	assert_true(until_ns > clock_now_ns());
+	if (refuse_end)
+		return reason_set(-EIO, "the test");
+	on[index_of(key)] = NULL;
+	if (refuse_clear)
+		key->mw = NULL;
+	atomic_fetch_add(&cleared, 1);
+	return 0;
+}
+
+void window_key_close(struct window_key *key)
+{
+	key->mw = NULL;
+	atomic_fetch_add(&ended, 1);
+}
+
+/* As the device does it where a window is on it. */
+static bool has_window(const struct ibv_mr *mr)
+{
+	size_t i = 0;
+
+	while (i < REGIONS && on[i] != mr)
+		i++;
+	return i < REGIONS;
+}
+
 static int dereg_mr(struct ibv_mr *mr)
 {
+	if (has_window(mr)) {
+		atomic_fetch_add(&refused_dereg, 1);
+		return EINVAL;
+	}
 	if (atomic_load(&keep)) {
 		atomic_fetch_add(&refused_dereg, 1);
 		return EBUSY;
@@ -207,13 +308,18 @@ static int setup(void **state)
 	for (size_t i = 0; i <= PINNED_SEVERED; i++)
 		told[i] = 0;
 	keep = false;
+	refuse_bind = refuse_clear = refuse_end = false;
+	bound = cleared = ended = refused_bind = 0;
+	for (size_t i = 0; i < REGIONS; i++)
+		on[i] = NULL;
 	pthread_mutex_lock(&pinned_lock);
 	memset(regions, 0, sizeof(regions));
 	for (size_t i = 0; i < REGIONS; i++) {
 		regions[i].real = &verbs;
 		regions[i].context = &context;
 		regions[i].pd = &pds[i >= REGIONS / 2];
-		regions[i].length = regions[i].registered = 4096;
+		regions[i].length = regions[i].registered = LENGTH;
+		regions[i].iova = ADDR;
 		regions[i].quiesce_ns = QUIESCE_NS;
 		regions[i].file.dev = DEV;
 		regions[i].file.ino = INO;
@@ -311,6 +417,126 @@ static void recall__others_had_it_before_the_mr_went(void **state)
 	wait_for(&logged_late, REGIONS);
 	hear_all(RECALL_HELD, RECALL_RETAKEN);
 	wait_for(&back, REGIONS);
+}
+
+/* Each has a window, which is on its MR. */
+static void give_windows(void)
+{
+	pthread_mutex_lock(&pinned_lock);
+	for (size_t i = 0; i < REGIONS; i++) {
+		regions[i].keys = KEYS_WINDOW;
+		regions[i].access = IBV_ACCESS_REMOTE_WRITE;
+		regions[i].key.mw = &windows[i];
+		on[i] = regions[i].mr;
+	}
+	pthread_mutex_unlock(&pinned_lock);
+}
+
+static void window__is_on_nothing_while_others_have_it(void **state)
+{
+	(void)state;
+	give_windows();
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(gone, REGIONS);
+	assert_int_equal(refused_dereg, 0);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_null(on[i]);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+	wait_for_all();
+	for (size_t i = 0; i < REGIONS; i++) {
+		assert_non_null(regions[i].mr);
+		assert_ptr_equal(on[i], regions[i].mr);
+		assert_ptr_equal(regions[i].key.mw, &windows[i]);
+	}
+	assert_int_equal(bound, REGIONS);
+	assert_int_equal(severed, 0);
+	assert_int_equal(ended, 0);
+	assert_int_equal(told[PINNED_SEVERED], 0);
+}
+
+/* Its key goes with it: who was told it has nothing to hope for. */
+static void window__that_cannot_be_on_nothing_goes(void **state)
+{
+	(void)state;
+	give_windows();
+	refuse_clear = true;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	wait_for(&told[PINNED_SEVERED], REGIONS);
+	assert_int_equal(why_severed, -ENOKEY);
+	assert_int_equal(ended, REGIONS);
+	assert_int_equal(refused_dereg, 0);
+	assert_true(severed >= 2);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&told[PINNED_BACK], REGIONS);
+	wait_for_all();
+	assert_int_equal(bound, 0);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_false(pinned_has_window(&regions[i]));
+}
+
+/* Not even that: the MR cannot go, and it is tried again. */
+static void window__that_does_not_go_is_tried_again(void **state)
+{
+	(void)state;
+	give_windows();
+	refuse_end = true;
+	ask_all();
+	wait_for(&refused_dereg, 2 * REGIONS);
+	assert_int_equal(gone, 0);
+	assert_int_equal(agreed, 0);
+	refuse_end = false;
+	wait_for(&agreed, REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&bound, REGIONS);
+	wait_for_all();
+	assert_int_equal(ended, 0);
+}
+
+static void window__not_bound_again_at_first(void **state)
+{
+	unsigned int made;
+
+	(void)state;
+	give_windows();
+	refuse_bind = true;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&refused_bind, 2 * REGIONS);
+	assert_int_equal(told[PINNED_BACK], 0);
+	refuse_bind = false;
+	wait_for(&told[PINNED_BACK], REGIONS);
+	wait_for_all();
+	made = back;
+	/* those that no window was bound to are gone */
+	assert_int_equal(gone, made);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_ptr_equal(on[i], regions[i].mr);
+	assert_int_equal(ended, 0);
+	assert_int_equal(severed, 0);
+}
+
+/* Nobody knows where it is then, so it goes, and the region has another key. */
+static void window__not_bound_again_at_all(void **state)
+{
+	(void)state;
+	give_windows();
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	refuse_bind = refuse_clear = true;
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&told[PINNED_BACK], REGIONS);
+	wait_for_all();
+	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	assert_int_equal(why_severed, -ENOKEY);
+	assert_int_equal(refused_bind, REGIONS);
+	assert_int_equal(ended, REGIONS);
+	assert_true(severed >= REGIONS);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_false(pinned_has_window(&regions[i]));
 }
 
 /* Nothing is drained, no post waits. */
@@ -725,6 +951,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(recall__one_gate_and_one_drain_for_each_pd),
 		CASE(recall__others_had_it_before_the_mr_went),
+		CASE(window__is_on_nothing_while_others_have_it),
+		CASE(window__that_cannot_be_on_nothing_goes),
+		CASE(window__that_does_not_go_is_tried_again),
+		CASE(window__not_bound_again_at_first),
+		CASE(window__not_bound_again_at_all),
 		CASE(recall__peers_are_cut_off_at_once),
 		CASE(recall__who_has_little_time_does_not_wait_for_others),
 		CASE(recall__peers_are_told_and_nobody_waits_for_that),

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * keys=window: the rkey of a pinned region is that of a window (window_key.h),
+ * which is on its MR, on nothing while that is away, and on the next one then.
+ *
+ * A window that cannot be bound to nothing goes, and the key with it: what
+ * peers were told reaches nothing any more, so they are severed. From then on
+ * the region is one of keys=change.
+ */
+#include <errno.h>
+
+#include "clock.h"
+#include "pinned_parts.h"
+
+#define POLICY "keys=window"
+
+static bool wants_window(const struct pinned *pinned, unsigned int access)
+{
+	return pinned->keys == KEYS_WINDOW && window_key_is_due(access);
+}
+
+bool pinned_keeps_key(const struct pinned *pinned, unsigned int access)
+{
+	return wants_window(pinned, pinned->access) ||
+	       wants_window(pinned, access);
+}
+
+bool pinned_has_window(const struct pinned *pinned)
+{
+	return pinned->key.mw;
+}
+
+int pinned_key_check(const struct pinned *pinned,
+		     const struct region_call *call)
+{
+	return wants_window(pinned, call->access)
+		       ? window_key_check(call, POLICY)
+		       : 0;
+}
+
+int pinned_key_open(struct pinned *pinned, const struct region_call *call)
+{
+	return wants_window(pinned, call->access)
+		       ? window_key_open(&pinned->key, call, POLICY)
+		       : 0;
+}
+
+unsigned int pinned_mr_access(const struct pinned *pinned)
+{
+	return pinned->key.mw ? window_mr_access(pinned->access)
+			      : pinned->access;
+}
+
+int pinned_key_bind(struct pinned *pinned, struct ibv_mr *mr, size_t length)
+{
+	int r;
+
+	if (!pinned->key.mw)
+		return 0;
+	r = window_key_bind(&pinned->key, mr, pinned->iova, length,
+			    clock_now_ns() + pinned->quiesce_ns);
+	return window_key_explain(r, length, &pinned->key, POLICY);
+}
+
+/* What comes last has a moment in any case: the drain may have been long. */
+static int64_t unbind_until(const struct pinned *pinned)
+{
+	int64_t least_ns = clock_now_ns() + pinned->quiesce_ns / 4;
+	struct pinned_locked locked;
+	int64_t until_ns;
+
+	pinned_lock_take(&locked);
+	until_ns = pinned->deadline_ns;
+	pinned_lock_give(&locked);
+	return until_ns > least_ns ? until_ns : least_ns;
+}
+
+int pinned_key_unbind(struct pinned *pinned, struct ibv_mr *mr)
+{
+	int r;
+
+	if (!pinned->key.mw)
+		return 0;
+	r = window_key_clear(&pinned->key, mr, pinned->iova,
+			     unbind_until(pinned));
+	if (r || pinned->key.mw)
+		return r;
+	window_key_close(&pinned->key);
+	return -ENOKEY;
+}
