@@ -56,6 +56,7 @@ static void send_window(struct peer *peer)
 	struct wire_window message;
 
 	window_describe(peer->window, &message);
+	peer->told = peer->window->shape;
 	tell(peer, &message, sizeof(message));
 }
 
@@ -97,8 +98,6 @@ int peer_accept(struct peer *peer, struct rdma_cm_id *id, struct ibv_cq *cq,
 	peer->id = id;
 	peer->generation++;
 	peer->waiting_count = 0;
-	/* Nobody goes by it who is here. */
-	window_retire(peer->window);
 	r = make_qp(peer, cq);
 	if (!r && rdma_accept(id, &param))
 		r = -errno;
@@ -121,6 +120,8 @@ void peer_greet(struct peer *peer)
 {
 	peer->is_up = true;
 	send_window(peer);
+	/* Nor did it go by an older one, if it has been here before. */
+	window_settle(peer->window);
 }
 
 void peer_drop(struct peer *peer)
@@ -136,7 +137,10 @@ void peer_drop(struct peer *peer)
 	window_retire(peer->window);
 }
 
-/* False: not now. */
+/*
+ * False: not now. In this order: what others do while they have the file is
+ * known as a change when it is ours again.
+ */
 static bool commit(struct peer *peer, uint32_t number)
 {
 	const struct wire_commit *message = &peer->received[number].commit;
@@ -145,7 +149,8 @@ static bool commit(struct peer *peer, uint32_t number)
 	};
 	int r = -EAGAIN;
 
-	if (window_is_ours(peer->window))
+	if (window_is_ours(peer->window) &&
+	    !store_has_changed(peer->window->store))
 		r = window_commit(peer->window, message);
 	if (r == -EAGAIN)
 		return false;
@@ -183,7 +188,7 @@ static void take_message(struct peer *peer, uint32_t number, uint32_t length)
 	} else if (length >= sizeof(message->head) &&
 		   message->head.kind == WIRE_TAKEN) {
 		if (message->head.id == peer->window->shape)
-			window_retire(peer->window);
+			window_settle(peer->window);
 		if (post_receive(peer, number))
 			rdma_disconnect(peer->id);
 	} else {
@@ -214,11 +219,9 @@ int peer_fit(struct peer *peer)
 {
 	int r = window_fit(peer->window);
 
-	if (r < 0)
-		return r;
-	if (r && peer->is_up)
+	if (peer->is_up && peer->told != peer->window->shape)
 		send_window(peer);
-	else if (r && !peer->id)
+	else if (!peer->id)
 		window_retire(peer->window);
-	return 0;
+	return r;
 }

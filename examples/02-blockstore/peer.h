@@ -17,6 +17,7 @@ struct peer {
 	struct ibv_mr *mr;
 	union wire_message received[PEER_RECEIVES];
 	uint32_t generation; /* counts connections: old completions are old */
+	uint32_t told;	     /* the window's shape */
 	bool is_up;
 	/* Commits that wait, first in first out: numbers in received[]. */
 	uint32_t waiting[PEER_RECEIVES];
@@ -38,7 +39,7 @@ void peer_complete(struct peer *peers, uint32_t count,
 		   const struct ibv_wc *completion);
 /* What waited, now that the file may be ours again. */
 void peer_go_on(struct peer *peer);
-/* Its window may have another shape. -EAGAIN: not yet, try again. */
+/* The file has changed: registers, and tells. -EAGAIN: not all, try again. */
 int peer_fit(struct peer *peer);
 
 #endif

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -35,10 +34,9 @@ struct server {
 	struct ibv_comp_channel *completions;
 	struct ibv_cq *cq;
 	struct daxmr_channel *regions;
-	int file;    /* inotify: its size changes */
 	int signals; /* signalfd: we are to end */
 	int epoll;
-	bool must_fit; /* the file's size has changed */
+	bool must_fit; /* some windows do not have their size yet */
 	bool is_over;
 };
 
@@ -67,6 +65,35 @@ static void take_request(struct server *server, struct rdma_cm_id *id,
 	peer_accept(id->context, id, server->cq, &request);
 }
 
+static void go_on(struct server *server)
+{
+	for (uint32_t i = 0; i < server->store->windows; i++)
+		peer_go_on(&server->peers[i]);
+}
+
+/*
+ * What has become of the file is looked at when it is ours again: a look may
+ * change the index, and whoever has the file shall see nothing of that.
+ */
+static void fit(struct server *server)
+{
+	struct store *store = server->store;
+
+	server->must_fit = true;
+	if (!window_is_ours(&server->windows[0]))
+		return;
+	server->must_fit = false;
+	if (store_has_changed(store)) {
+		store_look(store);
+		for (uint32_t i = 0; i < store->windows; i++)
+			window_look(&server->windows[i]);
+	}
+	for (uint32_t i = 0; i < store->windows; i++)
+		if (peer_fit(&server->peers[i]))
+			server->must_fit = true;
+	go_on(server);
+}
+
 /* An id goes only when its event is acked, and the request's data with it. */
 static void take_connection(struct server *server)
 {
@@ -93,6 +120,8 @@ static void take_connection(struct server *server)
 		take_request(server, id, &param);
 		break;
 	case RDMA_CM_EVENT_ESTABLISHED:
+		/* a cut may be why it comes again */
+		fit(server);
 		peer_greet(peer);
 		break;
 	case RDMA_CM_EVENT_DISCONNECTED:
@@ -146,29 +175,12 @@ static void take_region_events(struct server *server)
 			    (unsigned long long)event->blocks);
 		daxmr_event_ack(event);
 	}
-	for (uint32_t i = 0; i < server->store->windows; i++)
-		peer_go_on(&server->peers[i]);
-}
-
-static void take_file_events(struct server *server)
-{
-	char events[4096];
-
-	while (read(server->file, events, sizeof(events)) > 0)
-		server->must_fit = true;
-}
-
-static void fit(struct server *server)
-{
-	server->must_fit = false;
-	store_look(server->store);
-	for (uint32_t i = 0; i < server->store->windows; i++)
-		if (peer_fit(&server->peers[i]))
-			server->must_fit = true;
+	go_on(server);
 }
 
 static void run(struct server *server)
 {
+	fit(server);
 	while (!server->is_over) {
 		struct epoll_event event;
 		int n = epoll_wait(server->epoll, &event, 1,
@@ -181,10 +193,10 @@ static void run(struct server *server)
 		else if (n > 0 && event.data.u32 == SOURCE_REGIONS)
 			take_region_events(server);
 		else if (n > 0 && event.data.u32 == SOURCE_FILE)
-			take_file_events(server);
+			store_has_changed(server->store);
 		else if (n > 0)
 			server->is_over = true;
-		if (server->must_fit)
+		if (server->must_fit || server->store->has_changed)
 			fit(server);
 	}
 }
@@ -200,7 +212,7 @@ static int watch(struct server *server)
 		[SOURCE_CONNECTIONS] = server->connections->fd,
 		[SOURCE_COMPLETIONS] = server->completions->fd,
 		[SOURCE_REGIONS] = daxmr_channel_fd(server->regions),
-		[SOURCE_FILE] = server->file,
+		[SOURCE_FILE] = server->store->watch,
 		[SOURCE_SIGNALS] = server->signals,
 	};
 	int r = set_nonblocking(server->connections->fd);
@@ -229,17 +241,8 @@ static int open_descriptors(struct server *server)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	server->signals = signalfd(-1, &signals, SFD_CLOEXEC);
 	server->epoll = epoll_create1(EPOLL_CLOEXEC);
-	server->file = -1;
 	if (server->signals < 0 || server->epoll < 0)
 		return say(-errno, "no descriptors");
-	if (server->store->path) {
-		server->file = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-		if (server->file < 0 ||
-		    inotify_add_watch(server->file, server->store->path,
-				      IN_MODIFY) < 0)
-			return say(-errno, "%s: cannot be watched",
-				   server->store->path);
-	}
 	r = daxmr_channel_open(&server->regions);
 	return r ? say(r, "no channel") : 0;
 }

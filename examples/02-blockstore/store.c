@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,7 +83,7 @@ static int write_empty(const struct store *store)
 
 int store_format(const char *path, uint32_t windows, uint64_t window_size)
 {
-	struct store store = {.path = path};
+	struct store store = {.path = path, .watch = -1};
 	int r = check_shape(windows, window_size);
 
 	if (r)
@@ -123,6 +124,16 @@ static int read_super(struct store *store)
 	return 0;
 }
 
+/* Before the file's size is looked at: no change of it is missed. */
+static int watch(struct store *store)
+{
+	store->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (store->watch < 0 ||
+	    inotify_add_watch(store->watch, store->path, IN_MODIFY) < 0)
+		return say(-errno, "%s: cannot be watched", store->path);
+	return 0;
+}
+
 /*
  * Not by libpmem2: it maps what a file has, and a mapping here has to reach
  * as far as the file may grow. What libpmem2 would know about durability,
@@ -136,16 +147,21 @@ int store_open(struct store *store, const char *path)
 	store->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (store->fd < 0)
 		return say(-errno, "%s: cannot be opened", path);
+	r = watch(store);
 	store_look(store);
-	r = read_super(store);
+	store->has_changed = true;
+	if (!r)
+		r = read_super(store);
 	if (!r) {
 		store->map = mmap(NULL, store->map_size, PROT_READ | PROT_WRITE,
 				  MAP_SHARED, store->fd, 0);
 		if (store->map == MAP_FAILED)
 			r = say(-errno, "%s: cannot be mapped", path);
 	}
-	if (r)
+	if (r) {
+		close(store->watch);
 		close(store->fd);
+	}
 	return r;
 }
 
@@ -156,7 +172,7 @@ int store_open_memory(struct store *store, uint32_t windows,
 
 	if (r)
 		return r;
-	*store = (struct store){.fd = -1};
+	*store = (struct store){.fd = -1, .watch = -1};
 	lay_out(store, windows, (uint32_t)(window_size / STORE_BLOCK));
 	store->size = store->map_size;
 	store->map = mmap(NULL, store->map_size, PROT_READ | PROT_WRITE,
@@ -170,14 +186,27 @@ int store_open_memory(struct store *store, uint32_t windows,
 void store_close(struct store *store)
 {
 	munmap(store->map, store->map_size);
-	if (store->path)
-		close(store->fd);
+	if (!store->path)
+		return;
+	close(store->watch);
+	close(store->fd);
+}
+
+bool store_has_changed(struct store *store)
+{
+	char events[4096];
+
+	while (store->watch >= 0 &&
+	       read(store->watch, events, sizeof(events)) > 0)
+		store->has_changed = true;
+	return store->has_changed;
 }
 
 void store_look(struct store *store)
 {
 	struct stat st;
 
+	store->has_changed = false;
 	if (store->path && !fstat(store->fd, &st))
 		store->size = (uint64_t)st.st_size;
 }
@@ -206,20 +235,38 @@ char *store_data(const struct store *store, uint32_t window)
 	       window * slot_offset(store->blocks_max, 0);
 }
 
-/* Its committed bytes are in the file, and are those of its index. */
-static bool is_whole(const struct store *store, uint32_t window, uint32_t block,
-		     uint64_t word, char *buffer)
+static off_t slot_at(const struct store *store, uint32_t window, uint32_t block,
+		     uint64_t word)
 {
-	off_t at = (off_t)(store->data_at +
-			   window * slot_offset(store->blocks_max, 0) +
-			   slot_offset(block, index_sequence(word)));
+	return (off_t)(store->data_at +
+		       window * slot_offset(store->blocks_max, 0) +
+		       slot_offset(block, index_sequence(word)));
+}
 
-	return pread(store->fd, buffer, STORE_BLOCK, at) == STORE_BLOCK &&
+/* By pread(): a mapping has SIGBUS for who looks beyond the end. */
+bool store_is_whole(const struct store *store, uint32_t window, uint32_t block,
+		    uint64_t word)
+{
+	char buffer[STORE_BLOCK];
+
+	return pread(store->fd, buffer, STORE_BLOCK,
+		     slot_at(store, window, block, word)) == STORE_BLOCK &&
 	       block_checksum(buffer) == (uint32_t)word;
 }
 
+bool store_was_cut_off(const struct store *store, uint32_t window,
+		       uint32_t block, uint64_t word)
+{
+	uint64_t last = 0;
+	ssize_t n = pread(store->fd, &last, sizeof(last),
+			  slot_at(store, window, block, word) + STORE_BLOCK -
+				  (off_t)sizeof(last));
+
+	return n >= 0 && !last && !store_is_whole(store, window, block, word);
+}
+
 static uint32_t check_window(const struct store *store, uint32_t window,
-			     uint64_t *index, char *buffer)
+			     uint64_t *index)
 {
 	uint32_t blocks = store_blocks(store, window), committed = 0, torn = 0,
 		 highest = 0;
@@ -236,7 +283,7 @@ static uint32_t check_window(const struct store *store, uint32_t window,
 		committed++;
 		if (sequence > highest)
 			highest = sequence;
-		if (is_whole(store, window, block, index[block], buffer))
+		if (store_is_whole(store, window, block, index[block]))
 			continue;
 		torn++;
 		fprintf(stderr,
@@ -252,24 +299,21 @@ static uint32_t check_window(const struct store *store, uint32_t window,
 
 static int check_windows(const struct store *store)
 {
-	char *buffer = malloc(STORE_BLOCK);
 	uint64_t *index = malloc(STORE_PAGE + store->index_size);
 	uint32_t torn = 0;
 	int r = 0;
 
-	if (!buffer || !index)
+	if (!index)
 		r = say(-ENOMEM, "%s: no memory to check it", store->path);
-	for (uint32_t window = 0; buffer && index && window < store->windows;
-	     window++)
-		torn += check_window(store, window, index, buffer);
+	for (uint32_t window = 0; index && window < store->windows; window++)
+		torn += check_window(store, window, index);
 	free(index);
-	free(buffer);
 	return torn ? -EILSEQ : r;
 }
 
 int store_check(const char *path)
 {
-	struct store store = {.path = path};
+	struct store store = {.path = path, .watch = -1};
 	int r;
 
 	store.fd = open(path, O_RDONLY | O_CLOEXEC);

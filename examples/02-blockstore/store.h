@@ -54,7 +54,9 @@ struct store {
 	int fd;
 	char *map; /* as far as the file may ever reach */
 	uint64_t map_size;
-	uint64_t size; /* of the file, when it was last looked at */
+	uint64_t size;	  /* of the file, when it was last looked at */
+	int watch;	  /* inotify; -1: nobody changes it */
+	bool has_changed; /* since then, or so it may be */
 	uint32_t windows;
 	uint32_t blocks_max; /* of a window */
 	uint64_t index_size; /* of a window, whole pages */
@@ -68,6 +70,12 @@ int store_open_memory(struct store *store, uint32_t windows,
 		      uint64_t window_size);
 void store_close(struct store *store);
 
+/*
+ * Somebody has set the file's size since store_look(), or written to it: what
+ * is known of it may be wrong. So it is at first: nobody saw what was done to
+ * the file while it was not served.
+ */
+bool store_has_changed(struct store *store);
 /* What size the file has now. */
 void store_look(struct store *store);
 
@@ -75,6 +83,20 @@ void store_look(struct store *store);
 uint32_t store_blocks(const struct store *store, uint32_t window);
 index_word *store_index(const struct store *store, uint32_t window);
 char *store_data(const struct store *store, uint32_t window);
+
+/*
+ * Of a block's version, by its word: its bytes are in the file, and are those
+ * that the word was made for.
+ */
+bool store_is_whole(const struct store *store, uint32_t window, uint32_t block,
+		    uint64_t word);
+/*
+ * It has been cut off, and the file has perhaps grown back since: then it is
+ * zeroes from there on, and so are the last bytes of each block behind. That
+ * spares us to read all of them.
+ */
+bool store_was_cut_off(const struct store *store, uint32_t window,
+		       uint32_t block, uint64_t word);
 
 /*
  * Of a file that nobody serves, or a copy: are the bytes of all blocks those

@@ -137,7 +137,7 @@ static int take_window(struct work *work)
 {
 	int r = link_take_window(&work->link);
 
-	for (uint32_t i = work->link.window.blocks; i < work->blocks_max; i++)
+	for (uint32_t i = work->link.window.kept; i < work->blocks_max; i++)
 		work->ledger[i] = 0;
 	return r;
 }

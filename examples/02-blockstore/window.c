@@ -62,21 +62,6 @@ static int deregister(const struct window *window, struct daxmr_region **region)
 	return 0;
 }
 
-/* Blocks that are not there have not been committed. */
-static void forget_beyond(struct window *window, uint32_t blocks)
-{
-	index_word *index = store_index(window->store, window->number);
-	bool any = false;
-
-	for (uint32_t i = blocks; i < window->store->blocks_max; i++)
-		if (atomic_load(&index[i])) {
-			atomic_store(&index[i], 0);
-			any = true;
-		}
-	if (any && daxmr_flush(window->index, 0, window->store->index_size, 0))
-		say(0, "window %u: %s", window->number, daxmr_errormsg());
-}
-
 static int try_to_open(struct window *window)
 {
 	uint32_t blocks = store_blocks(window->store, window->number);
@@ -87,14 +72,12 @@ static int try_to_open(struct window *window)
 	if (r)
 		return r;
 	window->blocks = blocks;
-	if (window->store->path)
-		forget_beyond(window, blocks);
+	window->kept = blocks;
 	return 0;
 }
 
-int window_open(struct window *window, const struct store *store,
-		uint32_t number, struct ibv_context *context,
-		struct daxmr_channel *channel)
+int window_open(struct window *window, struct store *store, uint32_t number,
+		struct ibv_context *context, struct daxmr_channel *channel)
 {
 	const struct timespec pause = {.tv_nsec = 100000000};
 	time_t end = time(NULL) + PATIENCE_S;
@@ -126,6 +109,42 @@ void window_close(struct window *window)
 		ibv_dealloc_pd(window->pd);
 }
 
+/*
+ * A commit that waits, or is on its way, may be of bytes that were cut off: the
+ * file's size does not show that when it has grown back. is_doubtful has them
+ * looked at.
+ */
+void window_look(struct window *window)
+{
+	const struct store *store = window->store;
+	index_word *index = store_index(store, window->number);
+	uint32_t blocks = store_blocks(store, window->number), forgotten = 0;
+
+	if (window->kept > blocks)
+		window->kept = blocks;
+	for (uint32_t i = 0; i < store->blocks_max; i++) {
+		uint64_t word = atomic_load(&index[i]);
+
+		if (!word ||
+		    (i < blocks &&
+		     !store_was_cut_off(store, window->number, i, word)))
+			continue;
+		atomic_store(&index[i], 0);
+		forgotten++;
+		if (window->kept > i)
+			window->kept = i;
+	}
+	window->is_doubtful = true;
+	window->shape++;
+	if (!forgotten)
+		return;
+	say(0, "window %u: %u committed blocks have been cut off",
+	    window->number, forgotten);
+	/* What is not durable is found again at the next start. */
+	if (daxmr_flush(window->index, 0, store->index_size, 0))
+		say(0, "window %u: %s", window->number, daxmr_errormsg());
+}
+
 int window_fit(struct window *window)
 {
 	uint32_t blocks = store_blocks(window->store, window->number);
@@ -148,16 +167,29 @@ int window_fit(struct window *window)
 	    window->blocks);
 	window->old = window->data;
 	window->data = data;
-	if (blocks < window->blocks)
-		forget_beyond(window, blocks);
 	window->blocks = blocks;
 	window->shape++;
-	return 1;
+	return 0;
 }
 
 void window_retire(struct window *window)
 {
 	deregister(window, &window->old);
+}
+
+/* As far as the registration and the file reach, whichever is shorter. */
+static uint32_t reach(const struct window *window)
+{
+	uint32_t blocks = store_blocks(window->store, window->number);
+
+	return blocks < window->blocks ? blocks : window->blocks;
+}
+
+void window_settle(struct window *window)
+{
+	window_retire(window);
+	window->kept = reach(window);
+	window->is_doubtful = false;
 }
 
 void window_describe(const struct window *window, struct wire_window *ret)
@@ -170,8 +202,9 @@ void window_describe(const struct window *window, struct wire_window *ret)
 		daxmr_region_info(window->data, &data);
 	*ret = (struct wire_window){
 		.head = {.kind = WIRE_WINDOW, .id = window->shape},
-		.blocks = window->blocks,
+		.blocks = reach(window),
 		.blocks_max = window->store->blocks_max,
+		.kept = window->kept,
 		.index = (uintptr_t)index.addr,
 		.data = (uintptr_t)data.addr,
 		.index_rkey = index.rkey,
@@ -195,8 +228,8 @@ static int check_commit(const struct window *window,
 
 	if (!commit->count || commit->count > WIRE_RUN)
 		return -EINVAL;
-	if (commit->first >= window->blocks ||
-	    commit->count > window->blocks - commit->first)
+	if (commit->first >= window->kept ||
+	    commit->count > window->kept - commit->first)
 		return -ENOSPC;
 	for (uint32_t i = 0; i < commit->count; i++)
 		if (index_sequence(commit->words[i]) !=
@@ -218,6 +251,17 @@ static int flush(const struct window *window, struct daxmr_region *region,
 	return r;
 }
 
+/* Are the bytes there still that the peer has written? */
+static int check_bytes(const struct window *window,
+		       const struct wire_commit *commit)
+{
+	for (uint32_t i = 0; window->is_doubtful && i < commit->count; i++)
+		if (!store_is_whole(window->store, window->number,
+				    commit->first + i, commit->words[i]))
+			return -ENOSPC;
+	return 0;
+}
+
 /* The bytes first, then the words that say where they are. */
 int window_commit(struct window *window, const struct wire_commit *commit)
 {
@@ -229,6 +273,8 @@ int window_commit(struct window *window, const struct wire_commit *commit)
 	if (!r)
 		r = flush(window, window->data, slot_offset(commit->first, 0),
 			  slot_offset(commit->count, 0));
+	if (!r)
+		r = check_bytes(window, commit);
 	if (r)
 		return r;
 	for (uint32_t i = 0; i < commit->count; i++)

@@ -24,7 +24,7 @@
 #include "wire.h"
 
 struct window {
-	const struct store *store;
+	struct store *store;
 	struct daxmr_channel *channel;
 	struct ibv_pd *pd;
 	struct daxmr_region *index;
@@ -32,22 +32,31 @@ struct window {
 	struct daxmr_region *old;  /* its peer may still go by this one */
 	uint32_t number;
 	uint32_t blocks;
-	uint32_t shape; /* counts them */
+	uint32_t shape; /* counts what its peer is to be told */
+	/* Since its peer went by another shape: */
+	uint32_t kept;	  /* so many blocks were there all the time */
+	bool is_doubtful; /* bytes that it had written may have been cut off */
 };
 
 /* 0, or -errno and a sentence. */
-int window_open(struct window *window, const struct store *store,
-		uint32_t number, struct ibv_context *context,
-		struct daxmr_channel *channel);
+int window_open(struct window *window, struct store *store, uint32_t number,
+		struct ibv_context *context, struct daxmr_channel *channel);
 void window_close(struct window *window);
 
 /*
- * After the file's size has changed. 1: it has another shape; 0: it has not;
- * -EAGAIN: not now, as others have the file, or the peer still goes by the old
- * registration.
+ * After store_look(), while the file is ours: it has another shape. Blocks that
+ * have been cut off are empty, also where the file has grown back.
+ */
+void window_look(struct window *window);
+/*
+ * Registers what it reaches now. 0; -EAGAIN: not now, as others have the file,
+ * or the peer still goes by the old registration.
  */
 int window_fit(struct window *window);
+/* The old registration ends: nobody goes by it. */
 void window_retire(struct window *window);
+/* Its peer, who is there, goes by the present shape. */
+void window_settle(struct window *window);
 void window_describe(const struct window *window, struct wire_window *ret);
 
 /* False while others have the file, or want it: nothing is to be committed. */
@@ -56,7 +65,8 @@ bool window_is_ours(const struct window *window);
 /*
  * The blocks are what was written to their free slots, and durable: 0. Or
  * nothing has changed:
- *   -ENOSPC  they are not in the window, which may have got shorter
+ *   -ENOSPC  they are not in the window, or have been cut off since they were
+ *            written
  *   -ESTALE  the words don't follow those that are in the index
  *   -EINVAL  no blocks, or too many
  *   -EAGAIN  not now: again when an event has come

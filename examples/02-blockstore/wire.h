@@ -9,8 +9,12 @@
  *   reads and writes, one-sided
  *   COMMIT: blocks and their words   ->     durable, then
  *                                    <-     COMMITTED
- *                                    <-     WINDOW: it has another size
+ *                                    <-     WINDOW: it has another size, or
+ *                                           some of it was cut off
  *   TAKEN: goes by the new one       ->     the old key ends
+ *
+ * Until TAKEN commits go by what the client knew before: those of blocks from
+ * `kept` on are refused.
  *
  * A connection delivers in order: a COMMIT may follow its writes at once.
  */
@@ -55,6 +59,9 @@ struct wire_window {
 	struct wire_head head;
 	uint32_t blocks;
 	uint32_t blocks_max; /* the index has so many words */
+	uint32_t kept;	     /* blocks that have been there all the time;
+				those behind are empty */
+	uint32_t unused;
 	uint64_t index;
 	uint64_t data;
 	uint32_t index_rkey;

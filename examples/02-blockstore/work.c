@@ -126,7 +126,7 @@ int work_read_index(struct work *work)
 	if (r)
 		return r;
 	if (work->knows)
-		compare_ledger(work, blocks);
+		compare_ledger(work, work->link.window.kept);
 	memset(work->ledger, 0, (size_t)work->blocks_max * 8);
 	memcpy(work->ledger, work->index, (size_t)blocks * 8);
 	work->knows = true;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# examples/02-blockstore under load: a `cp` is whole, the file is cut off and grows, the server is killed again and again and comes back, and no committed block is lost or torn.
+# examples/02-blockstore under load: a `cp` is whole, the file is cut off and grows, in one go too, the server is killed again and again and comes back, and no committed block is lost or torn.
 # on: 6.1-stock-xfs new-fixed-xfs
 # limit: 240
 # short
@@ -93,6 +93,44 @@ resize() { # BLOCKS
 	until_all_wrote
 }
 
+# Within one look of the server's: by its size the file is what it was.
+cut_off_and_grow_back() {
+	local said='committed blocks have been cut off'
+	count server.log "$said"
+	exec 3<"$store"
+	size $((blocks / 4))
+	truncate -s "$size" "$store"
+	size "$blocks"
+	truncate -s "$size" "$store"
+	exec 3<&-
+	until_more server.log "$said" "$counted"
+	until_all_wrote
+}
+
+# moment FILE: clients write from the first block to the last, so at one moment
+# sequences do not rise along a window, nor are two of them more than one apart.
+# In an index of one page, the upper half of each word.
+moment() {
+	local window sequences
+	for ((window = 0; window < windows; window++)); do
+		sequences=$(od -An -v -tu4 -w8 -j $((4096 * (window + 1))) -N $((8 * blocks * 3 / 4)) "$1")
+		awk 'NR == 1 { first = $2 } NR > 1 && ($2 > last || first - $2 > 1) { exit 1 } { last = $2 }' <<<"$sequences" ||
+			fail "window $window of $1 is not of one moment: $sequences"
+	done
+}
+
+# Whoever reads a staged file reads the same as long as he has it.
+does_not_change() {
+	exec 3<"$store"
+	cat <&3 >seen
+	read -rt 1 -u "$never" || true
+	cat "$store" >seen.again
+	exec 3<&-
+	cmp seen seen.again || fail "the file changed while somebody had it"
+	moment seen
+	until_all_wrote
+}
+
 size $((blocks * 3 / 4))
 truncate -s "$size" "$store"
 "$programs/daxmr-blockd" --format --windows "$windows" --window-size "$((blocks * 64))K" "$store"
@@ -105,9 +143,12 @@ until_all_wrote
 cp "$store" "$DAX/copy"
 out=$("$programs/daxmr-blockd" --check "$DAX/copy" 2>&1) || fail "the copy: $out"
 has "$out" "window 0: $blocks blocks, $blocks committed, up to sequence [0-9]+, 0 torn"
+moment "$DAX/copy"
+[[ $CONFIG != 6.1-* ]] || does_not_change
 
 resize $((blocks / 4))
 resize "$blocks"
+cut_off_and_grow_back
 
 for ((kill = 1; kill <= kills; kill++)); do
 	read -rt "0.$((RANDOM % 40 + 10))" -u "$never" || true
@@ -130,6 +171,24 @@ if out=$("$programs/daxmr-block" --size 2M "$address" write 2>&1); then
 	fail "was written beyond the end: $out"
 fi
 has "$out" "has $blocks blocks .* let the file grow"
+
+# what else a client can be asked for; these were written with their window's number for a seed
+client() {
+	out=$("$programs/daxmr-block" "$@" 2>&1)
+}
+client --json "$address" read || fail "$out"
+has "$out" "\"blocks\": $blocks, .*\"empty\": 0, .*\"lost\": 0, \"torn\": 0"
+client --seed 0 --at-least 1 "$address" verify || fail "$out"
+has "$out" "verify: window 0 of $blocks blocks: .* 0 lost, 0 torn"
+! client --seed 0 --at-least 4000000000 "$address" verify || fail "is that old: $out"
+has "$out" "block $((blocks - 1)) of window 0, .*: it is older than --at-least"
+! client --seed 9 "$address" verify || fail "has other bytes: $out"
+has "$out" 'it has other bytes than --seed makes'
+client --rounds 2 --json "$address" bench || fail "$out"
+has "$out" '"bench-write", .*"commits": [1-9]'
+has "$out" '"bench-read", .*"mb": [1-9]'
+out=$(script -qec "$programs/daxmr-block --seed 5 $address write" /dev/null) || fail "$out"
+has "$out" 'write +\[#{40}\] 100%'
 
 kill "$server"
 wait "$server" || fail "the server: $(cat server.log)"
