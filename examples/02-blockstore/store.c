@@ -269,7 +269,7 @@ static uint32_t check_window(const struct store *store, uint32_t window,
 			     uint64_t *index)
 {
 	uint32_t blocks = store_blocks(store, window), committed = 0, torn = 0,
-		 highest = 0;
+		 least = 0, most = 0;
 
 	if (pread(store->fd, index, store->index_size,
 		  (off_t)(STORE_PAGE + window * store->index_size)) !=
@@ -280,9 +280,10 @@ static uint32_t check_window(const struct store *store, uint32_t window,
 
 		if (!sequence)
 			continue;
-		committed++;
-		if (sequence > highest)
-			highest = sequence;
+		if (!committed++ || sequence < least)
+			least = sequence;
+		if (sequence > most)
+			most = sequence;
 		if (store_is_whole(store, window, block, index[block]))
 			continue;
 		torn++;
@@ -291,9 +292,9 @@ static uint32_t check_window(const struct store *store, uint32_t window,
 			"(sequence %u)\n",
 			store->path, block, window, sequence);
 	}
-	printf("window %u: %u blocks, %u committed, up to sequence %u, %u "
+	printf("window %u: %u blocks, %u committed, sequences %u to %u, %u "
 	       "torn\n",
-	       window, blocks, committed, highest, torn);
+	       window, blocks, committed, least, most, torn);
 	return torn;
 }
 

@@ -119,7 +119,7 @@ moment() {
 	done
 }
 
-# Whoever reads a staged file reads the same as long as he has it.
+# Whoever has a staged file reads the same as long as he has it,
 does_not_change() {
 	exec 3<"$store"
 	cat <&3 >seen
@@ -128,6 +128,23 @@ does_not_change() {
 	exec 3<&-
 	cmp seen seen.again || fail "the file changed while somebody had it"
 	moment seen
+	until_all_wrote
+}
+
+# its index too, while blocks that it has are cut off.
+is_forgotten_later() {
+	local said='committed blocks have been cut off'
+	count server.log "$said"
+	exec 3<"$store"
+	size 0
+	truncate -s "$size" "$store"
+	head -c 64K "$store" >index
+	read -rt 1 -u "$never" || true
+	head -c 64K "$store" | cmp - index || fail "the index changed while somebody had it"
+	size "$blocks"
+	truncate -s "$size" "$store"
+	exec 3<&-
+	until_more server.log "$said" "$counted"
 	until_all_wrote
 }
 
@@ -142,13 +159,14 @@ until_all_wrote
 
 cp "$store" "$DAX/copy"
 out=$("$programs/daxmr-blockd" --check "$DAX/copy" 2>&1) || fail "the copy: $out"
-has "$out" "window 0: $blocks blocks, $blocks committed, up to sequence [0-9]+, 0 torn"
+has "$out" "window 0: $blocks blocks, $blocks committed, sequences [0-9]+ to [0-9]+, 0 torn"
 moment "$DAX/copy"
 [[ $CONFIG != 6.1-* ]] || does_not_change
 
 resize $((blocks / 4))
 resize "$blocks"
 cut_off_and_grow_back
+[[ $CONFIG != 6.1-* ]] || is_forgotten_later
 
 for ((kill = 1; kill <= kills; kill++)); do
 	read -rt "0.$((RANDOM % 40 + 10))" -u "$never" || true
@@ -193,5 +211,5 @@ has "$out" 'write +\[#{40}\] 100%'
 kill "$server"
 wait "$server" || fail "the server: $(cat server.log)"
 out=$("$programs/daxmr-blockd" --check "$store" 2>&1) || fail "$out"
-test "$(grep -cE ": $blocks blocks, $blocks committed, up to sequence [0-9]+, 0 torn" <<<"$out")" = "$windows" || fail "$out"
+test "$(grep -cE ": $blocks blocks, $blocks committed, sequences [0-9]+ to [0-9]+, 0 torn" <<<"$out")" = "$windows" || fail "$out"
 test -z "${DAXMR_TEST_LONG:-}" || cat client.?
