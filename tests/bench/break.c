@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * break KEEPER [FOLDER [MIB]]
+ * break KEEPER [FOLDER [MIB [OPENS]]]
  *
  * How long an outsider's open() of a file with a shadow of 256 MiB takes, of
  * which nothing, 1 %, 10 % or all has changed since it was last the file's: the
@@ -11,7 +11,9 @@
  * keeper has to; on a file system that is not DAX by memcpy(), and that has to
  * reach the disk, and is told only.
  *
- * Medians of five pairs on the clock. Fails where it is more than 1.3.
+ * Medians of five pairs on the clock. Fails where it is more than 1.3. With
+ * OPENS nothing is judged: so many opens, and five times by hand, are points
+ * for two plots, by size, and the distribution for a size.
  *
  * The rig's clock can count instructions (--icount). It knows of no memory that
  * is slower than the processor: there the digest of a block takes nearly as
@@ -36,9 +38,11 @@
 
 #include "bench_stage.h"
 #include "block.h"
+#include "budget.h"
 #include "pairs.h"
 
 #define PAIRS	  5
+#define DRAWN_MIB 16 /* whose distribution is drawn */
 #define GOAL	  1.3
 #define WAIT_MS	  60000
 #define REST_USEC 20000
@@ -202,9 +206,68 @@ static bool measure(const struct lease *lease, uint8_t *shadow, uint8_t *file,
 	return is_met;
 }
 
+static void point(const char *what, unsigned int percent, double *ms,
+		  size_t count)
+{
+	struct spread spread = spread_of(ms, count);
+	char series[64];
+
+	snprintf(series, sizeof(series), "%s, %u %% changed", what, percent);
+	budget_point("recall-size", series, (double)(length >> 20),
+		     spread.median, spread.min, spread.max);
+}
+
+/* ms is sorted: how many of them, in percent, took no longer than X. */
+static void tell_distribution(unsigned int percent, const double *ms,
+			      size_t count)
+{
+	char series[64];
+
+	snprintf(series, sizeof(series), "%u %% of %zu MiB changed", percent,
+		 length >> 20);
+	budget_point("recall-dirty", series, ms[0], 0, 0, 0);
+	for (size_t i = 0; i < count; i++) {
+		double share = 100 * (double)(i + 1) / (double)count;
+
+		budget_point("recall-dirty", series, ms[i], share, share,
+			     share);
+	}
+}
+
+static void tell_opens(const struct lease *lease, uint8_t *shadow,
+		       uint8_t *file, uint8_t *memory, unsigned int percent,
+		       size_t opens)
+{
+	double *ms = calloc(opens, sizeof(*ms)), hand[PAIRS];
+
+	if (!ms)
+		bench_die("no memory");
+	for (size_t i = 0; i < opens; i++) {
+		if (i < PAIRS) {
+			change(memory, percent);
+			hand[i] = by_hand(file, memory);
+		}
+		change(shadow, percent);
+		ms[i] = break_lease(lease);
+	}
+	if (percent == 1 || percent == 100) {
+		point("an open", percent, ms, opens);
+		point("compare and copy", percent, hand, PAIRS);
+	}
+	spread_of(ms, opens);
+	if (length >> 20 == DRAWN_MIB)
+		tell_distribution(percent, ms, opens);
+	printf("# %zu opens, %u %% of %zu MiB changed: p50 %.2f, p99 %.2f, "
+	       "longest %.2f ms\n",
+	       opens, percent, length >> 20, ms[opens / 2],
+	       ms[opens - 1 - opens / 100], ms[opens - 1]);
+	free(ms);
+}
+
 int main(int argc, char **argv)
 {
 	static const unsigned int percents[] = {0, 1, 10, 100};
+	const size_t opens = argc > 4 ? strtoul(argv[4], NULL, 0) : 0;
 	const char *folder = argc > 2 ? argv[2] : ".";
 	uint8_t *shadow, *file, *memory;
 	struct lease_engine *engine;
@@ -213,7 +276,7 @@ int main(int argc, char **argv)
 	pid_t pid;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: break KEEPER [FOLDER [MIB]]\n");
+		fprintf(stderr, "usage: break KEEPER [FOLDER [MIB [OPENS]]]\n");
 		return 2;
 	}
 	if (argc > 3)
@@ -243,7 +306,12 @@ int main(int argc, char **argv)
 	change(memory, 100);
 	by_hand(file, memory);
 	for (size_t i = 0; i < sizeof(percents) / sizeof(*percents); i++)
-		failures += !measure(lease, shadow, file, memory, percents[i]);
+		if (opens >= PAIRS)
+			tell_opens(lease, shadow, file, memory, percents[i],
+				   opens);
+		else
+			failures += !measure(lease, shadow, file, memory,
+					     percents[i]);
 	wait_for_lease(lease);
 	bench_unstage(lease, 0, length);
 	bench_stop(engine);

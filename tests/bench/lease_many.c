@@ -14,7 +14,8 @@
  * told and not judged, so that a machine that is busy does not fail a short
  * test. Without PROCMAP_QUERY (before Linux 6.11) which file lies at an address
  * is found among all mappings: what acquiring costs then grows and is only
- * told.
+ * told. Points for a plot: acquiring when there are 100, 1,000 and so on, and
+ * recalls.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -273,6 +274,14 @@ static void tell_growth(const char *call, double among_many, double among_few,
 	failures += !budget_print_growth(what, among_many, among_few, goal);
 }
 
+static void point(const char *series, unsigned long among, double *us)
+{
+	struct spread spread = spread_of(us, FIRST);
+
+	budget_point("scale-files", series, (double)among, spread.median,
+		     spread.min, spread.max);
+}
+
 static void tell_recalls(void)
 {
 	double among_few[FIRST], among_all[FIRST];
@@ -287,6 +296,8 @@ static void tell_recalls(void)
 	}
 	tell_growth("recall", median(among_all), median(among_few),
 		    count < JUDGED ? 0 : GOAL);
+	point("recall", count, among_all);
+	point("recall", FIRST, among_few);
 }
 
 /* What /proc has to say of other processes is asked for at each acquire. */
@@ -344,6 +355,8 @@ static void acquire_all(void)
 		acquire(late + i);
 		last[i] = acquired[late + i];
 	}
+	for (unsigned long n = FIRST; n <= count; n *= 10)
+		point("acquire", n, acquired + WARM + n - FIRST);
 	goal = count < JUDGED || !has_procmap_query() ? 0 : GOAL;
 	tell_growth("acquire", median(last), first, goal);
 	tell_growth("acquire of what was mapped before,", median(ahead), first,

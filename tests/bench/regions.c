@@ -9,6 +9,7 @@
  * first 100 that go and of the last. With "threads" the program has a second
  * one, which any registration has to hold up.
  * It is told, not judged: who registers has to look at all that is mapped.
+ * Points for a plot: the same when there are 100, 1,000 and so on.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -114,22 +115,51 @@ static double unstage_us(unsigned int from)
 	return spread_of(us, FIRST).median;
 }
 
+static void point(const char *series, unsigned int regions, double us)
+{
+	budget_point("scale-regions", series, regions, us, us, us);
+}
+
+/* At least FIRST more. */
+static unsigned int next_stop(unsigned int regions)
+{
+	return regions * 10 + FIRST > total ? total : regions * 10;
+}
+
+/* There are as many, and the last FIRST were among them. */
+static void tell_point(unsigned int regions, double staged_us, double broken_us)
+{
+	point("registering one more", regions, staged_us);
+	point("a region's part of a break", regions, broken_us);
+}
+
 static void measure(void)
 {
-	double few, few_broken, many, all_us = now_us();
-	unsigned int rest = total - FIRST;
+	double few, few_broken, many, broken, all_us = now_us();
+	unsigned int rest = total - FIRST, there = FIRST;
 
-	few = stage_us(0);
-	few_broken = break_us(FIRST);
-	for (unsigned int i = FIRST; i < rest; i++)
-		lease = bench_stage(engine, fd, i * STRIDE, LENGTH);
-	many = stage_us(rest);
+	few = many = stage_us(0);
+	few_broken = broken = break_us(FIRST);
+	tell_point(there, few, few_broken);
+	while (there < total) {
+		unsigned int stop = next_stop(there);
+
+		for (unsigned int i = there; i < stop - FIRST; i++)
+			lease = bench_stage(engine, fd, i * STRIDE, LENGTH);
+		many = stage_us(stop - FIRST);
+		broken = break_us(stop);
+		there = stop;
+		tell_point(there, many, broken);
+	}
 	tell("registering one", few, many);
-	tell("a region's part of a break", few_broken, break_us(total));
+	tell("a region's part of a break", few_broken, broken);
 	many = unstage_us(rest);
+	point("deregistering one", total, many);
 	for (unsigned int i = FIRST; i < rest; i++)
 		bench_unstage(lease, i * STRIDE, LENGTH);
-	tell("deregistering one", unstage_us(0), many);
+	few = unstage_us(0);
+	point("deregistering one", FIRST, few);
+	tell("deregistering one", few, many);
 	printf("# all of it, %u regions: %.2f s\n", total,
 	       (now_us() - all_us) / 1e6);
 }
