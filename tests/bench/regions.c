@@ -42,12 +42,20 @@ static double now_us(void)
 	return pairs_now_ms() * 1e3;
 }
 
-static void tell(const char *what, double few, double many)
+static void tell(const char *what, struct spread few, struct spread many)
 {
 	char text[128];
 
 	snprintf(text, sizeof(text), "%s, %u regions of a file", what, total);
-	budget_print_growth(text, many, few, 0);
+	budget_print_growth(text, many.median, few.median, 0);
+}
+
+/* The quickest, and up to the median: what else the machine does is not meant.
+ */
+static void point(const char *series, unsigned int regions, struct spread us)
+{
+	budget_point("scale-regions", series, regions, us.min, us.min,
+		     us.median);
 }
 
 /* An outsider, forked before there is anything to inherit. */
@@ -77,7 +85,7 @@ static void start_outsider(void)
 	_exit(0);
 }
 
-static double break_us(unsigned int regions)
+static struct spread break_us(unsigned int regions)
 {
 	double us[BREAKS];
 
@@ -88,10 +96,12 @@ static double break_us(unsigned int regions)
 		while (lease_state(lease) != RECALL_HELD)
 			usleep(1000);
 	}
-	return spread_of(us, BREAKS).median / regions;
+	for (unsigned int i = 0; i < BREAKS; i++)
+		us[i] /= regions;
+	return spread_of(us, BREAKS);
 }
 
-static double stage_us(unsigned int from)
+static struct spread stage_us(unsigned int from)
 {
 	double us[FIRST];
 
@@ -100,10 +110,10 @@ static double stage_us(unsigned int from)
 		lease = bench_stage(engine, fd, (from + i) * STRIDE, LENGTH);
 		us[i] = now_us() - us[i];
 	}
-	return spread_of(us, FIRST).median;
+	return spread_of(us, FIRST);
 }
 
-static double unstage_us(unsigned int from)
+static struct spread unstage_us(unsigned int from)
 {
 	double us[FIRST];
 
@@ -112,12 +122,7 @@ static double unstage_us(unsigned int from)
 		bench_unstage(lease, (from + i) * STRIDE, LENGTH);
 		us[i] = now_us() - us[i];
 	}
-	return spread_of(us, FIRST).median;
-}
-
-static void point(const char *series, unsigned int regions, double us)
-{
-	budget_point("scale-regions", series, regions, us, us, us);
+	return spread_of(us, FIRST);
 }
 
 /* At least FIRST more. */
@@ -127,7 +132,8 @@ static unsigned int next_stop(unsigned int regions)
 }
 
 /* There are as many, and the last FIRST were among them. */
-static void tell_point(unsigned int regions, double staged_us, double broken_us)
+static void tell_point(unsigned int regions, struct spread staged_us,
+		       struct spread broken_us)
 {
 	point("registering one more", regions, staged_us);
 	point("a region's part of a break", regions, broken_us);
@@ -135,7 +141,8 @@ static void tell_point(unsigned int regions, double staged_us, double broken_us)
 
 static void measure(void)
 {
-	double few, few_broken, many, broken, all_us = now_us();
+	struct spread few, few_broken, many, broken;
+	double all_us = now_us();
 	unsigned int rest = total - FIRST, there = FIRST;
 
 	few = many = stage_us(0);
