@@ -94,7 +94,8 @@ static void written(struct api_ear *ear, const struct recall_report *report)
 static void yielded(struct api_ear *ear, const struct recall_report *report,
 		    const struct event_fact *fact)
 {
-	if (atomic_exchange(&ear->asked, 0))
+	/* Of a pinned one its MR says so, which may have gone before. */
+	if (atomic_exchange(&ear->asked, 0) && !ear->pinned)
 		add(ear, API_CONSENTS_LATE, 1);
 	add(ear, API_YIELDED, 1);
 	if (fact->error)
@@ -220,9 +221,25 @@ static void tell_pinned(struct pinned_ear *of_pinned, enum pinned_news news,
 			    (uint32_t)blocks);
 		break;
 	case PINNED_SEVERED:
+		if (error == -ETIMEDOUT)
+			add(ear, API_CONSENTS_LATE, 1);
 		post(ear, DAXMR_EVENT_SEVERED, &fact);
 		break;
 	}
+}
+
+static void ask_pinned(struct pinned_ear *of_pinned, int64_t deadline_ns)
+{
+	struct api_ear *ear =
+		(struct api_ear *)((char *)of_pinned -
+				   offsetof(struct api_ear, of_pinned));
+	const struct event_fact fact = {
+		.who = DAXMR_WHO_OTHERS,
+		.at_ns = clock_now_ns(),
+		.deadline_ns = deadline_ns,
+	};
+
+	event_asked(&ear->region->source, &fact, &ear->asked);
 }
 
 static void tell_window(struct window_ear *of_window, int error)
@@ -248,6 +265,15 @@ static void asked(struct lease_listener *listener, int64_t deadline_ns)
 	event_asked(&ear->region->source, &fact, &ear->asked);
 }
 
+/* Of a pinned region its MR goes first. */
+static void consent(struct api_ear *ear)
+{
+	if (ear->pinned)
+		pinned_agreed(ear->pinned);
+	else
+		lease_news_consent(&ear->listener);
+}
+
 static void agree(struct api_ears *ears, uint64_t asked)
 {
 	for (size_t i = 0; i < ears->count; i++) {
@@ -256,7 +282,7 @@ static void agree(struct api_ears *ears, uint64_t asked)
 
 		if (at && at <= asked &&
 		    atomic_compare_exchange_strong(&ear->asked, &at, 0))
-			lease_news_consent(&ear->listener);
+			consent(ear);
 	}
 }
 
@@ -334,11 +360,13 @@ int api_ears_open(struct daxmr_region *region, struct api_ears *ears,
 		ear->region = region;
 		ear->pinned = mr->pinned;
 		ear->of_pinned.tell = tell_pinned;
+		ear->of_pinned.ask = ask_pinned;
 		ear->of_window.tell = tell_window;
 		ear->first = new.ear;
 		ear->siblings = new.count;
 		ear->listener.changed = changed;
-		ear->listener.asked = region->is_asked ? asked : NULL;
+		ear->listener.asked =
+			region->is_asked && !mr->pinned ? asked : NULL;
 		ear->listener.consent_ns = region->consent_ns;
 	}
 	exchange(region, ears, new);

@@ -118,6 +118,11 @@ static int read_terms(const struct daxmr_options *given,
 static int read_recall(const struct daxmr_options *given,
 		       struct daxmr_region *region)
 {
+	static const enum on_recall recalls[] = {
+		[DAXMR_ON_RECALL_YIELD] = ON_RECALL_YIELD,
+		[DAXMR_ON_RECALL_ASK] = ON_RECALL_ASK,
+		[DAXMR_ON_RECALL_SEVER] = ON_RECALL_SEVER,
+	};
 	uint32_t ms = given->quiesce_ms ? given->quiesce_ms : QUIESCE_MS;
 
 	if ((unsigned int)given->on_recall > DAXMR_ON_RECALL_SEVER)
@@ -136,14 +141,17 @@ static int read_recall(const struct daxmr_options *given,
 					     : config_get()->quiesce_ms;
 	if ((unsigned int)given->keys > DAXMR_KEYS_WINDOW)
 		return refuse("keys", "one of enum daxmr_keys");
+	if (given->keys == DAXMR_KEYS_WINDOW && region->is_asked &&
+	    region->options.strategy == STRATEGY_PINNED)
+		return refuse("keys", "another than DAXMR_KEYS_WINDOW where "
+				      "on_recall is DAXMR_ON_RECALL_ASK: the "
+				      "program tells its peers the new ones");
 	region->options.keys =
-		given->keys ? (enum keys)(given->keys - 1) : config_get()->keys;
-	region->options.on_recall = config_get()->on_recall;
-	if (given->on_recall)
-		region->options.on_recall =
-			given->on_recall == DAXMR_ON_RECALL_SEVER
-				? ON_RECALL_SEVER
-				: ON_RECALL_YIELD;
+		region->is_asked ? KEYS_CHANGE : config_get()->keys;
+	if (given->keys)
+		region->options.keys = (enum keys)(given->keys - 1);
+	region->options.on_recall = given->on_recall ? recalls[given->on_recall]
+						     : config_get()->on_recall;
 	return 0;
 }
 
@@ -184,11 +192,6 @@ int api_options_read(const struct daxmr_options *given,
 		r = read_terms(&options, &region->terms);
 	if (!r)
 		r = read_recall(&options, region);
-	if (!r && region->is_asked &&
-	    region->options.strategy == STRATEGY_PINNED)
-		r = refuse("on_recall", "another than DAXMR_ON_RECALL_ASK with "
-					"pinned regions, whose posts wait "
-					"before an answer could come");
 	if (!r && options.on_recall == DAXMR_ON_RECALL_SEVER &&
 	    region->options.strategy != STRATEGY_PINNED)
 		r = refuse("on_recall", "another than DAXMR_ON_RECALL_SEVER "

@@ -285,8 +285,8 @@ EXPORT int daxmr_region_info(const struct daxmr_region *region,
 		.addr = region->call.addr,
 		.length = region->length,
 		.mr = region->mr.mr,
-		.lkey = region->mr.mr->lkey,
-		/* of a pinned one it may just change */
+		/* of a pinned one they may just change */
+		.lkey = __atomic_load_n(&region->mr.mr->lkey, __ATOMIC_RELAXED),
 		.rkey = __atomic_load_n(&region->mr.mr->rkey, __ATOMIC_RELAXED),
 		.strategy = strategy_of(region),
 		.state = state_of(region),

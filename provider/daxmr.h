@@ -32,7 +32,10 @@
  *     reads what was flushed last, and what it writes is a change by others;
  *   - map the range again, or change its mapping (munmap, mremap, mmap over
  *     it): the new mapping shows the file and not the shadow.
- * msync() and fsync() do not reach the shadow: daxmr_flush() does. Run by
+ * msync() and fsync() do not reach the shadow: daxmr_flush() does. Of a file in
+ * a pinned region all of that goes for the first and the last, and more is at
+ * stake: there its own ftruncate() waits for its own MR (fs-dax), for ever, or
+ * the device goes on with pages that are no more the file's. Run by
  * daxmr-run(1) a daemon may do all of these; both share one engine.
  *
  * Errors: 0, or -errno, and outputs are untouched; daxmr_errormsg() then has
@@ -41,8 +44,9 @@
  * DAXMR_LOG says what goes to standard error.
  *
  * Threads: all calls may be made from any thread. A region is its owner's to
- * give up: no other call on it may run or follow. Calls that take a lock hold
- * it for moments; where one waits it is said there.
+ * give up, and to resize: while daxmr_dereg_mr() or daxmr_resize() runs no
+ * other call on it may, nor may one follow the first; acks of its events may.
+ * Calls that take a lock hold it for moments; where one waits it is said there.
  *
  * fork: regions and channels are the parent's. In the child every call on them
  * returns -ESTALE; registered memory is as after any fork (daxmr(7)). The child
@@ -108,10 +112,20 @@ enum daxmr_on_recall {
 	DAXMR_ON_RECALL_YIELD,	 /* it is written and handed over at once */
 	/*
 	 * The program is asked: event RECALL, which it acks when it has paused,
-	 * or after quiesce_ms. What is in the region then, to the byte, is what
-	 * the other one gets, and it stays so: until he closes the file nothing
-	 * goes there but by daxmr_flush(), so what is new is durable only then.
-	 * Needs a channel.
+	 * or after quiesce_ms. (For pinned regions see below.) What is in the
+	 * region then, to the byte, is what the other one gets, and it stays
+	 * so: until he closes the file nothing goes there but by daxmr_flush(),
+	 * so what is new is durable only then. Needs a channel.
+	 *
+	 * Pinned: the program stops its work on the region by itself, so it
+	 * needs no daxmr-run(1). Before the ack it posts nothing more that
+	 * names the region, has the completions of all that did, and peers have
+	 * been told to leave it alone. Then the MR goes, whoever wants the file
+	 * has it, and both keys are 0 until event RETAKEN: with the new ones
+	 * (daxmr_region_info()) it goes on. Where no ack comes by the event's
+	 * deadline_ns, three quarters of quiesce_ms, nobody waits any longer:
+	 * event SEVERED, error -ETIMEDOUT, the MR is gone, and what is under
+	 * way fails with errors. No queue pair is touched by daxmr.
 	 */
 	DAXMR_ON_RECALL_ASK,
 	/*
@@ -234,8 +248,8 @@ struct daxmr_info {
 	void *addr;
 	size_t length;
 	struct ibv_mr *mr;
-	uint32_t lkey;
-	uint32_t rkey;		      /* pinned: 0 while others have the file */
+	uint32_t lkey;		      /* pinned, where the program is asked, */
+	uint32_t rkey;		      /* and of all pinned: 0 while away */
 	enum daxmr_strategy strategy; /* the one that was chosen */
 	enum daxmr_state state;
 };
@@ -331,7 +345,9 @@ enum daxmr_event_kind {
 	DAXMR_EVENT_LOST,	 /* error; the kernel took it, nothing more is
 				    written before it is retaken and merged */
 	DAXMR_EVENT_SEVERED,	 /* pinned: peers have been cut off; error: what
-				    kept the MR from coming back, or 0.
+				    kept the MR from coming back, or 0;
+				    -ETIMEDOUT: the program was asked, and has
+				    not acked in time.
 				    on_shrink error: they reach nothing; error:
 				    why the window could not follow the file;
 				    -EBUSY: it could not be taken away either,

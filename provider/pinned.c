@@ -85,10 +85,22 @@ bool pinned_has_key(const struct ibv_mr *mr)
 	return pinned_are_there() && gate_key_is_taken(mr->context, mr->lkey);
 }
 
+int pinned_promise(const struct pinned *pinned, uint32_t actual)
+{
+	return pinned_is_programs(pinned)
+		       ? 0
+		       : gate_key_promise(pinned->context, pinned->seen.mr.lkey,
+					  actual);
+}
+
 void pinned_show(struct pinned *pinned)
 {
 	uint32_t rkey = pinned->mr ? pinned->mr->rkey : 0;
 
+	if (pinned_is_programs(pinned))
+		__atomic_store_n(&pinned->seen.mr.lkey,
+				 pinned->mr ? pinned->mr->lkey : 0,
+				 __ATOMIC_RELAXED);
 	if (pinned->mr)
 		pinned->seen.mr.handle = pinned->mr->handle;
 	if (pinned->key.mw)
@@ -213,7 +225,8 @@ static int check_shadows(const struct pinned *pinned)
 static int drop_mr(struct pinned *pinned)
 {
 	uint32_t lkey = pinned->seen.mr.lkey;
-	bool is_devices = pinned->mr && pinned->mr->lkey == lkey;
+	bool is_promised = !pinned_is_programs(pinned);
+	bool is_devices = is_promised && pinned->mr && pinned->mr->lkey == lkey;
 	int r;
 
 	window_key_close(&pinned->key);
@@ -224,7 +237,7 @@ static int drop_mr(struct pinned *pinned)
 		gate_key_promise(pinned->context, lkey, lkey);
 	if (r)
 		return r;
-	if (!is_devices)
+	if (is_promised && !is_devices)
 		gate_key_forget(pinned->context, lkey);
 	pinned->mr = NULL;
 	return 0;
@@ -254,8 +267,7 @@ static int make_first(struct pinned *pinned, const struct region_call *call)
 	}
 	pinned->registered = pinned->length;
 	pinned->seen.mr = *pinned->mr;
-	r = gate_key_promise(pinned->context, pinned->mr->lkey,
-			     pinned->mr->lkey);
+	r = pinned_promise(pinned, pinned->mr->lkey);
 	if (r) {
 		pinned->real->dereg_mr(pinned->mr);
 		pinned->mr = NULL;
@@ -292,6 +304,8 @@ static int take_gate(struct pinned *pinned)
 	if (r)
 		return reason_set(r, "no thread to watch over it: %s",
 				  strerrordesc_np(-r));
+	if (pinned_is_programs(pinned))
+		return 0;
 	r = gate_attach(pinned->context, &pinned->real->gate);
 	if (r)
 		return reason_set(r, "the work of %s cannot be held up: %s",
@@ -357,13 +371,17 @@ struct lease *pinned_lease(const struct pinned *pinned)
 
 void pinned_listen(struct pinned *pinned, struct pinned_ear *ear)
 {
+	struct pinned_locked locked;
 	sigset_t signals;
 
 	if (pinned->is_dead) /* nobody tells anything of it */
 		return;
 	quiet_begin(&signals);
 	pinned_begin(pinned);
+	pinned_lock_take(&locked);
 	pinned->ear = ear;
+	pinned_ask_locked(pinned);
+	pinned_lock_give(&locked);
 	pinned_end(pinned);
 	quiet_end(&signals);
 }
@@ -375,6 +393,14 @@ void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
 		pinned->ear->tell(pinned->ear, news, blocks, error);
 }
 
+/* Its context is still there. */
+static void leave_device(struct pinned *pinned)
+{
+	pinned_gate_open(pinned);
+	if (!pinned_is_programs(pinned))
+		gate_detach(pinned->context);
+}
+
 int pinned_register(const struct region_call *call, struct pinned **ret,
 		    struct ibv_mr **ret_mr)
 {
@@ -384,10 +410,11 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 
 	if (!pinned)
 		return reason_set(-ENOMEM, "no memory for one region more");
-	if (!atomic_load(&has_hooks)) {
+	if (!pinned_is_programs(pinned) && !atomic_load(&has_hooks)) {
 		r = reason_set(-EOPNOTSUPP,
 			       "the work on its QPs is not seen: run the "
-			       "program by `daxmr run`");
+			       "program by `daxmr run`, or let it be asked "
+			       "(on_recall, DAXMR_ON_RECALL_ASK)");
 		goto free_it;
 	}
 	r = pinned_find_file((uintptr_t)call->addr,
@@ -416,18 +443,11 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 release:
 	give_back(pinned);
 detach:
-	gate_detach(pinned->context);
+	leave_device(pinned);
 free_it:
 	free(pinned);
 	errno = saved_errno;
 	return r;
-}
-
-/* Its context is still there. */
-static void leave_device(struct pinned *pinned)
-{
-	pinned_gate_open(pinned);
-	gate_detach(pinned->context);
 }
 
 /* Nothing of it is in the way of others any more. It is begun, and gone. */
@@ -561,17 +581,15 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 	}
 	/* No other MR is to have the key that the program goes on to use. */
 	if (mr)
-		r = -gate_key_promise(pinned->context, pinned->seen.mr.lkey, 0);
+		r = -pinned_promise(pinned, 0);
 	if (mr && !r) {
 		r = pinned->real->dereg_mr(before.mr);
 		if (r)
-			gate_key_promise(pinned->context, pinned->seen.mr.lkey,
-					 before.mr->lkey);
+			pinned_promise(pinned, before.mr->lkey);
 	}
 	if (mr && !r) {
 		pinned->mr = mr;
-		gate_key_promise(pinned->context, pinned->seen.mr.lkey,
-				 mr->lkey);
+		pinned_promise(pinned, mr->lkey);
 		pinned_show(pinned);
 	} else if (mr) {
 		pinned->real->dereg_mr(mr);

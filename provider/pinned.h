@@ -46,6 +46,13 @@
 
 struct pinned;
 
+/*
+ * A program that is asked (ON_RECALL_ASK) does all that by itself, hooks or
+ * not. There is no gate and no QP is known: it is told, stops its work on the
+ * region and says so, or is not waited for any longer: the MR goes, and the
+ * work with it. Both keys change with each recall, and are 0 meanwhile.
+ */
+
 /* There are hooks, which see the QPs and the work that is posted (hooks.def).
  */
 void pinned_has_hooks(void);
@@ -78,12 +85,19 @@ enum pinned_news {
 	PINNED_BACK,	/* its MR is there; a new rkey but for keys=window */
 	PINNED_SHRUNK,	/* blocks of 4 KiB less than before */
 	PINNED_GROWN,	/* more */
-	PINNED_SEVERED, /* peers are cut off; error: -errno, or 0 */
+	PINNED_SEVERED, /* peers are cut off; error: -errno, or 0. -ETIMEDOUT:
+			   the program was asked and has not agreed */
 };
 
 struct pinned_ear {
 	void (*tell)(struct pinned_ear *ear, enum pinned_news news,
 		     uint64_t blocks, int error);
+	/*
+	 * Of ON_RECALL_ASK alone: others want the file, and the MR goes when
+	 * the program agrees, or then. By the engine's thread, or by who begins
+	 * to listen; with the lock of pinned regions.
+	 */
+	void (*ask)(struct pinned_ear *ear, int64_t deadline_ns);
 };
 
 /*
@@ -104,6 +118,12 @@ bool pinned_has_window(const struct pinned *pinned);
  * cannot be changed by ibv_rereg_mr().
  */
 bool pinned_keeps_key(const struct pinned *pinned, unsigned int access);
+
+/*
+ * To what it was asked: nothing of its work names the region any more. Any
+ * thread, never waits; nothing where it is too late.
+ */
+void pinned_agreed(struct pinned *pinned);
 
 /* What keeps others from its file, as long as it is registered. */
 struct lease *pinned_lease(const struct pinned *pinned);

@@ -25,11 +25,12 @@
 static int show_new_key(struct pinned *pinned, struct ibv_mr *mr)
 {
 	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
-	int r = pinned_gate_close_alone(pinned, until_ns);
+	int r = pinned_is_programs(pinned)
+			? 0
+			: pinned_gate_close_alone(pinned, until_ns);
 
 	if (!r)
-		r = gate_key_promise(pinned->context, pinned->seen.mr.lkey,
-				     mr->lkey);
+		r = pinned_promise(pinned, mr->lkey);
 	if (r)
 		return r;
 	pinned->mr = mr;
@@ -87,13 +88,15 @@ static int check(const struct pinned *pinned, size_t length)
 	return r ? r : there < length ? -EAGAIN : 0;
 }
 
-/* All QPs of its PD; the gate is open afterwards. How many. */
+/* All QPs of its PD, where they are known; the gate is open afterwards. How
+ * many. */
 static int sever_all(struct pinned *pinned, int error)
 {
 	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
-	int r = pinned_gate_close_alone(pinned, until_ns), severed = 0;
+	int severed = 0;
 
-	if (!r)
+	if (!pinned_is_programs(pinned) &&
+	    !pinned_gate_close_alone(pinned, until_ns))
 		severed = gate_sever(pinned->gate->gate, true);
 	pinned_gate_open(pinned);
 	pinned_count(pinned, (uint64_t)severed, 0);

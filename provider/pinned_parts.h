@@ -72,6 +72,8 @@ struct pinned {
 	bool is_entering;    /* it has no MR yet, and waits until it may */
 	bool is_held;	     /* the lease is ours */
 	bool is_asked;	     /* and somebody waits for our consent */
+	bool has_agreed;     /* ON_RECALL_ASK: the program, to that */
+	bool is_forced;	     /* the MR goes, and it has not */
 	bool is_cut_off;     /* it goes, and its peers with it */
 	bool is_own;	     /* and the program itself has opened the file */
 	bool may_wait;	     /* and the MR has some time */
@@ -197,6 +199,9 @@ void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
 /* So many QPs were severed with it, so many new keys given to it. */
 void pinned_count(struct pinned *pinned, uint64_t severed, uint64_t new_keys);
 
+/* Where it was asked, and has somebody to be told: he is asked. */
+void pinned_ask_locked(const struct pinned *pinned);
+
 /* How much of it, from the beginning, is in the file. */
 size_t pinned_surviving(const struct pinned *pinned);
 
@@ -218,7 +223,22 @@ void pinned_go(struct pinned *first); /* and all that go with it */
 void pinned_come_back(struct pinned *pinned);
 void pinned_sever_stuck(struct pinned *pinned);
 
-/* What the program sees is this MR, or none, from now on; the lkey stays. */
+/*
+ * The program is asked, and has stopped its work or does not mind what becomes
+ * of it: no gate is closed, and no lkey promised.
+ */
+static inline bool pinned_is_programs(const struct pinned *pinned)
+{
+	return pinned->on_recall == ON_RECALL_ASK;
+}
+
+/* gate_key_promise() of its lkey, where that stays. */
+int pinned_promise(const struct pinned *pinned, uint32_t actual);
+
+/*
+ * What the program sees is this MR, or none, from now on; the lkey stays where
+ * it is promised.
+ */
 void pinned_show(struct pinned *pinned);
 
 /* Functions of its listener: of the engine's thread. */

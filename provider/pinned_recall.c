@@ -140,6 +140,8 @@ static void quiesce(struct pinned *first, struct course *course)
 	int r;
 
 	for (pinned = first; pinned; pinned = pinned->also) {
+		if (pinned_is_programs(pinned))
+			continue;
 		r = pinned_gate_close(pinned,
 				      clock_now_ns() + pinned->quiesce_ns / 4);
 		if (r)
@@ -172,11 +174,10 @@ static void let_go_of_key(struct pinned *pinned, struct course *course)
 /* The file system waits until this has succeeded. */
 static int deregister(struct pinned *pinned, struct course *course)
 {
-	uint32_t lkey = pinned->seen.mr.lkey;
 	int r;
 
 	/* No other MR is to have the key that the program goes on to use. */
-	if (gate_key_promise(pinned->context, lkey, 0) && pinned->gate)
+	if (pinned_promise(pinned, 0) && pinned->gate)
 		sever(pinned->gate, course, true);
 	let_go_of_key(pinned, course);
 	r = pinned->real->dereg_mr(pinned->mr);
@@ -185,7 +186,7 @@ static int deregister(struct pinned *pinned, struct course *course)
 		r = pinned->real->dereg_mr(pinned->mr);
 	}
 	if (r) {
-		gate_key_promise(pinned->context, lkey, pinned->mr->lkey);
+		pinned_promise(pinned, pinned->mr->lkey);
 		return r;
 	}
 	pinned->mr = NULL;
@@ -262,6 +263,15 @@ static void tell_late(struct pinned *pinned, int64_t gone_ns)
 			(long long)(gone_ns - late_ns) / 1000000);
 }
 
+static void tell_forced(const struct pinned *pinned)
+{
+	if (pinned->is_forced)
+		log_try_write(LOG_WARN,
+			      "%s: the program was asked and has not agreed in "
+			      "time: the MR is gone, and the work on it fails",
+			      pinned->file.name);
+}
+
 void pinned_go(struct pinned *first)
 {
 	struct course course = {.begun_ns = clock_now_ns()};
@@ -280,9 +290,14 @@ void pinned_go(struct pinned *first)
 			course.dereg_error = r;
 	}
 	before_ns = clock_now_ns();
-	for (pinned = first; pinned; pinned = pinned->also)
-		if (!pinned->mr)
-			lease_news_consent(&pinned->listener);
+	for (pinned = first; pinned; pinned = pinned->also) {
+		if (pinned->mr)
+			continue;
+		/* it knows before others have the file */
+		if (pinned->is_forced)
+			pinned_tell(pinned, PINNED_SEVERED, 0, -ETIMEDOUT);
+		lease_news_consent(&pinned->listener);
+	}
 	gone_ns = clock_now_ns();
 	for (pinned = first; pinned; pinned = pinned->also) {
 		if (pinned->gate)
@@ -312,5 +327,6 @@ void pinned_go(struct pinned *first)
 			      (long long)(gone_ns - course.drained_ns) / 1000,
 			      course.severed);
 		tell_late(pinned, before_ns);
+		tell_forced(pinned);
 	}
 }

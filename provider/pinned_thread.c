@@ -152,6 +152,30 @@ static void is_away_locked(struct pinned *pinned)
 	pinned->is_held = false;
 	pinned->is_stuck = false;
 	pinned->retry_ns = pinned->pause_ns = 0;
+	pinned->has_agreed = false;
+}
+
+/* What is left is for the deregistration, and the way to others. */
+static int64_t programs_share(int64_t ns)
+{
+	return ns / 4 * 3;
+}
+
+static bool have_it(enum recall_state state)
+{
+	return state == RECALL_YIELDED || state == RECALL_LOST;
+}
+
+/* When its MR goes, of which others have been heard. */
+static int64_t leave_at_locked(const struct pinned *pinned,
+			       enum recall_state to, int64_t now_ns)
+{
+	if (pinned->may_wait)
+		return pinned->deadline_ns;
+	/* The program is asked next. */
+	if (pinned_is_programs(pinned) && !pinned->is_own && !have_it(to))
+		return now_ns + programs_share(pinned->quiesce_ns);
+	return now_ns;
 }
 
 void pinned_hear(struct lease_listener *listener,
@@ -167,7 +191,7 @@ void pinned_hear(struct lease_listener *listener,
 		return;
 	pinned_lock_take(&locked);
 	/* Whatever is heard next: its pages may not be the file's any more. */
-	if (report->to == RECALL_YIELDED || report->to == RECALL_LOST) {
+	if (have_it(report->to)) {
 		if (!pinned->late_ns && !pinned->may_wait)
 			pinned->late_ns = now_ns;
 		pinned->must_go = true;
@@ -182,15 +206,36 @@ void pinned_hear(struct lease_listener *listener,
 		pinned->is_own = report->cause == RECALL_OWN_OPEN;
 		pinned->may_wait = pinned->is_own && pinned->file.is_dax;
 		pinned->deadline_ns = now_ns + pinned->quiesce_ns;
-		pinned->leave_ns =
-			pinned->may_wait ? pinned->deadline_ns : now_ns;
+		pinned->leave_ns = leave_at_locked(pinned, report->to, now_ns);
 		/* What is late is still to be drained. */
 		if (pinned->may_wait)
 			pinned->deadline_ns += pinned->quiesce_ns;
-	} else if (report->to == RECALL_LOST) {
+	} else if (report->to == RECALL_LOST ||
+		   (have_it(report->to) && pinned_is_programs(pinned) &&
+		    !pinned->may_wait)) {
 		pinned->leave_ns = now_ns;
 	}
 	pthread_cond_broadcast(&pinned_changed);
+	pinned_lock_give(&locked);
+}
+
+void pinned_ask_locked(const struct pinned *pinned)
+{
+	if (pinned_is_programs(pinned) && pinned->is_asked && pinned->ear)
+		pinned->ear->ask(pinned->ear, pinned->leave_ns);
+}
+
+void pinned_agreed(struct pinned *pinned)
+{
+	int64_t now_ns = clock_now_ns();
+	struct pinned_locked locked;
+
+	pinned_lock_take(&locked);
+	if (pinned->is_asked && !pinned->has_agreed) {
+		pinned->has_agreed = true;
+		pinned->leave_ns = now_ns;
+		pthread_cond_broadcast(&pinned_changed);
+	}
 	pinned_lock_give(&locked);
 }
 
@@ -208,7 +253,10 @@ void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns)
 	pinned->is_asked = true;
 	pinned->is_own = pinned->may_wait = false;
 	pinned->leave_ns = now_ns;
+	if (pinned_is_programs(pinned))
+		pinned->leave_ns += programs_share(deadline_ns - now_ns);
 	pinned->deadline_ns = deadline_ns;
+	pinned_ask_locked(pinned);
 	pthread_cond_broadcast(&pinned_changed);
 	pinned_lock_give(&locked);
 }
@@ -289,6 +337,9 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 		pinned->is_asked = false;
 		pinned->is_cut_off = pinned->on_recall == ON_RECALL_SEVER &&
 				     !pinned->is_held && !pinned->is_own;
+		pinned->is_forced = pinned_is_programs(pinned) &&
+				    !pinned->is_held && !pinned->is_own &&
+				    !pinned->has_agreed;
 		if (pinned->is_held && pinned->deadline_ns < now_ns)
 			pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 	}

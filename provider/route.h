@@ -52,7 +52,9 @@ enum keys {
 
 enum on_recall {
 	ON_RECALL_YIELD, /* as little as can be */
-	ON_RECALL_SEVER	 /* they are cut off */
+	ON_RECALL_SEVER, /* they are cut off */
+	ON_RECALL_ASK	 /* what the program does with them: it is asked
+			    (daxmr.h) */
 };
 
 const char *strategy_name(enum strategy strategy);

@@ -376,19 +376,32 @@ static void recall__severs_the_qps_of_its_pd(void **state)
 	assert_int_equal(ibv_destroy_qp(&other), 0);
 }
 
-static void events__no_consent(void **state)
+/* It stops its work by itself, or bears what becomes of it. */
+static void recall__qps_of_a_program_that_is_asked_are_its_own(void **state)
 {
 	struct daxmr_options options = {.size = sizeof(options),
 					.strategy = DAXMR_STRATEGY_PINNED,
-					.on_recall = DAXMR_ON_RECALL_ASK};
+					.on_recall = DAXMR_ON_RECALL_ASK,
+					.quiesce_ms = 10};
+	struct ibv_qp mine = qp_in_rts(pd, 17);
 	struct daxmr_region *region;
+	unsigned int before;
 
 	(void)state;
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	mr = NULL;
 	assert_int_equal(daxmr_channel_open(&options.channel), 0);
 	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
-			 -EINVAL);
-	assert_non_null(strstr(daxmr_errormsg(), "DAXMR_ON_RECALL_ASK"));
+			 0);
+	make_ready(&mine);
+	before = calls(STANDIN_DEREG_MR);
+	cut_by_other(SIZE / 2);
+	assert_int_equal(calls(STANDIN_DEREG_MR), before + 1);
+	assert_int_equal(state_of(&mine), IBV_QPS_RTS);
+	expect_event(options.channel, DAXMR_EVENT_RECALL, 0);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
 	assert_int_equal(daxmr_channel_close(options.channel), 0);
+	assert_int_equal(ibv_destroy_qp(&mine), 0);
 }
 
 static void rereg__keeps_the_lkey(void **state)
@@ -584,7 +597,7 @@ int main(void)
 		WITH_REGION(events__of_a_region_that_is_cut_and_grows),
 		WITH_REGION(events__of_a_region_that_is_severed),
 		WITH_REGION(recall__severs_the_qps_of_its_pd),
-		WITH_REGION(events__no_consent),
+		WITH_REGION(recall__qps_of_a_program_that_is_asked_are_its_own),
 		WITH_REGION(rereg__keeps_the_lkey),
 		WITH_REGION(window__is_refused),
 		WITH_REGION(tmpfs__is_pinned_where_it_is_asked_for),

@@ -13,4 +13,9 @@ extern const struct CMUnitTest api_stories[API_STORIES];
 /* For which device. */
 void api_stories_for(struct ibv_pd *pd);
 
+/* Those of pinned regions, where files can be pinned. */
+#define API_PINNED_STORIES 5
+extern const struct CMUnitTest api_pinned_stories[API_PINNED_STORIES];
+void api_pinned_stories_for(struct ibv_pd *pd);
+
 #endif

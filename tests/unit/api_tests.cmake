@@ -9,7 +9,7 @@ add_test(NAME unit-api-news COMMAND unit-api-news)
 set_tests_properties(unit-api-news PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" SKIP_RETURN_CODE 77 TIMEOUT 400)
 
 # Daemons: against the library itself, and a stand-in for libibverbs.
-add_library(unit-api-daemon STATIC api_daemon.c api_stories.c)
+add_library(unit-api-daemon STATIC api_daemon.c api_pinned_stories.c api_stories.c)
 target_include_directories(unit-api-daemon PUBLIC ${CMAKE_CURRENT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/provider
     ${IBVERBS_INCLUDE_DIRS})
 target_link_libraries(unit-api-daemon PUBLIC daxmr PkgConfig::CMOCKA)
@@ -17,7 +17,7 @@ add_test(NAME unit-api-header COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/api_header_tes
     ${PROJECT_SOURCE_DIR}/provider ${CMAKE_C_COMPILER})
 set_tests_properties(unit-api-header PROPERTIES LABELS unit TIMEOUT 400)
 
-foreach(name events flush options process)
+foreach(name events flush options pinned process)
     add_executable(unit-api-${name} api_${name}_test.c)
     target_link_libraries(unit-api-${name} PRIVATE standin unit-api-daemon)
     add_dependencies(unit-api-${name} daxmr-keeper)
