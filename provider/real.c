@@ -138,6 +138,10 @@ static bool find(struct real_verbs *real)
 		 true},
 		{"ibv_qp_to_qp_ex", "IBVERBS_1.6", &real->gate.qp_to_qp_ex,
 		 true},
+		{"ibv_query_gid", "IBVERBS_1.1", &real->gate.query_gid, false},
+		{"ibv_create_ah", "IBVERBS_1.1", &real->gate.create_ah, false},
+		{"ibv_destroy_ah", "IBVERBS_1.1", &real->gate.destroy_ah,
+		 false},
 	};
 	const struct wanted for_odp[] = {
 		{"ibv_open_device", "IBVERBS_1.1", &table->open_device, false},
@@ -166,7 +170,7 @@ static bool find(struct real_verbs *real)
 	if (!handle)
 		return false;
 	table->query_device_ex = query_device_ex;
-	table->query_port = query_port;
+	table->query_port = real->gate.query_port = query_port;
 	table->advise_mr = advise_mr;
 	table->post_send = post_send;
 	table->post_recv = post_recv;

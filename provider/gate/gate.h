@@ -18,8 +18,9 @@
  * context, after it ops.poll_cq stays ours.
  *
  * What is known and not there yet:
- *  - UD, XRC and other QPs that are not RC or UC cannot be drained: they count
- *    as left. QPs driven past post_send (mlx5dv_init_obj) are not recognised.
+ *  - XRC, raw packet and other QPs that are not RC, UC or UD cannot be drained:
+ *    they count as left, as does a UD QP whose port has no address. QPs driven
+ *    past post_send (mlx5dv_init_obj) are not recognised.
  *  - Completions of an extended CQ that the program reads by ibv_start_poll()
  *    cannot be reaped: its QPs count as left.
  *  - Windows of the program's own are not recorded.
@@ -55,6 +56,14 @@ struct gate_verbs {
 				       unsigned int access);
 	/* NULL: a library without ibv_qp_ex, rdma-core before 24 */
 	struct ibv_qp_ex *(*qp_to_qp_ex)(struct ibv_qp *qp);
+	/* One of them NULL: UD QPs cannot be drained. port is filled whole. */
+	int (*query_port)(struct ibv_context *context, uint8_t number,
+			  struct ibv_port_attr *port);
+	int (*query_gid)(struct ibv_context *context, uint8_t port, int index,
+			 union ibv_gid *gid);
+	struct ibv_ah *(*create_ah)(struct ibv_pd *pd,
+				    struct ibv_ah_attr *attr);
+	int (*destroy_ah)(struct ibv_ah *ah);
 };
 
 /*
@@ -103,9 +112,11 @@ const char *gate_left_name(enum gate_left left);
  * acknowledgement says. What peers do by themselves (one-sided operations,
  * sends into posted receives) is not waited for: deregistering ends it.
  *
- * A signaled marker, the bind of a window of ours to nothing, is posted behind
- * all else; nothing goes over the wire. The program never sees its completion.
- * All others that had to be reaped for it reach the program through its own
+ * A signaled marker is posted behind all else: on RC and UC the bind of a
+ * window of ours to nothing, which does not leave the device; on UD an empty
+ * datagram to the QP itself that is dropped there (gate_datagram.h), also where
+ * a switch is asked to bring it. The program never sees its completion. All
+ * others that had to be reaped for it reach the program through its own
  * ibv_poll_cq(), before newer ones of their CQ and in their order; completion
  * channels fire as ever. A CQ that could be too small for the marker is made
  * larger (ibv_resize_cq()).

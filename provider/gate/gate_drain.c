@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "gate_context.h"
 #include "gate_cq.h"
+#include "gate_datagram.h"
 #include "gate_grace.h"
 #include "gate_mark.h"
 #include "gate_qp.h"
@@ -31,6 +32,7 @@ struct drained {
 	struct ibv_cq *send_cq;
 	struct gate_cq *cq; /* a reference */
 	struct ibv_mw *window;
+	struct gate_datagram datagram;
 	struct gate_marker *marker;
 };
 
@@ -123,7 +125,8 @@ static void look_at(struct drain *drain, struct drained *qp)
 	default:
 		return leave(qp, GATE_LEFT_STATE);
 	}
-	if (qp->record->type != IBV_QPT_RC && qp->record->type != IBV_QPT_UC)
+	if (qp->record->type != IBV_QPT_RC && qp->record->type != IBV_QPT_UC &&
+	    qp->record->type != IBV_QPT_UD)
 		return leave(qp, GATE_LEFT_KIND);
 	qp->send_cq = ibqp->send_cq;
 	qp->cq = gate_cq_get(qp->send_cq);
@@ -270,13 +273,24 @@ static int take_polls(struct drain *drain)
 	return gate_mark_wait_not_polling(drain->deadline_ns);
 }
 
-/* 0: posted. ENOMEM: the send queue is full. Positive errno. */
-static int post_marker(struct drain *drain, struct drained *qp)
+static bool is_datagrams(const struct drained *qp)
 {
-	const struct ibv_context_ops *ops = &drain->gate->context->ops;
+	return qp->record->type == IBV_QPT_UD;
+}
+
+static int bind_nothing(struct drain *drain, struct drained *qp)
+{
 	struct ibv_mw_bind bind = {.wr_id = (uintptr_t)qp->marker,
 				   .send_flags = IBV_SEND_SIGNALED,
 				   .bind_info.mr = drain->mr};
+
+	return drain->gate->context->ops.bind_mw(qp->record->qp, qp->window,
+						 &bind);
+}
+
+/* 0: posted. ENOMEM: the send queue is full. Positive errno. */
+static int post_marker(struct drain *drain, struct drained *qp)
+{
 	int r;
 
 	if (!use(qp)) {
@@ -285,7 +299,10 @@ static int post_marker(struct drain *drain, struct drained *qp)
 		return 0;
 	}
 	gate_cq_expect(qp->cq, qp->marker);
-	r = ops->bind_mw(qp->record->qp, qp->window, &bind);
+	r = is_datagrams(qp)
+		    ? gate_datagram_post(&qp->datagram, drain->gate->post_send,
+					 qp->record->qp, (uintptr_t)qp->marker)
+		    : bind_nothing(drain, qp);
 	gate_qp_unuse(qp->record);
 	if (r) {
 		gate_cq_unexpect(qp->cq, qp->marker, false);
@@ -294,19 +311,41 @@ static int post_marker(struct drain *drain, struct drained *qp)
 	return r < 0 ? -r : r;
 }
 
-static void try_marker(struct drain *drain, struct drained *qp)
+static bool has_window(struct drain *drain, struct drained *qp)
 {
 	const struct ibv_context_ops *ops = &drain->gate->context->ops;
+
+	if (!qp->window && drain->mr && ops->alloc_mw && ops->bind_mw)
+		qp->window = ops->alloc_mw(drain->gate->pd, IBV_MW_TYPE_1);
+	if (qp->window)
+		qp->window->type = IBV_MW_TYPE_1;
+	return qp->window;
+}
+
+static bool has_datagram(struct drain *drain, struct drained *qp)
+{
+	if (!qp->datagram.ah && use(qp)) {
+		gate_datagram_make(&drain->gate->verbs, drain->gate->pd,
+				   qp->record->qp, drain->deadline_ns,
+				   &qp->datagram);
+		gate_qp_unuse(qp->record);
+	}
+	return qp->datagram.ah;
+}
+
+static void try_marker(struct drain *drain, struct drained *qp)
+{
+	bool can = is_datagrams(qp) ? has_datagram(drain, qp)
+				    : has_window(drain, qp);
 	int r;
 
-	if (!qp->window && ops->alloc_mw && ops->bind_mw)
-		qp->window = ops->alloc_mw(drain->gate->pd, IBV_MW_TYPE_1);
-	if (!qp->window)
+	if (qp->is_over) /* destroyed or reset */
+		return;
+	if (!can)
 		return leave(qp, GATE_LEFT_KIND);
 	qp->marker = calloc(1, sizeof(*qp->marker));
 	if (!qp->marker)
 		return leave(qp, GATE_LEFT_POST);
-	qp->window->type = IBV_MW_TYPE_1;
 	qp->marker->qp_num = qp->record->qp_num;
 	r = post_marker(drain, qp);
 	if (r && r != ENOMEM)
@@ -369,6 +408,14 @@ static bool is_any_waiting(const struct drain *drain)
 	return false;
 }
 
+static bool is_any_to_bind(const struct drain *drain)
+{
+	for (size_t i = 0; i < drain->count; i++)
+		if (!drain->qps[i].is_over && !is_datagrams(&drain->qps[i]))
+			return true;
+	return false;
+}
+
 /* What had nothing to drain, or is gone, is neither. */
 static void count(const struct drain *drain, const struct drained *qp)
 {
@@ -385,6 +432,7 @@ static void give_up(struct drain *drain, struct drained *qp)
 		gate_cq_unexpect(qp->cq, qp->marker, true);
 	if (qp->window)
 		drain->gate->context->ops.dealloc_mw(qp->window);
+	gate_datagram_unmake(&drain->gate->verbs, &qp->datagram);
 	if (qp->cq)
 		gate_cq_put(qp->cq);
 	gate_lock(&locked);
@@ -397,22 +445,21 @@ static void give_up(struct drain *drain, struct drained *qp)
  * A bind of nothing needs an MR all the same: rxe's provider looks into it. On
  * a page of its own: registering may take it out of what a child inherits.
  */
-static bool make_mr(struct drain *drain)
+static void make_mr(struct drain *drain)
 {
 	const struct gate_verbs *verbs = &drain->gate->verbs;
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
 
 	if (!verbs->reg_mr_iova2)
-		return false;
+		return;
 	drain->page = raw_map_memory(size, 0);
 	if (drain->page == MAP_FAILED) {
 		drain->page = NULL;
-		return false;
+		return;
 	}
 	drain->mr = verbs->reg_mr_iova2(
 		drain->gate->pd, drain->page, size, (uintptr_t)drain->page,
 		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
-	return drain->mr;
 }
 
 static void unmake_mr(struct drain *drain)
@@ -450,9 +497,9 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 		return r;
 	prepare(&drain);
 	if (is_any_waiting(&drain)) {
-		if (!make_mr(&drain))
-			leave_all(&drain, GATE_LEFT_KIND);
-		else if (take_polls(&drain))
+		if (is_any_to_bind(&drain))
+			make_mr(&drain);
+		if (take_polls(&drain))
 			leave_all(&drain, GATE_LEFT_POLL);
 		wait_for_markers(&drain);
 	}

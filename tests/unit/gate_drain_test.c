@@ -261,7 +261,7 @@ static void states_and_kinds__told_apart(void **state)
 	fake_ibv(&qps[1])->state = IBV_QPS_ERR;
 	fake_ibv(&qps[2])->state = IBV_QPS_SQD;
 	gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[3])), 0);
-	fake_qp_init(&qps[3], &fake_pds[0], &cq, IBV_QPT_UD);
+	fake_qp_init(&qps[3], &fake_pds[0], &cq, IBV_QPT_RAW_PACKET);
 	close_gate();
 	assert_int_equal(drain(), 2);
 	assert_int_equal(why[0], GATE_DRAINED);
@@ -321,9 +321,65 @@ static void extended_cq__is_left_and_keeps_its_completions(void **state)
 	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
 }
 
-/* In one CQ with a QP that is drained. */
-static void datagrams__are_left_and_all_completions_come(void **state)
+static void make_datagrams(struct fake_qp *qp, uint32_t qkey)
 {
+	gate_qp_destroyed(gate_qp_destroying(fake_ibv(qp)), 0);
+	fake_qp_init(qp, &fake_pds[0], &cq, IBV_QPT_UD);
+	qp->depth = 8;
+	qp->qkey = qkey;
+}
+
+/* The last of them, unsignaled, tells nothing by itself. */
+static void datagrams__drained_and_completions_come_in_order(void **state)
+{
+	(void)state;
+	set_others_idle();
+	make_datagrams(&qps[0], 0x11111111);
+	for (uint64_t i = 0; i < 7; i++)
+		post(&qps[0], i, i % 3 == 1 ? IBV_SEND_SIGNALED : 0);
+	close_gate();
+	start_device();
+	assert_int_equal(drain(), 0);
+	assert_true(is_done(&qps[0]));
+	open_gate();
+	expect(1);
+	expect(4);
+	expect_nothing();
+	assert_int_equal(fake_windows, 0);
+	post(&qps[0], 8, IBV_SEND_SIGNALED);
+}
+
+/* A program's receive is not for it. */
+static void datagrams__marker_reaches_nobody(void **state)
+{
+	static const uint32_t qkeys[] = {0, 0x11111111, 0x80010000, UINT32_MAX};
+
+	(void)state;
+	set_others_idle();
+	for (size_t i = 0; i < sizeof(qkeys) / sizeof(*qkeys); i++) {
+		const struct ibv_send_wr *marker = qps[0].queue;
+
+		make_datagrams(&qps[0], qkeys[i]);
+		close_gate();
+		assert_int_equal(drain_until(clock_now_ns() + 20000000), 1);
+		open_gate();
+		assert_int_equal(qps[0].tail, 1);
+		assert_int_equal(marker->opcode, IBV_WR_SEND);
+		assert_int_equal(marker->num_sge, 0);
+		assert_int_equal(marker->wr.ud.remote_qpn,
+				 fake_ibv(&qps[0])->qp_num);
+		assert_int_not_equal(marker->wr.ud.remote_qkey, qkeys[i]);
+		assert_false(marker->wr.ud.remote_qkey & 0x80000000);
+		fake_run(&qps[0], 1);
+		expect_nothing();
+	}
+	assert_int_equal(fake_windows, 0);
+}
+
+/* In one CQ with a QP that is drained. */
+static void datagrams_without_address__left_and_completions_come(void **state)
+{
+	fake_gids = 0;
 	(void)state;
 	for (int i = 1; i < QPS; i++)
 		gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[i])), 0);
@@ -494,6 +550,8 @@ static void storm__every_completion_once_and_in_order(void **state)
 	for (int i = 0; i < QPS; i++) {
 		users[i] = (struct user){.qp = &qps[i]};
 		fake_cq_init(&users[i].cq, 8);
+		if (i == QPS - 1)
+			make_datagrams(&qps[i], 1);
 		fake_ibv(&qps[i])->send_cq = fake_ibv(&qps[i])->recv_cq =
 			&users[i].cq.cq;
 	}
@@ -542,7 +600,9 @@ int main(void)
 		TEST(late__severed_and_its_marker_stays_unseen),
 		TEST(states_and_kinds__told_apart),
 		TEST(extended_cq__is_left_and_keeps_its_completions),
-		TEST(datagrams__are_left_and_all_completions_come),
+		TEST(datagrams__drained_and_completions_come_in_order),
+		TEST(datagrams__marker_reaches_nobody),
+		TEST(datagrams_without_address__left_and_completions_come),
 		TEST(destroyed_meanwhile__its_completions_go_with_it),
 		TEST(reset_meanwhile__its_completions_go_with_it),
 		TEST(destroyed_cq__its_record_goes),

@@ -10,6 +10,7 @@ struct verbs_context fake_context;
 struct ibv_pd fake_pds[2];
 _Atomic bool fake_closed;
 _Atomic int fake_windows;
+int fake_gids;
 uint32_t fake_batch_lkeys[4], fake_receive_lkeys[16];
 unsigned int fake_received;
 
@@ -23,6 +24,13 @@ static struct fake_qp *of_qp(struct ibv_qp *qp)
 	return (struct fake_qp *)qp;
 }
 
+/* Tests post other work. */
+static bool is_marker(const struct ibv_send_wr *wr)
+{
+	return wr->opcode == IBV_WR_BIND_MW ||
+	       (wr->opcode == IBV_WR_SEND && !wr->num_sge);
+}
+
 static int post_one(struct fake_qp *qp, const struct ibv_send_wr *wr)
 {
 	unsigned int at = qp->tail % FAKE_DEPTH;
@@ -33,6 +41,10 @@ static int post_one(struct fake_qp *qp, const struct ibv_send_wr *wr)
 	if (wr->num_sge)
 		qp->sges[at] = wr->sg_list[0];
 	qp->tail++;
+	if (is_marker(wr)) {
+		qp->done--;
+		return 0;
+	}
 	qp->posted++;
 	if (fake_closed && qp->ex.qp_base.pd == &fake_pds[0])
 		qp->posted_late++;
@@ -114,12 +126,6 @@ static int bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
 	mw->rkey++;
 	pthread_mutex_lock(&qp->lock);
 	r = post_one(qp, &wr);
-	if (!r) {
-		qp->posted--;
-		qp->done--;
-		if (fake_closed && ibqp->pd == &fake_pds[0])
-			qp->posted_late--;
-	}
 	pthread_mutex_unlock(&qp->lock);
 	return r;
 }
@@ -145,6 +151,48 @@ static int dereg_mr(struct ibv_mr *mr)
 	return 0;
 }
 
+static int query_port(struct ibv_context *context, uint8_t number,
+		      struct ibv_port_attr *port)
+{
+	(void)context;
+	memset(port, 0, sizeof(*port));
+	port->link_layer = IBV_LINK_LAYER_ETHERNET;
+	port->gid_tbl_len = 4;
+	return number == 1 ? 0 : EINVAL;
+}
+
+/* The last ones are there. */
+static int query_gid(struct ibv_context *context, uint8_t port, int index,
+		     union ibv_gid *gid)
+{
+	(void)context;
+	(void)port;
+	memset(gid, 0, sizeof(*gid));
+	if (index >= 4 - fake_gids)
+		gid->raw[15] = (uint8_t)index;
+	return 0;
+}
+
+static struct ibv_ah *create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr)
+{
+	struct ibv_ah *ah = calloc(1, sizeof(*ah));
+
+	if (!ah || attr->grh.dgid.raw[15] != attr->grh.sgid_index) {
+		free(ah);
+		return NULL;
+	}
+	*ah = (struct ibv_ah){.context = pd->context, .pd = pd};
+	fake_windows++;
+	return ah;
+}
+
+static int destroy_ah(struct ibv_ah *ah)
+{
+	fake_windows--;
+	free(ah);
+	return 0;
+}
+
 static void complete(struct fake_cq *cq, const struct ibv_wc *wc)
 {
 	pthread_mutex_lock(&cq->lock);
@@ -158,6 +206,7 @@ static void complete(struct fake_cq *cq, const struct ibv_wc *wc)
 static enum ibv_wc_opcode opcode_of(const struct ibv_send_wr *wr)
 {
 	return wr->opcode == IBV_WR_BIND_MW ? IBV_WC_BIND_MW
+	       : wr->opcode == IBV_WR_SEND  ? IBV_WC_SEND
 					    : IBV_WC_RDMA_WRITE;
 }
 
@@ -289,6 +338,8 @@ static int query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
 	pthread_mutex_lock(&qp->lock);
 	attr->qp_state = ibqp->state;
 	pthread_mutex_unlock(&qp->lock);
+	attr->port_num = 1;
+	attr->qkey = qp->qkey;
 	init->cap.max_send_wr = attr->cap.max_send_wr = qp->depth;
 	return 0;
 }
@@ -332,6 +383,10 @@ const struct gate_verbs fake_verbs = {
 	.dereg_mr = dereg_mr,
 	.reg_mr_iova2 = reg_mr_iova2,
 	.qp_to_qp_ex = qp_to_qp_ex,
+	.query_port = query_port,
+	.query_gid = query_gid,
+	.create_ah = create_ah,
+	.destroy_ah = destroy_ah,
 };
 
 void fake_init(void)
@@ -353,6 +408,7 @@ void fake_init(void)
 		fake_pds[i] = (struct ibv_pd){.context = context, .handle = i};
 	fake_closed = false;
 	fake_windows = 0;
+	fake_gids = 2;
 }
 
 void fake_cq_init(struct fake_cq *cq, int cqe)

@@ -31,6 +31,7 @@ struct fake_qp {
 	pthread_mutex_t lock;
 	bool has_batches;
 	unsigned int depth; /* of the send queue */
+	uint32_t qkey;
 	struct ibv_send_wr queue[FAKE_DEPTH];
 	struct ibv_sge sges[FAKE_DEPTH];
 	unsigned int head, tail;
@@ -44,7 +45,8 @@ extern struct ibv_pd fake_pds[2];
 extern const struct gate_verbs fake_verbs;
 /* Set by a test while nothing may be posted to the first PD. */
 extern _Atomic bool fake_closed;
-extern _Atomic int fake_windows; /* and MRs that are there */
+extern _Atomic int fake_windows; /* and MRs and AHs that are there */
+extern int fake_gids;		 /* addresses of its port */
 /* What came with the last wr_set_sge or list, and with all receives. */
 extern uint32_t fake_batch_lkeys[4], fake_receive_lkeys[16];
 extern unsigned int fake_received;

@@ -134,7 +134,7 @@ static void drain__qps_are_counted_by_what_became_of_them(void **state)
 	fake_ibv(&qps[1])->state = IBV_QPS_ERR;
 	fake_ibv(&qps[2])->state = IBV_QPS_SQD;
 	gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[3])), 0);
-	fake_qp_init(&qps[3], &fake_pds[0], &cq, IBV_QPT_UD);
+	fake_qp_init(&qps[3], &fake_pds[0], &cq, IBV_QPT_RAW_PACKET);
 	qps[3].depth = 8;
 	assert_int_equal(gate_close(&fake_pds[0], later(), &gate), 0);
 	assert_int_equal(pthread_create(&device, NULL, work, &qps[0]), 0);
