@@ -17,7 +17,7 @@ static void print_help(void)
 	      "became of them:\n"
 	      "of these processes, or of all that may be looked at.\n"
 	      "\n"
-	      "  --long          all that is known of each region\n"
+	      "  --long          all that is known, below each other\n"
 	      "  --json          one JSON document\n"
 	      "  --prometheus    metrics in Prometheus' text format\n"
 	      "  --help          this text\n"

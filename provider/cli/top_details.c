@@ -130,7 +130,7 @@ static void draw_process(const struct list_process *process,
 		draw_device(process, &process->device[i], page);
 }
 
-/* Its file, and what is pinned has keys of its own. */
+/* Beside its file. */
 static void draw_region(const struct top_row *row, struct top_page *page)
 {
 	char *access = list_access(row->region->access);
@@ -147,8 +147,6 @@ static void draw_region(const struct top_row *row, struct top_page *page)
 		     top_time(clock_now_ns() - row->region->since_ns).text);
 	free(name);
 	free(access);
-	if (row->file)
-		draw_file(row->file, page);
 	if (row->region->strategy == STRATEGY_PINNED) {
 		detail(page, "queue pairs severed", row->region->severed);
 		detail(page, "keys changed", row->region->keys_changed);
@@ -166,7 +164,34 @@ void top_details(const struct top_view *view, const struct top_rows *rows,
 	}
 	row = &rows->row[view->selected];
 	draw_region(row, page);
+	if (row->file)
+		draw_file(row->file, page);
 	draw_process(row->process, page);
+}
+
+/* What several regions have in common once. */
+static void draw_all(const struct list_process *process, struct top_page *page)
+{
+	struct top_row row = {.process = process};
+
+	for (size_t i = 0; i < process->regions; i++) {
+		row.region = &process->region[i];
+		draw_region(&row, page);
+	}
+	for (size_t i = 0; i < process->files; i++) {
+		const struct stats_file *file = &process->file[i];
+		const struct stats_region key = {.dev = file->dev,
+						 .ino = file->ino};
+		char *name;
+
+		row.region = &key;
+		name = top_row_file(&row);
+		top_page_add(page, TOP_BOLD, "%d %s: %s", (int)process->pid,
+			     process->command, name ? name : "?");
+		free(name);
+		draw_file(file, page);
+	}
+	draw_process(process, page);
 }
 
 int list_long(const struct list *list)
@@ -174,17 +199,8 @@ int list_long(const struct list *list)
 	struct top_page page = {0};
 	int status;
 
-	for (size_t i = 0; i < list->count; i++) {
-		const struct list_process *process = &list->process[i];
-		struct top_row row = {.process = process};
-
-		for (size_t j = 0; j < process->regions; j++) {
-			row.region = &process->region[j];
-			row.file = list_file_of(process, row.region);
-			draw_region(&row, &page);
-		}
-		draw_process(process, &page);
-	}
+	for (size_t i = 0; i < list->count; i++)
+		draw_all(&list->process[i], &page);
 	status = top_page_print(&page);
 	top_page_free(&page);
 	return status == CLI_OK ? 0 : -ENOMEM;
