@@ -66,6 +66,28 @@ static void options__none_and_all_default(void **state)
 	check_taken(&options);
 }
 
+/* The least and the most of each are taken. */
+static void options__at_their_ends(void **state)
+{
+	static const uint64_t prefetches[] = {1, DAXMR_PREFETCH_OFF,
+					      DAXMR_PREFETCH_ON};
+	struct daxmr_options options = {.size = sizeof(options)};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(prefetches) / sizeof(*prefetches); i++) {
+		options.prefetch = prefetches[i];
+		check_taken(&options);
+	}
+	options.flush_cpu = 1;
+	check_taken(&options);
+	options.flush_cpu = 100;
+	check_taken(&options);
+	options.flush_ms = 3600000;
+	check_taken(&options);
+	options.quiesce_ms = 60000;
+	check_taken(&options);
+}
+
 static void options__of_an_older_header(void **state)
 {
 	/* It had no more than the name. */
@@ -225,6 +247,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options__none_and_all_default),
+		cmocka_unit_test(options__at_their_ends),
 		cmocka_unit_test(options__of_an_older_header),
 		cmocka_unit_test(options__of_a_newer_header),
 		cmocka_unit_test(options__that_make_no_sense),
