@@ -124,6 +124,8 @@ int gate_attach(struct ibv_context *context, const struct gate_verbs *verbs)
 	if (found && !r)
 		found->attached++;
 	gate_unlock(&locked);
+	if (!r)
+		gate_qp_patch_cqs(context);
 	return r;
 }
 

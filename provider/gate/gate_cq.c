@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gate_cq.h"
+#include "gate_cq_ex.h"
 #include "gate_mark.h"
 #include "quiet.h"
 
@@ -66,6 +66,7 @@ static void put_locked(struct gate_cq *record)
 			free(marker);
 	}
 	pthread_mutex_destroy(&record->lock);
+	gate_cq_ex_free(record->ex);
 	free(record->kept);
 	free(record);
 }
@@ -358,22 +359,4 @@ bool gate_cq_are_busy_locked(void)
 		pthread_mutex_unlock(&record->lock);
 	}
 	return is_busy;
-}
-
-/*
- * What ibv_create_cq() makes is larger than struct ibv_cq in all providers, and
- * what lies behind it is not told apart by anything but itself: functions of
- * the provider's library where ibv_start_poll() would look for them.
- */
-bool gate_cq_is_extended(const struct ibv_cq *cq)
-{
-	const struct ibv_cq_ex *ex = (const struct ibv_cq_ex *)cq;
-	void *poll_cq = (void *)gate_poll_cq_original(cq->context->ops.poll_cq);
-	Dl_info provider, start, end;
-
-	return ex->start_poll && ex->end_poll && dladdr(poll_cq, &provider) &&
-	       dladdr((void *)ex->start_poll, &start) &&
-	       dladdr((void *)ex->end_poll, &end) &&
-	       start.dli_fbase == provider.dli_fbase &&
-	       end.dli_fbase == provider.dli_fbase;
 }

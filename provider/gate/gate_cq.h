@@ -15,6 +15,8 @@
 
 #include "gate.h"
 
+struct gate_cq_ex;
+
 struct gate_marker {
 	bool is_done; /* reaped */
 	bool is_left; /* nobody waits for it: the record frees it */
@@ -32,6 +34,7 @@ struct gate_cq {
 	struct gate_marker *markers;
 	struct ibv_wc *kept; /* first at first, count of them, room for more */
 	size_t first, count, room;
+	struct gate_cq_ex *ex; /* NULL: not read as one (gate_cq_ex.h) */
 	struct gate_cq *next;
 };
 
@@ -72,9 +75,6 @@ void gate_cq_drop(const struct ibv_context *context, uint32_t qp_num);
 
 /* Whether some record has something to give, or to hold back. */
 bool gate_cq_are_busy_locked(void);
-
-/* Whether the program can read it by ibv_start_poll(). */
-bool gate_cq_is_extended(const struct ibv_cq *cq);
 
 /* The context is closed. */
 void gate_cq_forget_locked(const struct ibv_context *context);

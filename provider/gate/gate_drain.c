@@ -15,7 +15,7 @@
 
 #include "clock.h"
 #include "gate_context.h"
-#include "gate_cq.h"
+#include "gate_cq_ex.h"
 #include "gate_datagram.h"
 #include "gate_grace.h"
 #include "gate_mark.h"
@@ -53,7 +53,8 @@ const char *gate_left_name(enum gate_left left)
 		[GATE_LEFT_KIND] = "its kind cannot be drained",
 		[GATE_LEFT_STATE] = "its state does not let it drain",
 		[GATE_LEFT_CQ] = "its completion queue cannot take a marker",
-		[GATE_LEFT_POLL] = "a thread was polling all the time",
+		[GATE_LEFT_POLL] =
+			"a thread may have been polling all the time",
 		[GATE_LEFT_POST] = "the device refused the marker",
 	};
 
@@ -109,6 +110,7 @@ static void look_at(struct drain *drain, struct drained *qp)
 	struct ibv_qp *ibqp = qp->record->qp;
 	struct ibv_qp_init_attr init;
 	struct ibv_qp_attr attr;
+	enum gate_left why;
 
 	if (drain->gate->verbs.query_qp(ibqp, &attr, IBV_QP_STATE, &init))
 		return leave(qp, GATE_LEFT_STATE);
@@ -130,8 +132,9 @@ static void look_at(struct drain *drain, struct drained *qp)
 		return leave(qp, GATE_LEFT_KIND);
 	qp->send_cq = ibqp->send_cq;
 	qp->cq = gate_cq_get(qp->send_cq);
-	if (!qp->cq || gate_cq_is_extended(qp->send_cq))
-		leave(qp, GATE_LEFT_CQ);
+	why = qp->cq ? gate_cq_ex_left(qp->cq) : GATE_LEFT_CQ;
+	if (why != GATE_DRAINED)
+		leave(qp, why);
 }
 
 /* How many completions the QP can have in the CQ at one time; -1: unknown. */

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#include "gate_cq.h"
+#include "gate_cq_ex.h"
 #include "gate_mark.h"
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -21,7 +21,7 @@ static __attribute__((noinline)) int poll_asked(gate_poll_cq_fn original,
 	struct gate_mark *mark = &gate_mark;
 	struct gate_locked locked;
 	struct gate_cq *record;
-	bool is_idle;
+	bool is_idle, is_drained;
 	int r;
 
 	mark->polling = 0;
@@ -29,13 +29,16 @@ static __attribute__((noinline)) int poll_asked(gate_poll_cq_fn original,
 	gate_mark_link_locked();
 	gate_mark_polled_locked();
 	record = gate_cq_find_locked(cq);
+	is_drained = record && gate_cq_ex_is_sure(record);
 	/* a drain that comes now waits for it */
-	if (!record)
+	if (!is_drained)
 		gate_mark_poll_enter_locked();
 	gate_unlock(&locked);
-	if (!record) {
+	if (!is_drained) {
 		r = original(cq, count, wc);
 		gate_mark_poll_leave();
+		if (record)
+			gate_cq_put(record);
 		return r;
 	}
 	r = gate_cq_poll(record, original, count, wc, &is_idle);

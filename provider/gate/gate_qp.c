@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "gate_context.h"
-#include "gate_cq.h"
+#include "gate_cq_ex.h"
 #include "gate_mark.h"
 #include "gate_post.h"
 #include "gate_qp.h"
@@ -104,6 +104,41 @@ void gate_qp_forget_locked(const struct ibv_context *context)
 	}
 }
 
+static bool has_live_qp_locked(const struct ibv_cq *cq)
+{
+	const struct gate_qp *record = records;
+
+	while (record && !(record->was_live && (record->qp->send_cq == cq ||
+						record->qp->recv_cq == cq)))
+		record = record->next;
+	return record;
+}
+
+void gate_qp_patch_cqs(const struct ibv_context *context)
+{
+	struct gate_locked locked;
+	struct gate_qp *record;
+	bool is_fresh;
+
+	gate_lock(&locked);
+	for (record = records; record;) {
+		if (record->is_patched || record->context != context ||
+		    !record->qp->send_cq) {
+			record = record->next;
+			continue;
+		}
+		record->is_patched = true;
+		is_fresh = !has_live_qp_locked(record->qp->send_cq);
+		gate_qp_use_locked(record);
+		gate_unlock(&locked);
+		gate_cq_ex_patch(record->qp->send_cq, is_fresh);
+		gate_qp_unuse(record);
+		gate_lock(&locked);
+		record = records; /* others may have gone */
+	}
+	gate_unlock(&locked);
+}
+
 static struct gate_qp *remember(struct ibv_qp *qp)
 {
 	struct gate_qp *record = calloc(1, sizeof(*record));
@@ -165,6 +200,12 @@ void gate_qp_unpatch_all_locked(struct ibv_context *context,
 	}
 }
 
+static bool is_live(enum ibv_qp_state state)
+{
+	return state != IBV_QPS_RESET && state != IBV_QPS_INIT &&
+	       state != IBV_QPS_UNKNOWN;
+}
+
 void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 {
 	int saved_errno = errno;
@@ -180,6 +221,8 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 		record = remember(qp);
 	if (record && state == IBV_QPS_RTS)
 		record->was_ready = true;
+	if (record && is_live(state))
+		record->was_live = true;
 	if (record && state == IBV_QPS_RESET) {
 		record->was_ready = false;
 		record->severed_in = 0;
@@ -190,6 +233,8 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 	if (record && context && patch(record, &context->verbs))
 		are_unknown = true;
 	gate_unlock(&locked);
+	if (context)
+		gate_qp_patch_cqs(qp->context);
 	if (state == IBV_QPS_RESET)
 		gate_cq_drop(qp->context, qp->qp_num);
 	errno = saved_errno;

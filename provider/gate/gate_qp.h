@@ -18,6 +18,8 @@ struct gate_qp {
 	uint32_t qp_num;
 	enum ibv_qp_type type;
 	bool was_ready;	     /* has been in RTS since it was made or reset */
+	bool was_live;	     /* could receive or send, since it was made */
+	bool is_patched;     /* its CQ was looked at (gate_cq_ex.h) */
 	bool is_going;	     /* ibv_destroy_qp() has begun: hands off */
 	unsigned int refs;   /* the record's */
 	unsigned int uses;   /* the QP's, by calls of ours that end soon */
@@ -55,6 +57,8 @@ void gate_qp_forget_locked(const struct ibv_context *context);
 /* Patches (or not any more) the batches of the context's QPs. 0, -ENOSPC. */
 int gate_qp_patch_all_locked(struct ibv_context *context,
 			     const struct gate_verbs *verbs);
+/* The extended CQs that the context's QPs send to. Without the lock. */
+void gate_qp_patch_cqs(const struct ibv_context *context);
 void gate_qp_unpatch_all_locked(struct ibv_context *context,
 				const struct gate_verbs *verbs);
 

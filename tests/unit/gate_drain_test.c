@@ -288,16 +288,187 @@ static void expect_flushed(uint64_t wr_id)
 	assert_int_equal(wc.status, IBV_WC_WR_FLUSH_ERR);
 }
 
-/* Nobody but the program reads such a CQ, so nothing of it is waited for. */
-static void extended_cq__is_left_and_keeps_its_completions(void **state)
+static struct fake_cq extended;
+
+/* The first QP again, with an extended CQ. */
+static void extend(void)
 {
-	struct ibv_poll_cq_attr attr = {0};
-	struct fake_cq extended;
+	set_others_idle();
+	gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[0])), 0);
+	fake_cq_ex_init(&extended, FAKE_DEPTH / 2);
+	fake_qp_init(&qps[0], &fake_pds[0], &extended, IBV_QPT_RC);
+	qps[0].depth = 8;
+}
+
+static struct ibv_poll_cq_attr no_attr;
+
+static void expect_read(int r, uint64_t wr_id, enum ibv_wc_status status)
+{
+	assert_int_equal(r, 0);
+	assert_int_equal(extended.ex.wr_id, wr_id);
+	assert_int_equal(extended.ex.status, status);
+	assert_int_equal(ibv_wc_read_opcode(&extended.ex), IBV_WC_RDMA_WRITE);
+	assert_int_equal(ibv_wc_read_qp_num(&extended.ex),
+			 fake_ibv(&qps[0])->qp_num);
+}
+
+static int start_poll(void)
+{
+	return ibv_start_poll(&extended.ex, &no_attr);
+}
+
+static int next_poll(void)
+{
+	return ibv_next_poll(&extended.ex);
+}
+
+static void extended_cq__drained_and_read_in_order(void **state)
+{
+	(void)state;
+	extend();
+	assert_int_equal(start_poll(), ENOENT);
+	for (uint64_t wr_id = 0; wr_id < 6; wr_id++)
+		post(&qps[0], wr_id, wr_id == 3 ? 0 : IBV_SEND_SIGNALED);
+	fake_run(&qps[0], 2);
+	expect_read(start_poll(), 0, IBV_WC_SUCCESS);
+	close_gate();
+	start_device();
+	assert_int_equal(drain(), 0);
+	assert_true(is_done(&qps[0]));
+	/* what it is reading is as it was */
+	expect_read(0, 0, IBV_WC_SUCCESS);
+	open_gate();
+	expect_read(next_poll(), 1, IBV_WC_SUCCESS);
+	expect_read(next_poll(), 2, IBV_WC_SUCCESS);
+	ibv_end_poll(&extended.ex);
+	expect_read(start_poll(), 4, IBV_WC_SUCCESS);
+	expect_read(next_poll(), 5, IBV_WC_SUCCESS);
+	assert_int_equal(next_poll(), ENOENT);
+	ibv_end_poll(&extended.ex);
+	assert_int_equal(start_poll(), ENOENT);
+	assert_int_equal(extended.polls, 0); /* none has held its lock */
+	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
+}
+
+/* Before the first poll too; and each way of polling finds what is due. */
+static void extended_cq__never_polled_is_drained(void **state)
+{
+	struct ibv_wc wc;
 
 	(void)state;
-	set_others_idle();
+	extend();
+	for (uint64_t wr_id = 0; wr_id < 4; wr_id++)
+		post(&qps[0], wr_id, IBV_SEND_SIGNALED);
+	close_gate();
+	start_device();
+	assert_int_equal(drain(), 0);
+	open_gate();
+	expect_read(start_poll(), 0, IBV_WC_SUCCESS);
+	ibv_end_poll(&extended.ex);
+	assert_int_equal(ibv_poll_cq(&extended.cq, 1, &wc), 1);
+	assert_int_equal(wc.wr_id, 1);
+	expect_read(start_poll(), 2, IBV_WC_SUCCESS);
+	expect_read(next_poll(), 3, IBV_WC_SUCCESS);
+	assert_int_equal(next_poll(), ENOENT);
+	ibv_end_poll(&extended.ex);
+	assert_int_equal(ibv_poll_cq(&extended.cq, 1, &wc), 0);
+	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
+}
+
+static _Atomic bool is_reading;
+
+/* Posts more with each completion that it reads, as programs do. */
+static void *read_and_post(void *arg)
+{
+	uint64_t wr_id = 0;
+	int r;
+
+	(void)arg;
+	do
+		r = start_poll();
+	while (r);
+	is_reading = true;
+	while (wr_id < 20) {
+		expect_read(r, wr_id++, IBV_WC_SUCCESS);
+		post(&qps[0], wr_id, IBV_SEND_SIGNALED);
+		do
+			r = next_poll();
+		while (r);
+	}
+	ibv_end_poll(&extended.ex);
+	return NULL;
+}
+
+static void
+extended_cq__post_in_a_poll_waits_and_the_drain_does_not(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	extend();
+	is_reading = false;
+	post(&qps[0], 0, IBV_SEND_SIGNALED);
+	start_device();
+	pthread_create(&thread, NULL, read_and_post, NULL);
+	while (!is_reading)
+		sched_yield();
+	for (int round = 0; round < 10; round++) {
+		close_gate();
+		assert_int_equal(drain(), 0);
+		assert_true(is_done(&qps[0]));
+		open_gate();
+	}
+	pthread_join(thread, NULL);
+	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
+}
+
+/* A poll begun before: its thread may keep the provider's lock as it likes. */
+static void extended_cq__in_use_before_is_left_until_polled_again(void **state)
+{
+	(void)state;
+	gate_detach(&fake_context.context);
+	extend();
+	for (uint64_t wr_id = 0; wr_id < 3; wr_id++)
+		post(&qps[0], wr_id, IBV_SEND_SIGNALED);
+	fake_run(&qps[0], 2);
+	expect_read(start_poll(), 0, IBV_WC_SUCCESS);
+	assert_int_equal(extended.polls, 1);
+	assert_int_equal(gate_attach(&fake_context.context, &fake_verbs), 0);
+	close_gate();
+	assert_int_equal(drain(), 1);
+	assert_int_equal(why[0], GATE_LEFT_POLL);
+	open_gate();
+	expect_read(0, 0, IBV_WC_SUCCESS);
+	expect_read(next_poll(), 1, IBV_WC_SUCCESS);
+	assert_int_equal(next_poll(), ENOENT);
+	ibv_end_poll(&extended.ex);
+	assert_int_equal(start_poll(), ENOENT);
+	close_gate();
+	start_device();
+	assert_int_equal(drain(), 0);
+	open_gate();
+	expect_read(start_poll(), 2, IBV_WC_SUCCESS);
+	ibv_end_poll(&extended.ex);
+	assert_int_equal(extended.polls, 1);
+	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
+}
+
+static uint64_t read_completion_ts(struct ibv_cq_ex *ex)
+{
+	(void)ex;
+	return 0;
+}
+
+/* Nobody but the program reads such a CQ, so nothing of it is waited for. */
+static void extended_cq_that_tells_more__is_left_and_keeps_its_own(void **state)
+{
+	(void)state;
+	extend();
+	gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[0])), 0);
+	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
 	fake_cq_ex_init(&extended, FAKE_DEPTH / 2);
-	fake_ibv(&qps[0])->send_cq = &extended.cq;
+	extended.ex.read_completion_ts = read_completion_ts;
+	fake_qp_init(&qps[0], &fake_pds[0], &extended, IBV_QPT_RC);
 	post(&qps[0], 1, IBV_SEND_SIGNALED);
 	fake_run(&qps[0], 1);
 	post(&qps[0], 2, IBV_SEND_SIGNALED);
@@ -308,15 +479,11 @@ static void extended_cq__is_left_and_keeps_its_completions(void **state)
 	open_gate();
 	post(&qps[0], 3, 0);
 	fake_run(&qps[0], FAKE_DEPTH);
-	assert_int_equal(ibv_start_poll(&extended.ex, &attr), 0);
-	assert_int_equal(extended.ex.wr_id, 1);
-	assert_int_equal(extended.ex.status, IBV_WC_SUCCESS);
-	for (uint64_t wr_id = 2; wr_id <= 3; wr_id++) {
-		assert_int_equal(ibv_next_poll(&extended.ex), 0);
-		assert_int_equal(extended.ex.wr_id, wr_id);
-		assert_int_equal(extended.ex.status, IBV_WC_WR_FLUSH_ERR);
-	}
-	assert_int_equal(ibv_next_poll(&extended.ex), ENOENT);
+	expect_read(start_poll(), 1, IBV_WC_SUCCESS);
+	assert_int_equal(extended.polls, 1);
+	expect_read(next_poll(), 2, IBV_WC_WR_FLUSH_ERR);
+	expect_read(next_poll(), 3, IBV_WC_WR_FLUSH_ERR);
+	assert_int_equal(next_poll(), ENOENT);
 	ibv_end_poll(&extended.ex);
 	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
 }
@@ -504,6 +671,26 @@ struct user {
 	const char *failed;
 };
 
+/* By whatever its CQ is for. */
+static int poll_some(struct user *user, int count, struct ibv_wc *wc)
+{
+	struct ibv_cq_ex *ex = &user->cq.ex;
+	int n = 0, r;
+
+	if (!ex->start_poll)
+		return ibv_poll_cq(&user->cq.cq, count, wc);
+	for (r = ibv_start_poll(ex, &no_attr); !r; r = ibv_next_poll(ex)) {
+		wc[n++] = (struct ibv_wc){.wr_id = ex->wr_id,
+					  .status = ex->status,
+					  .opcode = ibv_wc_read_opcode(ex)};
+		if (n == count)
+			break;
+	}
+	if (n)
+		ibv_end_poll(ex);
+	return n;
+}
+
 static void *use(void *arg)
 {
 	struct user *user = arg;
@@ -516,7 +703,7 @@ static void *use(void *arg)
 		if (!is_over && next - seen < 8 &&
 		    !fake_post(user->qp, next, IBV_SEND_SIGNALED))
 			next++;
-		n = ibv_poll_cq(&user->cq.cq, 4, wc);
+		n = poll_some(user, 4, wc);
 		for (int i = 0; i < n; i++)
 			if (wc[i].wr_id != seen++ || wc[i].status ||
 			    wc[i].opcode != IBV_WC_RDMA_WRITE)
@@ -552,6 +739,14 @@ static void storm__every_completion_once_and_in_order(void **state)
 		fake_cq_init(&users[i].cq, 8);
 		if (i == QPS - 1)
 			make_datagrams(&qps[i], 1);
+		if (i == QPS - 2) {
+			fake_cq_ex_init(&users[i].cq, 8);
+			gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[i])),
+					  0);
+			fake_qp_init(&qps[i], &fake_pds[0], &users[i].cq,
+				     IBV_QPT_RC);
+			qps[i].depth = 8;
+		}
 		fake_ibv(&qps[i])->send_cq = fake_ibv(&qps[i])->recv_cq =
 			&users[i].cq.cq;
 	}
@@ -586,6 +781,7 @@ static void storm__every_completion_once_and_in_order(void **state)
 		assert_false(users[i].cq.has_overrun);
 	}
 	assert_int_equal(fake_windows, 0);
+	gate_cq_destroyed(gate_cq_destroying(&users[QPS - 2].cq.cq), 0);
 }
 
 int main(void)
@@ -599,7 +795,11 @@ int main(void)
 		TEST(full_queue__marker_waits_for_room),
 		TEST(late__severed_and_its_marker_stays_unseen),
 		TEST(states_and_kinds__told_apart),
-		TEST(extended_cq__is_left_and_keeps_its_completions),
+		TEST(extended_cq__drained_and_read_in_order),
+		TEST(extended_cq__never_polled_is_drained),
+		TEST(extended_cq__post_in_a_poll_waits_and_the_drain_does_not),
+		TEST(extended_cq__in_use_before_is_left_until_polled_again),
+		TEST(extended_cq_that_tells_more__is_left_and_keeps_its_own),
 		TEST(datagrams__drained_and_completions_come_in_order),
 		TEST(datagrams__marker_reaches_nobody),
 		TEST(datagrams_without_address__left_and_completions_come),

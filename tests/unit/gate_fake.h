@@ -20,7 +20,9 @@ struct fake_cq {
 		struct ibv_cq_ex ex;
 	};
 	struct ibv_wc current; /* of an extended one */
+	unsigned long polls;   /* that were begun with the provider's start */
 	pthread_mutex_t lock;
+	_Atomic bool is_polled; /* from a poll's start to its end */
 	struct ibv_wc ring[FAKE_DEPTH];
 	unsigned int head, tail;
 	bool has_overrun;
@@ -53,7 +55,7 @@ extern unsigned int fake_received;
 
 void fake_init(void);
 void fake_cq_init(struct fake_cq *cq, int cqe);
-/* One that is read by ibv_start_poll(), its wr_id and status alone. */
+/* One that is read by ibv_start_poll(), but for its addresses. */
 void fake_cq_ex_init(struct fake_cq *cq, int cqe);
 void fake_qp_init(struct fake_qp *qp, struct ibv_pd *pd, struct fake_cq *cq,
 		  enum ibv_qp_type type);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rdma_gate ROUNDS [batches]
+ * rdma_gate ROUNDS [batches|extended]
  *
  * One thread writes to a peer as fast as it can, from a region whose MR another
  * replaces ROUNDS times behind its back: gate closed, QP drained, deregistered,
  * registered again with another lkey, gate opened. Each completion has to be a
  * success and the one that is due, and every byte has to arrive. The CQ has
- * room for exactly what is outstanding. batches: by ibv_wr_start().
+ * room for exactly what is outstanding. batches: by ibv_wr_start(); extended:
+ * completions are read by ibv_start_poll(), and it posts between these.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -26,6 +27,7 @@
 
 static struct end a, b;
 static bool has_batches;
+static struct ibv_cq_ex *extended;
 static _Atomic bool is_over;
 static char *from, *to;
 static uint32_t known_lkey;
@@ -66,41 +68,99 @@ static int post(unsigned long n)
 	return ibv_wr_complete(ex);
 }
 
+static unsigned long posted, completed;
+
+static void post_one(void)
+{
+	int r;
+
+	if (is_over || posted - completed >= DEPTH)
+		return;
+	/* what it writes is known by what was written before */
+	fill_pattern(from + posted % SLOTS * SIZE, SIZE, posted, 1);
+	r = post(posted);
+	if (r && r != ENOMEM)
+		die("post %lu: %s", posted, strerror(r));
+	posted += !r;
+}
+
+static void see(enum ibv_wc_status status, uint64_t wr_id,
+		enum ibv_wc_opcode opcode)
+{
+	if (status || wr_id != completed || opcode != IBV_WC_RDMA_WRITE)
+		die("completion %lu: %s, wr_id %lu, opcode %d", completed,
+		    ibv_wc_status_str(status), wr_id, (int)opcode);
+	completed++;
+}
+
+/* How many were seen; -1: an error. */
+static int poll_some(void)
+{
+	struct ibv_wc wc[4];
+	int n = ibv_poll_cq(a.cq, 4, wc);
+
+	for (int i = 0; i < n; i++)
+		see(wc[i].status, wc[i].wr_id, wc[i].opcode);
+	return n;
+}
+
+static int poll_extended(void)
+{
+	struct ibv_poll_cq_attr attr = {0};
+	int n = 0, r = ibv_start_poll(extended, &attr);
+
+	if (r)
+		return r == ENOENT ? 0 : -1;
+	do {
+		uint64_t wr_id = extended->wr_id;
+		enum ibv_wc_status status = extended->status;
+
+		post_one(); /* may wait at the gate; what is read stays */
+		if (extended->wr_id != wr_id || extended->status != status)
+			die("what is read has changed meanwhile");
+		if (ibv_wc_read_qp_num(extended) != a.qp->qp_num)
+			die("a completion of QP %u",
+			    ibv_wc_read_qp_num(extended));
+		see(status, wr_id, ibv_wc_read_opcode(extended));
+		n++;
+		r = n < 4 ? ibv_next_poll(extended) : 0;
+	} while (n < 4 && !r);
+	ibv_end_poll(extended);
+	return r && r != ENOENT ? -1 : n;
+}
+
 static void *write_on(void *arg)
 {
-	unsigned long posted = 0, completed = 0;
 	double deadline = now() + 60;
-	struct ibv_wc wc[4];
-	int r;
 
 	(void)arg;
 	while (!is_over || completed < posted) {
 		int n;
 
-		if (!is_over && posted - completed < DEPTH) {
-			/* what it writes is known by what was written before */
-			fill_pattern(from + posted % SLOTS * SIZE, SIZE, posted,
-				     1);
-			r = post(posted);
-			if (r && r != ENOMEM)
-				die("post %lu: %s", posted, strerror(r));
-			posted += !r;
-		}
-		n = ibv_poll_cq(a.cq, 4, wc);
-		for (int i = 0; i < n; i++) {
-			if (wc[i].status || wc[i].wr_id != completed ||
-			    wc[i].opcode != IBV_WC_RDMA_WRITE)
-				die("completion %lu: %s, wr_id %lu, opcode %d",
-				    completed, ibv_wc_status_str(wc[i].status),
-				    wc[i].wr_id, wc[i].opcode);
-			completed++;
+		post_one();
+		n = extended ? poll_extended() : poll_some();
+		if (n > 0)
 			deadline = now() + 60;
-		}
 		if (n < 0 || now() > deadline)
 			die("no completion %lu of %lu", completed, posted);
 		written = completed;
 	}
 	return NULL;
+}
+
+static void make_cq(bool is_extended)
+{
+	struct ibv_cq_init_attr_ex init = {
+		.cqe = DEPTH,
+		.wc_flags = IBV_WC_EX_WITH_QP_NUM,
+	};
+
+	ibv_destroy_cq(a.cq);
+	extended = is_extended ? ibv_create_cq_ex(a.context, &init) : NULL;
+	a.cq = is_extended ? (struct ibv_cq *)extended
+			   : ibv_create_cq(a.context, DEPTH, NULL, NULL, 0);
+	if (!a.cq)
+		die("ibv_create_cq: %s", strerror(errno));
 }
 
 static struct ibv_mr *reg(void)
@@ -143,13 +203,12 @@ int main(int argc, char **argv)
 	struct ibv_mr *mr;
 	struct gate *gate;
 
-	has_batches = argc > 2;
+	has_batches = argc > 2 && !strcmp(argv[2], "batches");
 	end_open(&a);
 	end_open(&b);
-	ibv_destroy_cq(a.cq);
-	a.cq = ibv_create_cq(a.context, DEPTH, NULL, NULL, 0);
-	if (!a.cq || !drains)
-		die("ibv_create_cq: %s", strerror(errno));
+	if (!drains)
+		die("no memory");
+	make_cq(argc > 2 && !strcmp(argv[2], "extended"));
 	a.send_ops = IBV_QP_EX_WITH_RDMA_WRITE;
 	a.max_send_wr = DEPTH;
 	end_make_qp(&a);

@@ -9,4 +9,5 @@
 
 "$programs/rdma_gate" 20
 "$programs/rdma_gate" 20 batches
+"$programs/rdma_gate" 20 extended
 "$programs/rdma_datagrams" 20
