@@ -112,8 +112,14 @@ static double measure(void)
 int main(int argc, char **argv)
 {
 	const struct gate_verbs verbs = {
-		ibv_query_qp, ibv_modify_qp,	ibv_query_srq,	ibv_resize_cq,
-		ibv_dereg_mr, ibv_reg_mr_iova2, ibv_qp_to_qp_ex};
+		.query_qp = ibv_query_qp,
+		.modify_qp = ibv_modify_qp,
+		.query_srq = ibv_query_srq,
+		.resize_cq = ibv_resize_cq,
+		.dereg_mr = ibv_dereg_mr,
+		.reg_mr_iova2 = ibv_reg_mr_iova2,
+		.qp_to_qp_ex = ibv_qp_to_qp_ex,
+	};
 	unsigned int most = argc > 1 ? (unsigned int)atoi(argv[1]) : 1000;
 	double few = 0, many = 0;
 	char what[64];
