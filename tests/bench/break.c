@@ -225,7 +225,6 @@ static void tell_distribution(unsigned int percent, const double *ms,
 
 	snprintf(series, sizeof(series), "%u %% of %zu MiB changed", percent,
 		 length >> 20);
-	budget_point("recall-dirty", series, ms[0], 0, 0, 0);
 	for (size_t i = 0; i < count; i++) {
 		double share = 100 * (double)(i + 1) / (double)count;
 
