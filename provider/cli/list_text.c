@@ -84,15 +84,16 @@ static void print_devices(const struct list_process *process)
 		const uint64_t *count = device->count;
 		char *left = list_left(device);
 
-		printf("%7d %-15.15s on %s: gate closed %" PRIu64
-		       " times for %s, %" PRIu64 " posts waited ",
+		printf("%7d %-15.15s on %s: gate closings %" PRIu64
+		       ", for %s; posts that waited %" PRIu64,
 		       (int)process->pid,
 		       process->command[0] ? process->command : "-",
 		       device->name, count[STATS_GATE_CLOSINGS],
 		       top_time((int64_t)count[STATS_GATE_NS]).text,
 		       count[STATS_WAITS]);
-		printf("%s, %" PRIu64 " QPs drained, not drained: %s, %" PRIu64
-		       " severed, %" PRIu64 " keys changed\n",
+		printf(", for %s; QPs drained %" PRIu64
+		       ", not drained: %s; severed %" PRIu64
+		       "; keys changed %" PRIu64 "\n",
 		       top_time((int64_t)count[STATS_WAITED_NS]).text,
 		       count[STATS_DRAINED], left ? left : "?",
 		       count[STATS_SEVERED], count[STATS_KEYS_CHANGED]);

@@ -26,6 +26,17 @@ has_not() {
 	fi
 }
 
+# until_is WHAT COMMAND...: a minute at most.
+until_is() {
+	local what=$1 n
+	shift
+	for n in $(seq 600); do
+		! "$@" || return 0
+		sleep 0.1
+	done
+	fail "not $what, $n times looked: $("$daxmr" list --json)"
+}
+
 # A DAX file of so many MiB, written, so that nothing is a hole.
 make_file() { # PATH MIB
 	dd if=/dev/zero of="$1" bs=1M count="$2" status=none

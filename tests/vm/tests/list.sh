@@ -5,17 +5,6 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
-# until WHAT COMMAND...: a minute at most.
-until_is() {
-	local what=$1 n
-	shift
-	for n in $(seq 600); do
-		! "$@" || return 0
-		sleep 0.1
-	done
-	fail "not $what, $n times looked: $(cat register.out; "$daxmr" list --json)"
-}
-
 # json PATTERN...: of the process, all on one line, without spaces.
 json() {
 	local said pattern
