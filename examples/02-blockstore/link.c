@@ -163,7 +163,8 @@ static int connect_to(struct link *link, const struct link_target *target)
 	struct rdma_conn_param param = {
 		.private_data = &hello,
 		.private_data_len = sizeof(hello),
-		.retry_count = 7,
+		/* both ends' count; 7 would be for ever on soft-RoCE */
+		.retry_count = 6,
 		.rnr_retry_count = 7,
 	};
 	struct ibv_device_attr device;

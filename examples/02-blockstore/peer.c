@@ -171,6 +171,25 @@ void peer_go_on(struct peer *peer)
 	}
 }
 
+/*
+ * A client whose machine is gone says nothing, and we say nothing to one that
+ * asks for nothing. A write of no bytes its device has to answer: it takes no
+ * key, and the client sees nothing of it.
+ */
+void peer_probe(struct peer *peer)
+{
+	struct ibv_send_wr wr =
+				   {
+					   .wr_id = make_wr_id(peer, SENT),
+					   .opcode = IBV_WR_RDMA_WRITE,
+					   .send_flags = IBV_SEND_SIGNALED,
+				   },
+			   *bad;
+
+	if (peer->is_up && ibv_post_send(peer->id->qp, &wr, &bad))
+		rdma_disconnect(peer->id);
+}
+
 static void take_commit(struct peer *peer, uint32_t number)
 {
 	peer->waiting[(peer->waiting_first + peer->waiting_count++) %
@@ -208,7 +227,10 @@ void peer_complete(struct peer *peers, uint32_t count,
 	if (window >= count || !peer->id ||
 	    peer->generation != completion->wr_id >> 32)
 		return;
-	if (completion->status)
+	if (completion->status == IBV_WC_RETRY_EXC_ERR) {
+		say(0, "window %u: its client is there no more", window);
+		peer_drop(peer);
+	} else if (completion->status)
 		/* DISCONNECTED follows, if it is not why */
 		rdma_disconnect(peer->id);
 	else if (number < PEER_RECEIVES)

@@ -34,6 +34,9 @@ void peer_greet(struct peer *peer);
 /* It is gone, or is to go. No event of its id is out. */
 void peer_drop(struct peer *peer);
 
+/* Now and then: one that is there no more is dropped, within a minute or so. */
+void peer_probe(struct peer *peer);
+
 /* peers: all of them; the completion says whose it is. */
 void peer_complete(struct peer *peers, uint32_t count,
 		   const struct ibv_wc *completion);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "peer.h"
@@ -15,12 +16,14 @@
 #include "server.h"
 
 #define RETRY_MS 200
+#define PROBE_S	 10
 
 enum source {
 	SOURCE_CONNECTIONS,
 	SOURCE_COMPLETIONS,
 	SOURCE_REGIONS,
 	SOURCE_FILE,
+	SOURCE_CLOCK,
 	SOURCE_SIGNALS,
 	SOURCES
 };
@@ -34,6 +37,7 @@ struct server {
 	struct ibv_comp_channel *completions;
 	struct ibv_cq *cq;
 	struct daxmr_channel *regions;
+	int clock;   /* timerfd: every PROBE_S */
 	int signals; /* signalfd: we are to end */
 	int epoll;
 	bool must_fit; /* some windows do not have their size yet */
@@ -178,6 +182,15 @@ static void take_region_events(struct server *server)
 	go_on(server);
 }
 
+static void take_clock(struct server *server)
+{
+	uint64_t ticks;
+
+	if (read(server->clock, &ticks, sizeof(ticks)) > 0)
+		for (uint32_t i = 0; i < server->store->windows; i++)
+			peer_probe(&server->peers[i]);
+}
+
 static void run(struct server *server)
 {
 	fit(server);
@@ -194,6 +207,8 @@ static void run(struct server *server)
 			take_region_events(server);
 		else if (n > 0 && event.data.u32 == SOURCE_FILE)
 			store_has_changed(server->store);
+		else if (n > 0 && event.data.u32 == SOURCE_CLOCK)
+			take_clock(server);
 		else if (n > 0)
 			server->is_over = true;
 		if (server->must_fit || server->store->has_changed)
@@ -213,6 +228,7 @@ static int watch(struct server *server)
 		[SOURCE_COMPLETIONS] = server->completions->fd,
 		[SOURCE_REGIONS] = daxmr_channel_fd(server->regions),
 		[SOURCE_FILE] = server->store->watch,
+		[SOURCE_CLOCK] = server->clock,
 		[SOURCE_SIGNALS] = server->signals,
 	};
 	int r = set_nonblocking(server->connections->fd);
@@ -232,6 +248,8 @@ static int watch(struct server *server)
 /* Before the first thread, so that none takes the signals. */
 static int open_descriptors(struct server *server)
 {
+	const struct itimerspec every = {.it_interval = {.tv_sec = PROBE_S},
+					 .it_value = {.tv_sec = PROBE_S}};
 	sigset_t signals;
 	int r;
 
@@ -241,7 +259,10 @@ static int open_descriptors(struct server *server)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	server->signals = signalfd(-1, &signals, SFD_CLOEXEC);
 	server->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (server->signals < 0 || server->epoll < 0)
+	server->clock =
+		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (server->signals < 0 || server->epoll < 0 || server->clock < 0 ||
+	    timerfd_settime(server->clock, 0, &every, NULL))
 		return say(-errno, "no descriptors");
 	r = daxmr_channel_open(&server->regions);
 	return r ? say(r, "no channel") : 0;
