@@ -29,8 +29,8 @@ budget_line() {
 	read -r median min max < <(printf %s "$ratios" | spread)
 	wanted="$sense $goal"
 	case $sense in
-	'at least') mark=$(awk "BEGIN { print $median >= $goal ? \"met\" : \"missed\" }") ;;
-	'at most') mark=$(awk "BEGIN { print $median <= $goal ? \"met\" : \"missed\" }") ;;
+	'at least') mark=$(awk "BEGIN { print ($median >= $goal) ? \"met\" : \"missed\" }") ;;
+	'at most') mark=$(awk "BEGIN { print ($median <= $goal) ? \"met\" : \"missed\" }") ;;
 	told) mark=told wanted=- ;;
 	esac
 	printf '%s | %s | %s | %s | %s | %s | %.3f | %.3f | %.3f | %d | %s\n' "$mark" "$what" \
