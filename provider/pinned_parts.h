@@ -58,14 +58,14 @@ struct pinned {
 	int64_t quiesce_ns;
 
 	/* Whoever sets is_busy has these to himself. */
-	struct pinned_ear *ear; /* NULL: nobody listens */
-	struct ibv_mr *mr;	/* the real one; NULL: gone */
-	struct window_key key;	/* mw NULL: the rkey is the MR's */
-	int key_error; /* why it reaches too much or is lost, and nobody was
-			  told; 0: neither */
+	struct pinned_ear *ear;	  /* NULL: nobody listens */
+	struct ibv_mr *mr;	  /* the real one; NULL: gone */
+	struct window_key key;	  /* mw NULL: the rkey is the MR's */
 	struct pinned_gate *gate; /* NULL: open */
 	size_t registered;	  /* of length, from the beginning */
 	int error;		  /* why it could not come back, or 0 */
+	int key_error; /* why it reaches too much or is lost, and nobody was
+			  told; 0: neither */
 
 	/* Under the lock. */
 	bool is_busy;

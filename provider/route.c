@@ -333,8 +333,8 @@ static void choose_pinned(const struct route_question *question,
 	else
 		decide(ret, STRATEGY_PINNED, 0,
 		       "%s: its own pages, under a lease, as the user wishes; "
-		       "while others have the file there is no MR, and its "
-		       "rkey is another one afterwards",
+		       "while others have the file there is no MR, and but for "
+		       "keys=window its rkey is another one afterwards",
 		       what);
 }
 

@@ -421,6 +421,25 @@ static void rereg__keeps_the_lkey(void **state)
 	assert_non_null(strstr(daxmr_errormsg(), "cannot be moved"));
 }
 
+/* The stand-in has no windows. Who has no peers needs none. */
+static void keys__that_cannot_stay_are_refused(void **state)
+{
+	struct daxmr_options options = {.size = sizeof(options),
+					.strategy = DAXMR_STRATEGY_PINNED,
+					.keys = DAXMR_KEYS_WINDOW};
+	struct daxmr_region *region = NULL;
+
+	(void)state;
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
+			 -EOPNOTSUPP);
+	assert_null(region);
+	assert_non_null(strstr(daxmr_errormsg(), "keys=window wants"));
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, IBV_ACCESS_LOCAL_WRITE,
+				      &options, &region),
+			 0);
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+}
+
 static void window__is_refused(void **state)
 {
 	(void)state;
@@ -599,6 +618,7 @@ int main(void)
 		WITH_REGION(recall__severs_the_qps_of_its_pd),
 		WITH_REGION(recall__qps_of_a_program_that_is_asked_are_its_own),
 		WITH_REGION(rereg__keeps_the_lkey),
+		WITH_REGION(keys__that_cannot_stay_are_refused),
 		WITH_REGION(window__is_refused),
 		WITH_REGION(tmpfs__is_pinned_where_it_is_asked_for),
 		WITH_REGION(dereg__another_region_gets_the_key_at_once),
