@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The stories of daxmr.h's events (tests/unit/api_stories.h) on fs-dax and a
- * real device, and one in which a peer takes part.
+ * real device, and one in which a peer takes part. With "pinned": those of
+ * pinned regions, where the kernel pins.
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -60,8 +62,9 @@ static void peer__writes_are_in_the_snapshot(void **state)
 	daemon_close(&file);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	bool is_pinned = argc == 2 && !strcmp(argv[1], "pinned");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(peer__writes_are_in_the_snapshot),
 	};
@@ -71,8 +74,13 @@ int main(void)
 	end_open(&peer);
 	ends_connect(&server, &peer);
 	api_stories_for(server.pd);
-	failed = cmocka_run_group_tests(api_stories, NULL, NULL);
-	failed += cmocka_run_group_tests(tests, NULL, NULL);
+	api_pinned_stories_for(server.pd);
+	if (is_pinned) {
+		failed = cmocka_run_group_tests(api_pinned_stories, NULL, NULL);
+	} else {
+		failed = cmocka_run_group_tests(api_stories, NULL, NULL);
+		failed += cmocka_run_group_tests(tests, NULL, NULL);
+	}
 	end_close(&peer);
 	end_close(&server);
 	return failed;

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A daemon that links libdaxmr hears the story of each recall, event by event and in order: a reader, a writer, conflicts, truncates, its own calls; and what it agrees to is a snapshot to the point, of stores and of a peer's writes.
+# On 6.1 also that of a pinned region in the page cache, whose program stops its work by itself.
 # on: 6.1-stock-xfs new-stock-ext4
-# limit: 120
+# limit: 180
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
@@ -11,6 +12,21 @@ out=$("$programs/library_events" 2>&1) || fail "$out"
 has_not "$out" 'SKIPPED'
 has "$out" 'PASSED  \] 14 test'
 has "$out" 'PASSED  \] 1 test'
+
+# pinned, by a program that no hooks look after: the page cache, where the kernel pins it
+case $CONFIG in
+6.1-*)
+	modprobe loop
+	truncate -s 64M /tmp/image
+	mkfs.ext4 -q /tmp/image
+	mkdir -p /root/cached
+	mount -o loop /tmp/image /root/cached
+	out=$(DAXMR_TEST_DAX_DIR=/root/cached "$programs/library_events" pinned 2>&1) || fail "$out"
+	has_not "$out" 'SKIPPED'
+	has "$out" 'PASSED  \] 5 test'
+	umount /root/cached
+	;;
+esac
 
 # examples/01-register, as its README says
 make_file "$DAX/file" 1
