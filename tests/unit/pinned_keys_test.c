@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Pinned regions whose rkeys stay: what becomes of their windows (keys=window).
+ */
+#include <errno.h>
+#include <pthread.h>
+
+#include "pinned_world.h"
+#include "unit.h"
+
+/* Each has a window, which is on its MR. */
+static void give_windows(void)
+{
+	pthread_mutex_lock(&pinned_lock);
+	for (size_t i = 0; i < REGIONS; i++) {
+		regions[i].keys = KEYS_WINDOW;
+		regions[i].access = IBV_ACCESS_REMOTE_WRITE;
+		regions[i].key.mw = &windows[i];
+		on[i] = regions[i].mr;
+	}
+	pthread_mutex_unlock(&pinned_lock);
+}
+
+static void window__is_on_nothing_while_others_have_it(void **state)
+{
+	(void)state;
+	give_windows();
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(gone, REGIONS);
+	assert_int_equal(refused_dereg, 0);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_null(on[i]);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+	wait_for_all();
+	for (size_t i = 0; i < REGIONS; i++) {
+		assert_non_null(regions[i].mr);
+		assert_ptr_equal(on[i], regions[i].mr);
+		assert_ptr_equal(regions[i].key.mw, &windows[i]);
+	}
+	assert_int_equal(bound, REGIONS);
+	assert_int_equal(severed, 0);
+	assert_int_equal(ended, 0);
+	assert_int_equal(told[PINNED_SEVERED], 0);
+}
+
+/* Its key goes with it: who was told it has nothing to hope for. */
+static void window__that_cannot_be_on_nothing_goes(void **state)
+{
+	(void)state;
+	give_windows();
+	refuse_clear = true;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	wait_for(&told[PINNED_SEVERED], REGIONS);
+	assert_int_equal(why_severed, -ENOKEY);
+	assert_int_equal(ended, REGIONS);
+	assert_int_equal(refused_dereg, 0);
+	assert_true(severed >= 2);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&told[PINNED_BACK], REGIONS);
+	wait_for_all();
+	assert_int_equal(bound, 0);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_false(pinned_has_window(&regions[i]));
+}
+
+/* Not even that: the MR cannot go, and it is tried again. */
+static void window__that_does_not_go_is_tried_again(void **state)
+{
+	(void)state;
+	give_windows();
+	refuse_end = true;
+	ask_all();
+	wait_for(&refused_dereg, 2 * REGIONS);
+	assert_int_equal(gone, 0);
+	assert_int_equal(agreed, 0);
+	refuse_end = false;
+	wait_for(&agreed, REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&bound, REGIONS);
+	wait_for_all();
+	assert_int_equal(ended, 0);
+}
+
+static void window__not_bound_again_at_first(void **state)
+{
+	unsigned int made;
+
+	(void)state;
+	give_windows();
+	refuse_bind = true;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&refused_bind, 2 * REGIONS);
+	assert_int_equal(told[PINNED_BACK], 0);
+	refuse_bind = false;
+	wait_for(&told[PINNED_BACK], REGIONS);
+	wait_for_all();
+	made = back;
+	/* those that no window was bound to are gone */
+	assert_int_equal(gone, made);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_ptr_equal(on[i], regions[i].mr);
+	assert_int_equal(ended, 0);
+	assert_int_equal(severed, 0);
+}
+
+/* Nobody knows where it is then, so it goes, and the region has another key. */
+static void window__not_bound_again_at_all(void **state)
+{
+	(void)state;
+	give_windows();
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	refuse_bind = refuse_clear = true;
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&told[PINNED_BACK], REGIONS);
+	wait_for_all();
+	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	assert_int_equal(why_severed, -ENOKEY);
+	assert_int_equal(refused_bind, REGIONS);
+	assert_int_equal(ended, REGIONS);
+	assert_true(severed >= REGIONS);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_false(pinned_has_window(&regions[i]));
+}
+
+int main(void)
+{
+#define CASE(test) cmocka_unit_test_setup_teardown(test, world_begin, world_end)
+	const struct CMUnitTest tests[] = {
+		CASE(window__is_on_nothing_while_others_have_it),
+		CASE(window__that_cannot_be_on_nothing_goes),
+		CASE(window__that_does_not_go_is_tried_again),
+		CASE(window__not_bound_again_at_first),
+		CASE(window__not_bound_again_at_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

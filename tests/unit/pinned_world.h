@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pinned regions whose gates, MRs, windows and leases are the test's own: what
+ * is due for them, and in which order it is done. Two PDs, half of the regions
+ * in each, all of one file that is ours at first.
+ */
+#ifndef DAXMR_TESTS_PINNED_WORLD_H
+#define DAXMR_TESTS_PINNED_WORLD_H
+
+#include <stdatomic.h>
+
+#include "pinned_own.h"
+#include "pinned_parts.h"
+
+#define REGIONS	 20
+#define DEV	 7
+#define INO	 11
+#define WAIT_SEC 30
+#define LENGTH	 4096
+#define ADDR	 0x10000
+
+#define QUIESCE_NS 20000000000LL
+
+extern struct pinned regions[REGIONS];
+
+/* What was done. */
+extern atomic_uint closed, drained, opened, severed, gone, back, agreed;
+extern atomic_uint disconnected, refused, refused_dereg, logged_late;
+extern atomic_uint told[PINNED_SEVERED + 1];
+extern atomic_int why_severed;
+extern atomic_uint held; /* who waits for one of those below */
+
+/* What is to fail: so many QPs cannot be drained; registrations with errno. */
+extern atomic_int left, refuse;
+extern atomic_bool keep; /* deregistrations fail */
+
+/*
+ * Registrations, closings and drains of the first PD's gate, the end of
+ * connections: they wait until it is off.
+ */
+extern atomic_bool hold_making, hold_closing, hold_disconnecting, hold_draining;
+
+/*
+ * Windows, one for each region that has any: what they are on. Those that take
+ * no bind, and of these the ones that are on nothing.
+ */
+extern struct ibv_mw windows[REGIONS];
+extern struct ibv_mr *_Atomic on[REGIONS];
+extern atomic_bool refuse_bind, refuse_clear, refuse_end;
+extern atomic_uint bound, cleared, ended, refused_bind;
+
+/* cmocka's set-up and teardown. */
+int world_begin(void **state);
+int world_end(void **state);
+
+void wait_for(const atomic_uint *count, unsigned int least);
+/* Nobody is at work on any of them any more. */
+void wait_for_all(void);
+
+/* As the engine's thread does, one after another. */
+void ask_all(void);
+void hear_all(enum recall_state to, enum recall_cause cause);
+
+#endif
