@@ -34,7 +34,8 @@
  * every flush_ns what differs is written back, which nobody waits for: its
  * pieces come as pace() allows, anything else comes first, and what is told of
  * it are its errors, each once. BREAKING  the lease, until the kernel's time is
- * up: somebody waits, or the owner wants it back. The consent is asked for, the
+ * up: somebody waits, or the owner wants it back. The consent is asked for
+ * (what the owner waits for himself is written meanwhile: persist), the
  * merge that was interrupted ended, what differs flushed, the lease unlocked;
  * all within break_ns of hearing the break, and where writing fails within
  * retry_ns of the first error. What isn't written by then stays unwritten: the
@@ -235,7 +236,7 @@ struct recall {
 	bool must_flush;	/* HELD: on demand */
 	bool is_pass_begun;	/* of a flush that is waited for */
 	bool is_flush_late;	/* demanded when it was */
-	bool must_persist;	/* HELD, YIELDED: a part, on demand */
+	bool must_persist;	/* a part, on demand */
 	bool is_writing_back;	/* a pass every flush_ns is under way */
 	bool is_merge_stuck;	/* it failed: what is demanded goes first */
 	bool is_broken;		/* by others, since it was last held */

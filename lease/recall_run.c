@@ -123,24 +123,45 @@ static int persist_piece(struct recall *recall, bool is_lent)
 	return r;
 }
 
+/* The merge that was interrupted, if there is one. > 0: more of it. */
+static int end_merge(struct recall *recall)
+{
+	int r = recall->must_merge ? act(recall, recall->actions->merge) : 0;
+
+	if (r > 0)
+		return r;
+	if (r < 0)
+		tell_once(recall, RECALL_MERGE_FAILED, r);
+	recall->must_merge = false;
+	return 0;
+}
+
 /*
- * Before the lease goes: the merge that was interrupted, then the flush. That
- * leaves alone what only others have changed, so it needs no merge that fails.
+ * Before the lease goes: the merge, then the flush. That leaves alone what only
+ * others have changed, so it needs no merge that fails.
  */
 static int write_piece(struct recall *recall)
 {
-	if (!recall->actions->flush)
-		return 0;
-	if (recall->must_merge) {
-		int r = act(recall, recall->actions->merge);
+	int r = recall->actions->flush ? end_merge(recall) : 0;
 
-		if (r > 0)
-			return r;
-		if (r < 0)
-			tell_once(recall, RECALL_MERGE_FAILED, r);
-		recall->must_merge = false;
-	}
+	if (r || !recall->actions->flush)
+		return r;
 	return flush_a_piece(recall);
+}
+
+/*
+ * While the consent is waited for: what the owner waits for himself, who may
+ * not be able to agree before it is durable.
+ */
+static int64_t run_asked(struct recall *recall, int64_t at_ns)
+{
+	if (!recall->must_persist)
+		return recall->consent_deadline_ns;
+	recall->must_merge |= recall->must_settle;
+	recall->must_settle = false;
+	if (!end_merge(recall))
+		persist_piece(recall, false);
+	return recall->must_persist ? at_ns : recall->consent_deadline_ns;
 }
 
 /*
@@ -270,7 +291,7 @@ static int64_t run_breaking(struct recall *recall)
 		return at_ns;
 	}
 	if (!recall->has_consent && at_ns < recall->consent_deadline_ns)
-		return recall->consent_deadline_ns;
+		return run_asked(recall, at_ns);
 	if (at_ns >= recall->retry_ns && !write_piece(recall)) {
 		r = seal(recall);
 		if (r <= 0) {

@@ -287,6 +287,33 @@ static void consent__is_a_snapshot_to_the_point(void **state)
 	daemon_close(&file);
 }
 
+/* The commit that is under way ends; else who has one thread could not agree.
+ */
+static void consent__is_given_after_a_flush(void **state)
+{
+	struct daxmr_event *event;
+	struct daemon_file file;
+	struct outsider reader;
+
+	(void)state;
+	daemon_open(&file);
+	daemon_register(&file, pd, asks);
+	outsider_start(&reader, &file, O_RDONLY);
+	event = daemon_expect_out(&file, DAXMR_EVENT_RECALL);
+
+	file.addr[PAGE] = 'c';
+	assert_int_equal(daxmr_flush(file.region, PAGE, PAGE, 0), 0);
+	/* nobody else has the file yet */
+	assert_int_equal(stats_of(&file).yielded, 0);
+	assert_int_equal(daxmr_event_ack(event), 0);
+	daemon_expect(&file, DAXMR_EVENT_YIELDED);
+	outsider_wait_open(&reader);
+	assert_int_equal(outsider_read(&reader, PAGE), 'c');
+	come_back(&file, &reader);
+	assert_int_equal(stats_of(&file).consents_late, 0);
+	daemon_close(&file);
+}
+
 static void consent__is_waited_for_until_its_deadline(void **state)
 {
 	struct daxmr_options options = asks;
@@ -480,6 +507,7 @@ const struct CMUnitTest api_stories[] = {
 	cmocka_unit_test(
 		others__cut_the_file_off_and_what_is_beyond_is_dropped),
 	cmocka_unit_test(consent__is_a_snapshot_to_the_point),
+	cmocka_unit_test(consent__is_given_after_a_flush),
 	cmocka_unit_test(consent__is_waited_for_until_its_deadline),
 	cmocka_unit_test(resize__is_no_change_by_others),
 	cmocka_unit_test(own_ftruncate__is_found_as_a_change_by_others),

@@ -7,7 +7,7 @@
 
 struct ibv_pd;
 
-#define API_STORIES 14
+#define API_STORIES 15
 extern const struct CMUnitTest api_stories[API_STORIES];
 
 /* For which device. */

@@ -222,6 +222,37 @@ static void consent__is_waited_for_no_longer_than_its_time(void **state)
 	assert_int_equal(w.recall.state, RECALL_BREAKING);
 }
 
+/* Else he could not agree before his time is up. */
+static void consent__what_its_giver_waits_for_is_written_before(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_hold(&w, &world_actions);
+	w.recall.policy.consent_ns = 50 * MS;
+	world_break(&w);
+	recall_persist_now(&w.recall);
+	assert_int_equal(world_run(&w), w.asked_deadline_ns);
+	assert_false(w.recall.must_persist);
+	assert_int_equal(w.recall.state, RECALL_BREAKING);
+	assert_int_equal(w.flushes, 0);
+
+	/* not before what others have done is known */
+	world_hold(&w, &world_actions);
+	w.recall.policy.consent_ns = 50 * MS;
+	recall_changed(&w.recall);
+	w.merge_pieces = 3;
+	world_break(&w);
+	recall_persist_now(&w.recall);
+	world_run(&w);
+	assert_true(w.recall.must_persist);
+	world_run_until(&w, w.now_ns + MS);
+	assert_int_equal(w.merges, 3);
+	assert_false(w.recall.must_persist);
+	assert_int_equal(w.recall.state, RECALL_BREAKING);
+	assert_int_equal(w.flushes, 0);
+}
+
 static void yielded__long_reader_is_tried_with_growing_pauses(void **state)
 {
 	int64_t due, pause = RECALL_PAUSE_MIN;
@@ -469,6 +500,8 @@ int main(void)
 			break__failing_flush_is_tried_again_and_told_once),
 		cmocka_unit_test(
 			consent__is_waited_for_no_longer_than_its_time),
+		cmocka_unit_test(
+			consent__what_its_giver_waits_for_is_written_before),
 		cmocka_unit_test(
 			yielded__long_reader_is_tried_with_growing_pauses),
 		cmocka_unit_test(yielded__opener_gone_it_is_taken_at_once),
