@@ -3,7 +3,8 @@
 # All kinds of work on a pinned fs-dax region while another process cuts it off and lets it grow, twice a second:
 # batches, chains with inline data, two QPs that fill one CQ, a peer with finite rnr_retry, receives in the region.
 # on: 6.1-stock-xfs 6.1-stock-ext4
-# soak
+# soak 300
+# short
 # pin-dax
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
