@@ -1,16 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A daemon that links libdaxmr hears the story of each recall, event by event and in order: a reader, a writer, conflicts, truncates, its own calls; and what it agrees to is a snapshot to the point, of stores and of a peer's writes.
-# On 6.1 also that of a pinned region in the page cache, whose program stops its work by itself.
-# on: 6.1-stock-xfs new-stock-ext4
+# On 6.1 also that of a pinned region in the page cache, whose program stops its work by itself. With ODP there is none but of its flushes.
+# on: 6.1-stock-xfs new-stock-ext4 new-fixed-xfs
 # limit: 180
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
 export DAXMR_TEST_DAX_DIR=$DAX
+case $CONFIG in
+new-fixed-*)
+	out=$("$programs/library_events" odp 2>&1) || fail "$out"
+	has "$out" 'PASSED  \] 1 test'
+	exit 0
+	;;
+esac
 out=$("$programs/library_events" 2>&1) || fail "$out"
 has_not "$out" 'SKIPPED'
-has "$out" 'PASSED  \] 14 test'
+has "$out" 'PASSED  \] 15 test'
 has "$out" 'PASSED  \] 1 test'
 
 # pinned, by a program that no hooks look after: the page cache, where the kernel pins it
@@ -24,6 +31,8 @@ case $CONFIG in
 	out=$(DAXMR_TEST_DAX_DIR=/root/cached "$programs/library_events" pinned 2>&1) || fail "$out"
 	has_not "$out" 'SKIPPED'
 	has "$out" 'PASSED  \] 5 test'
+	out=$(DAXMR_TEST_DAX_DIR=/root/cached "$daxmr" run "$programs/library_events" severed 2>&1) || fail "$out"
+	has "$out" 'PASSED  \] 1 test'
 	umount /root/cached
 	;;
 esac
