@@ -52,15 +52,21 @@ static void give_way(unsigned int looks)
 		nanosleep(&pause, NULL);
 }
 
-/* Those of a pair that was given up may still be there. */
+/*
+ * Those of a pair that was given up may still be there. The clock is read
+ * before the last look: the thread may have been away for longer than it was to
+ * wait, and the completion has come meanwhile.
+ */
 static int wait_for(struct loop *loop, uint64_t wr_id, uint64_t patience_ns,
 		    enum ibv_wc_status *ret_status)
 {
 	uint64_t deadline_ns = loop_now_ns() + patience_ns;
 	struct ibv_wc wc;
+	bool is_over;
 	int n;
 
 	for (unsigned int looks = 0;; looks++) {
+		is_over = loop_now_ns() >= deadline_ns;
 		n = loop->verbs->poll_cq(loop->cq, 1, &wc);
 		if (n < 0)
 			return loop_fail(loop, 0,
@@ -70,7 +76,7 @@ static int wait_for(struct loop *loop, uint64_t wr_id, uint64_t patience_ns,
 			*ret_status = wc.status;
 			return 0;
 		}
-		if (!n && loop_now_ns() >= deadline_ns)
+		if (!n && is_over)
 			return loop_fail(loop, 0, "it does not answer"),
 			       -ETIMEDOUT;
 		if (!n)

@@ -124,8 +124,9 @@ struct window_pd *window_pd_get(const struct real_verbs *real,
 void window_pd_put(struct window_pd *binder);
 /*
  * window_bind(), one at a time, until then; errors with a sentence (reason.h).
- * After a device has not answered once there is no other answer; -ETIMEDOUT is
- * also that another's bind had no end until then.
+ * After a device has not answered for a tenth of window_patience_ns there is no
+ * other answer; -ETIMEDOUT is also that less was left until then, or another's
+ * bind had no end.
  */
 int window_pd_bind(struct window_pd *binder, const struct ibv_mw *mw,
 		   const struct window_range *range, int64_t until_ns);

@@ -15,7 +15,7 @@ struct window_pd {
 	const struct verbs_table *verbs;
 	struct loop loop; /* of whoever has set is_busy */
 	bool is_open;
-	atomic_bool is_dead; /* the device has not answered */
+	atomic_bool is_dead; /* the device has not answered for long */
 
 	/* Under the lock. */
 	unsigned int refs;
@@ -103,9 +103,16 @@ static uint64_t patience_ns(int64_t until_ns)
 	return left_ns > 0 ? (uint64_t)left_ns : 0;
 }
 
+/* Who had but a moment to wait has seen nothing of the device. */
+static bool says_something(uint64_t waited_ns)
+{
+	return waited_ns >= (uint64_t)window_patience_ns / 10;
+}
+
 static int bind_by(struct window_pd *binder, const struct ibv_mw *mw,
 		   const struct window_range *range, int64_t until_ns)
 {
+	uint64_t left_ns;
 	int r;
 
 	if (binder->is_dead)
@@ -114,8 +121,9 @@ static int bind_by(struct window_pd *binder, const struct ibv_mw *mw,
 	r = open_loop(binder);
 	if (r)
 		return r;
-	r = window_bind(&binder->loop, mw, range, patience_ns(until_ns));
-	if (r == -ETIMEDOUT)
+	left_ns = patience_ns(until_ns);
+	r = window_bind(&binder->loop, mw, range, left_ns);
+	if (r == -ETIMEDOUT && says_something(left_ns))
 		binder->is_dead = true;
 	return r ? reason_set(r, "the device binds no window of %llu bytes: %s",
 			      (unsigned long long)range->length,

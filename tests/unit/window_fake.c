@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "unit.h"
 #include "window_fake.h"
@@ -158,8 +159,20 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 	    (window_fake.fault == WINDOW_REFUSES_MORE &&
 	     wr->bind_mw.bind_info.length))
 		return complete(qp, wr->wr_id, false);
+	window_fake.is_unseen = window_fake.fault == WINDOW_LATE;
 	bind(&wr->bind_mw.bind_info);
 	return complete(qp, wr->wr_id, true);
+}
+
+static int poll_cq(struct ibv_cq *cq, int entries, struct ibv_wc *wc)
+{
+	const struct timespec late = {.tv_nsec = WINDOW_LATE_NS};
+
+	if (!window_fake.is_unseen)
+		return fake_verbs.poll_cq(cq, entries, wc);
+	window_fake.is_unseen = false;
+	nanosleep(&late, NULL);
+	return 0;
 }
 
 void window_fake_reset(void)
@@ -169,5 +182,6 @@ void window_fake_reset(void)
 	window_fake.table.open_device = open_device;
 	window_fake.table.dereg_mr = dereg_mr;
 	window_fake.table.post_send = post_send;
+	window_fake.table.poll_cq = poll_cq;
 	fake.device.transport_type = IBV_TRANSPORT_IB;
 }

@@ -27,8 +27,11 @@ enum window_fault {
 	WINDOW_HOLDS_ON,   /* its last MR does not go while it is on nothing */
 	WINDOW_SHIFTED,	   /* goes to another place of the MR */
 	WINDOW_NEVER_GOES, /* refuses, and does not go */
-	WINDOW_SILENT	   /* the bind has no end */
+	WINDOW_SILENT,	   /* the bind has no end */
+	WINDOW_LATE	   /* it ends while the first look is told: none yet */
 };
+
+#define WINDOW_LATE_NS 200000000LL
 
 struct window_fake {
 	_Atomic enum window_fault fault;
@@ -38,6 +41,7 @@ struct window_fake {
 	_Atomic int bindings;
 	_Atomic int asked;     /* to bind */
 	void (*on_bind)(void); /* or NULL */
+	bool is_unseen;	       /* the bind, of WINDOW_LATE */
 	_Atomic int dealloced;
 	_Atomic size_t length; /* that it is bound to; 0: to nothing */
 	struct fake_mr *_Atomic bound;

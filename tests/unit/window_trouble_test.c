@@ -218,8 +218,10 @@ static void device_was_silent__no_window_goes_that_is_on_less(void **state)
 	/* another window of the domain's */
 	nothing.mr = mr;
 	assert_int_equal(window_pd_bind(window->key.binder, &window_fake.mw,
-					&nothing, clock_now_ns()),
+					&nothing,
+					clock_now_ns() + window_patience_ns),
 			 -ETIMEDOUT);
+	assert_true(window_pd_is_dead(window->key.binder));
 	window_patience_ns = (int64_t)WINDOW_PATIENCE_NS;
 	window_fake.fault = WINDOW_RIGHT;
 	asked = window_fake.asked;
@@ -234,6 +236,48 @@ static void device_was_silent__no_window_goes_that_is_on_less(void **state)
 	assert_int_equal(window_fake.asked, asked);
 	assert_int_equal(told, -ETIMEDOUT);
 	window_listen(window, NULL);
+	world_close();
+}
+
+/* One that is asked to be quick, as pinned regions do, has said nothing yet. */
+static void device_is_late__it_is_asked_again(void **state)
+{
+	struct window_range nothing = {.addr = (uintptr_t)memory};
+	const int64_t left_ns[] = {0, 1000000};
+
+	(void)state;
+	world_open();
+	nothing.mr = mr;
+	for (size_t i = 0; i < 2; i++) {
+		window_fake.fault = WINDOW_SILENT;
+		assert_int_equal(window_pd_bind(window->key.binder,
+						&window_fake.mw, &nothing,
+						clock_now_ns() + left_ns[i]),
+				 -ETIMEDOUT);
+		assert_false(window_pd_is_dead(window->key.binder));
+	}
+	window_fake.fault = WINDOW_RIGHT;
+	file_size = OFFSET + 4 * PAGE;
+	window_own_end(DEV, INO);
+	assert_int_equal(window_fake.length, 4 * PAGE);
+	world_close();
+}
+
+/* For longer than it was to wait, between a look and the clock. */
+static void binder_is_away__completion_is_seen(void **state)
+{
+	struct window_range nothing = {.addr = (uintptr_t)memory};
+
+	(void)state;
+	world_open();
+	nothing.mr = mr;
+	window_fake.fault = WINDOW_LATE;
+	assert_int_equal(window_pd_bind(window->key.binder, &window_fake.mw,
+					&nothing,
+					clock_now_ns() + WINDOW_LATE_NS / 2),
+			 0);
+	assert_int_equal(window_fake.length, 0);
+	window_fake.fault = WINDOW_RIGHT;
 	world_close();
 }
 
@@ -301,6 +345,8 @@ int main(void)
 		TEST(size_is_not_seen__nothing_is_reached),
 		TEST(device_is_silent__it_is_asked_once),
 		TEST(device_was_silent__no_window_goes_that_is_on_less),
+		TEST(device_is_late__it_is_asked_again),
+		TEST(binder_is_away__completion_is_seen),
 		TEST(own_change__waits_not_for_ever),
 		TEST(no_room_for_a_second_mr__is_refused),
 		TEST(no_window_left__nothing_stays),
