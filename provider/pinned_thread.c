@@ -324,6 +324,10 @@ static step_fn *due_locked(const struct pinned *pinned, int64_t now_ns,
 /* What is heard from now on may make it due again. */
 static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 {
+	/* They may have had it already, and we were stopped all the while. */
+	bool is_for_others =
+		(!pinned->is_held || pinned->must_go) && !pinned->is_own;
+
 	pinned->is_busy = true;
 	if (step == pinned_come_back) {
 		pinned->is_tried = true;
@@ -335,11 +339,10 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 		pinned->is_asked = false;
 	} else if (step == pinned_go) { /* which agrees when it is through */
 		pinned->is_asked = false;
-		pinned->is_cut_off = pinned->on_recall == ON_RECALL_SEVER &&
-				     !pinned->is_held && !pinned->is_own;
+		pinned->is_cut_off =
+			pinned->on_recall == ON_RECALL_SEVER && is_for_others;
 		pinned->is_forced = pinned_is_programs(pinned) &&
-				    !pinned->is_held && !pinned->is_own &&
-				    !pinned->has_agreed;
+				    is_for_others && !pinned->has_agreed;
 		if (pinned->is_held && pinned->deadline_ns < now_ns)
 			pinned->deadline_ns = now_ns + pinned->quiesce_ns;
 	}

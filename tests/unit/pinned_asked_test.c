@@ -61,16 +61,18 @@ static void recall__goes_when_the_program_agrees(void **state)
 /* Nobody waits for it any longer. */
 static void recall__goes_without_the_program_in_time(void **state)
 {
+	const int64_t quiesce_ns = 2000000000;
 	int64_t before_ns = clock_now_ns();
 
 	(void)state;
-	let_the_program_be_asked(100000000);
+	let_the_program_be_asked(quiesce_ns);
 	hear_all(RECALL_BREAKING, RECALL_BREAK_HEARD);
 	ask_all();
 	assert_int_equal(asked, REGIONS);
 	wait_for(&gone, REGIONS);
 	assert_true(clock_now_ns() >= asked_until_ns);
-	assert_in_range(asked_until_ns - before_ns, 75000000, INT64_MAX);
+	assert_in_range(asked_until_ns - before_ns, quiesce_ns / 4 * 3,
+			INT64_MAX);
 	wait_for(&agreed, REGIONS);
 	wait_for_all();
 	assert_int_equal(told[PINNED_SEVERED], REGIONS);
@@ -96,6 +98,48 @@ static void recall__others_have_it_before_the_program_agrees(void **state)
 	wait_for(&back, REGIONS);
 }
 
+/*
+ * The threads stood still from before the break until the file was ours again:
+ * all is heard at once. Others have had it nevertheless.
+ */
+static void hear_all_at_once(void)
+{
+	for (size_t i = 0; i < REGIONS; i++)
+		pinned_begin(&regions[i]);
+	hear_all(RECALL_BREAKING, RECALL_BREAK_HEARD);
+	ask_all();
+	hear_all(RECALL_YIELDED, RECALL_OUT_OF_TIME);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	for (size_t i = 0; i < REGIONS; i++)
+		pinned_end(&regions[i]);
+	wait_for(&back, REGIONS);
+	wait_for_all();
+	assert_int_equal(gone, REGIONS);
+}
+
+static void recall__is_over_before_the_program_is_heard(void **state)
+{
+	(void)state;
+	let_the_program_be_asked(QUIESCE_NS);
+	hear_all_at_once();
+	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	assert_int_equal(why_severed, -ETIMEDOUT);
+}
+
+static void recall__is_over_before_peers_are_severed(void **state)
+{
+	(void)state;
+	pthread_mutex_lock(&pinned_lock);
+	for (size_t i = 0; i < REGIONS; i++)
+		regions[i].on_recall = ON_RECALL_SEVER;
+	pthread_mutex_unlock(&pinned_lock);
+	hear_all_at_once();
+	assert_int_equal(drained, 0);
+	assert_true(severed >= 2);
+	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	assert_int_equal(why_severed, 0);
+}
+
 /* What it has asked for itself it has stopped its work for. */
 static void own_call__asks_nobody(void **state)
 {
@@ -119,6 +163,8 @@ int main(void)
 		CASE(recall__goes_when_the_program_agrees),
 		CASE(recall__goes_without_the_program_in_time),
 		CASE(recall__others_have_it_before_the_program_agrees),
+		CASE(recall__is_over_before_the_program_is_heard),
+		CASE(recall__is_over_before_peers_are_severed),
 		CASE(own_call__asks_nobody),
 	};
 
