@@ -382,7 +382,7 @@ static void recall__qps_of_a_program_that_is_asked_are_its_own(void **state)
 	struct daxmr_options options = {.size = sizeof(options),
 					.strategy = DAXMR_STRATEGY_PINNED,
 					.on_recall = DAXMR_ON_RECALL_ASK,
-					.quiesce_ms = 10};
+					.quiesce_ms = 2000};
 	struct ibv_qp mine = qp_in_rts(pd, 17);
 	struct daxmr_region *region;
 	unsigned int before;

@@ -141,7 +141,7 @@ static void program__does_not_agree_in_time(void **state)
 	struct outsider other;
 
 	(void)state;
-	options.quiesce_ms = 100;
+	options.quiesce_ms = 2000;
 	daemon_open(&file);
 	daemon_register(&file, pd, options);
 
