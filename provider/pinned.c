@@ -13,6 +13,7 @@
 #include "pinned_parts.h"
 #include "quiet.h"
 #include "reason.h"
+#include "region_parts.h"
 #include "shadows.h"
 
 /* Keys that are promised are tried so often not to be had again. */
@@ -235,12 +236,34 @@ static int drop_mr(struct pinned *pinned)
 	r = pinned->mr ? pinned->real->dereg_mr(pinned->mr) : 0;
 	if (r && is_devices)
 		gate_key_promise(pinned->context, lkey, lkey);
-	if (r)
+	if (r) { /* the window's key is nobody's any more */
+		pinned_show(pinned);
 		return r;
+	}
 	if (is_promised && !is_devices)
 		gate_key_forget(pinned->context, lkey);
 	pinned->mr = NULL;
 	return 0;
+}
+
+/* To bind a window the kernel wants pages that a device may write to. */
+static bool is_for_the_window(const struct pinned *pinned, int error)
+{
+	return error == EFAULT && pinned->key.mw && pinned->file.is_read_only &&
+	       !(pinned->access & REGION_WRITABLE);
+}
+
+static int explain_unpinned(const struct pinned *pinned, int error)
+{
+	if (!is_for_the_window(pinned, error))
+		return reason_set(error ? -error : -EIO,
+				  "the kernel refused to pin its pages (%s)",
+				  strerrordesc_np(error));
+	return reason_set(-error,
+			  "keys=window wants a memory window, and pages that "
+			  "can be written (%s): map it PROT_WRITE, or, from "
+			  "Linux 6.2 on, keys=change",
+			  strerrordesc_np(error));
 }
 
 /* The program's own call for the first time. */
@@ -251,9 +274,7 @@ static int make_first(struct pinned *pinned, const struct region_call *call)
 	errno = 0;
 	pinned->mr = call->original(call, pinned_mr_access(pinned));
 	if (!pinned->mr)
-		return reason_set(errno ? -errno : -EIO,
-				  "the kernel refused to pin its pages (%s)",
-				  strerrordesc_np(errno));
+		return explain_unpinned(pinned, errno);
 	if (pinned_has_key(pinned->mr)) {
 		struct ibv_mr *other = pinned_make_mr(pinned, pinned->length);
 

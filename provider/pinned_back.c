@@ -112,10 +112,11 @@ static int sever_all(struct pinned *pinned, int error)
 static void take_back(struct pinned *pinned, struct ibv_mr *mr, size_t length)
 {
 	char why[REASON_MAX];
-	int r;
+	int r = pinned_key_unbind(pinned, mr);
 
 	strcpy(why, reason_text());
-	r = pinned_key_unbind(pinned, mr);
+	if (!pinned->key.mw)
+		pinned_show(pinned);
 	if (pinned->real->dereg_mr(mr)) {
 		pinned->mr = mr;
 		pinned->registered = length;

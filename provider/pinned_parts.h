@@ -31,7 +31,8 @@ struct pinned_file {
 	uint64_t dev;
 	uint64_t ino;
 	bool is_dax;
-	char name[160]; /* for sentences */
+	bool is_read_only; /* not all of it is mapped PROT_WRITE */
+	char name[160];	   /* for sentences */
 };
 
 struct pinned {
@@ -64,8 +65,8 @@ struct pinned {
 	struct pinned_gate *gate; /* NULL: open */
 	size_t registered;	  /* of length, from the beginning */
 	int error;		  /* why it could not come back, or 0 */
-	int key_error; /* why it reaches too much or is lost, and nobody was
-			  told; 0: neither */
+	int key_error; /* why it reaches too much, too little or is lost, and
+			  nobody was told; 0: neither */
 
 	/* Under the lock. */
 	bool is_busy;

@@ -38,6 +38,7 @@ static int add_mapping(const struct vma *vma, void *arg)
 		return 0;
 	if (vma->start > finding->next || !vma->shared)
 		return differs();
+	file->is_read_only |= !vma->writable;
 	offset = vma->offset + (finding->next - vma->start);
 	if (finding->next == finding->start) {
 		backing_look(vma, &backing);

@@ -171,6 +171,34 @@ static void let_go_of_key(struct pinned *pinned, struct course *course)
 		sever(pinned->gate, course, true);
 }
 
+static bool others_have_it(struct pinned *pinned)
+{
+	struct pinned_locked locked;
+	bool they_do;
+
+	pinned_lock_take(&locked);
+	they_do = pinned->must_go;
+	pinned_lock_give(&locked);
+	return they_do;
+}
+
+/*
+ * The MR has not gone. Unless others have the file its keys hold on: who waits
+ * for it may give up, and nobody would come by later.
+ */
+static void keep_keys(struct pinned *pinned, struct course *course)
+{
+	pinned_promise(pinned, pinned->mr->lkey);
+	if (!pinned->key.mw)
+		pinned_show(pinned);
+	if (pinned->key_error || others_have_it(pinned))
+		return;
+	pinned->key_error =
+		pinned_key_bind(pinned, pinned->mr, pinned->registered);
+	if (pinned->key_error && pinned->gate)
+		sever(pinned->gate, course, true);
+}
+
 /* The file system waits until this has succeeded. */
 static int deregister(struct pinned *pinned, struct course *course)
 {
@@ -186,7 +214,7 @@ static int deregister(struct pinned *pinned, struct course *course)
 		r = pinned->real->dereg_mr(pinned->mr);
 	}
 	if (r) {
-		pinned_promise(pinned, pinned->mr->lkey);
+		keep_keys(pinned, course);
 		return r;
 	}
 	pinned->mr = NULL;

@@ -248,7 +248,9 @@ size_t pinned_surviving(const struct pinned *pinned)
 
 void pinned_show(struct pinned *pinned)
 {
-	(void)pinned;
+	pinned->seen.mr.rkey = pinned->key.mw ? pinned->key.rkey
+			       : pinned->mr   ? pinned->mr->rkey
+					      : 0;
 }
 
 void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,

@@ -244,6 +244,21 @@ static void by_another_key(int other, uint32_t round, off_t size)
 	printf("round %u: rkey %#x, then %#x\n", round, rkey, next);
 }
 
+/* A window is bound only where the kernel lets a device write. */
+static void must_refuse_read_only(int fd)
+{
+	void *at = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (at == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	errno = 0;
+	if (ibv_reg_mr(server.pd, at, SIZE, IBV_ACCESS_REMOTE_READ) ||
+	    errno != EFAULT || !strstr(daxmr_errormsg(), "map it PROT_WRITE"))
+		die("a mapping for reading only: %s, %s", strerror(errno),
+		    daxmr_errormsg());
+	munmap(at, SIZE);
+}
+
 static struct ibv_mr *register_by_library(void)
 {
 	const struct daxmr_options options = {
@@ -261,7 +276,7 @@ static struct ibv_mr *register_by_library(void)
 	return info.mr;
 }
 
-static void open_ends(bool by_library)
+static void open_ends(void)
 {
 	buffer = aligned_alloc(4096, 16384);
 	if (!buffer)
@@ -273,6 +288,10 @@ static void open_ends(bool by_library)
 	storm_server = server;
 	ends_connect(&server, &peer);
 	ends_connect(&storm_server, &storm);
+}
+
+static void register_all(bool by_library)
+{
 	mr = by_library ? register_by_library()
 			: end_register(&server, file, SIZE, REMOTE_ALL);
 	peer_mr = end_register(&peer, buffer, 8192, IBV_ACCESS_LOCAL_WRITE);
@@ -300,7 +319,10 @@ int main(int argc, char **argv)
 	if (file == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
 	memset(file, 0, SIZE);
-	open_ends(strcmp(argv[3], "library") == 0);
+	open_ends();
+	if (strcmp(argv[3], "stay") == 0)
+		must_refuse_read_only(fd);
+	register_all(strcmp(argv[3], "library") == 0);
 	if (stays && (pthread_create(&watcher, NULL, watch_key, NULL) ||
 		      pthread_create(&writer, NULL, write_all_the_time, NULL)))
 		die("no thread");
