@@ -221,7 +221,8 @@ static void tell_pinned(struct pinned_ear *of_pinned, enum pinned_news news,
 			    (uint32_t)blocks);
 		break;
 	case PINNED_SEVERED:
-		if (error == -ETIMEDOUT)
+		/* else it is a device that does not answer */
+		if (error == -ETIMEDOUT && ear->region->is_asked)
 			add(ear, API_CONSENTS_LATE, 1);
 		post(ear, DAXMR_EVENT_SEVERED, &fact);
 		break;

@@ -33,10 +33,10 @@
  *   - map the range again, or change its mapping (munmap, mremap, mmap over
  *     it): the new mapping shows the file and not the shadow.
  * msync() and fsync() do not reach the shadow: daxmr_flush() does. Of a file in
- * a pinned region all of that goes for the first and the last, and more is at
- * stake: there its own ftruncate() waits for its own MR (fs-dax), for ever, or
- * the device goes on with pages that are no more the file's. Run by
- * daxmr-run(1) a daemon may do all of these; both share one engine.
+ * a pinned region all of that goes for the first, the second and the last, and
+ * more is at stake: there its own ftruncate() waits for its own MR (fs-dax),
+ * for ever, or the device goes on with pages that are no more the file's. Run
+ * by daxmr-run(1) a daemon may do all of these; both share one engine.
  *
  * Errors: 0, or -errno, and outputs are untouched; daxmr_errormsg() then has
  * one sentence (not of -EAGAIN and -EINTR of daxmr_event_get()). errno is not
@@ -347,7 +347,8 @@ enum daxmr_event_kind {
 	DAXMR_EVENT_SEVERED,	 /* pinned: peers have been cut off; error: what
 				    kept the MR from coming back, or 0;
 				    -ETIMEDOUT: the program was asked, and has
-				    not acked in time.
+				    not acked in time; -ENOKEY: an rkey that was
+				    to stay is lost, RETAKEN comes with another.
 				    on_shrink error: they reach nothing; error:
 				    why the window could not follow the file;
 				    -EBUSY: it could not be taken away either,

@@ -85,8 +85,8 @@ enum pinned_news {
 	PINNED_BACK,	/* its MR is there; a new rkey but for keys=window */
 	PINNED_SHRUNK,	/* blocks of 4 KiB less than before */
 	PINNED_GROWN,	/* more */
-	PINNED_SEVERED, /* peers are cut off; error: -errno, or 0. -ETIMEDOUT:
-			   the program was asked and has not agreed */
+	PINNED_SEVERED, /* peers are cut off; error: -errno, or 0. -ETIMEDOUT of
+			   a program that is asked: it has not agreed */
 };
 
 struct pinned_ear {

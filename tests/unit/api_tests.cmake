@@ -33,4 +33,4 @@ set(API api.c api_change.c api_flushes.c api_news.c api_options.c api_region.c e
 list(TRANSFORM API PREPEND ${PROJECT_SOURCE_DIR}/provider/)
 unit_test(api_window ${API})
 target_link_options(unit-api-window PRIVATE
-    -Wl,--wrap=region_register,--wrap=region_deregister,--wrap=mr_record_get,--wrap=window_listen)
+    -Wl,--wrap=region_register,--wrap=region_deregister,--wrap=mr_record_get,--wrap=window_listen,--wrap=pinned_listen,--wrap=pinned_lease,--wrap=lease_news_listen,--wrap=lease_news_unlisten)
