@@ -28,9 +28,9 @@ has_not "$(cat log)" 'daxmr\[[0-9]+\] error'
 full 0 'No space left on device'
 
 rm "$DAX"/*
-umount "$DAX"
+unmount "$DAX"
 mount -o dax=always,usrquota /dev/pmem0 "$DAX"
-trap 'umount "$DAX"' EXIT
+trap 'unmount "$DAX"' EXIT
 "$programs/quota" "$DAX" 1000 65536
 full 1000 'Disk quota exceeded'
 

@@ -26,15 +26,11 @@ stays() { # FILE HOW
 		fail "more rkeys than one: $(cat said log)"
 }
 
-modprobe loop
-truncate -s 64M /tmp/image
-mkfs.ext4 -q /tmp/image # without DAX
-mkdir -p /root/cached
-mount -o loop /tmp/image /root/cached
-stays /root/cached/f stay
-run -- "$programs/rdma_keys" /root/cached/g "$rounds" change
+mount_cached
+stays "$cached/f" stay
+run -- "$programs/rdma_keys" "$cached/g" "$rounds" change
 has_not "$(cat log)" 'by a window'
-umount /root/cached
+unmount "$cached"
 
 insmod /run/daxmr-vm/pin_dax.ko
 trap 'rmmod pin_dax' EXIT

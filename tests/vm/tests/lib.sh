@@ -37,6 +37,28 @@ until_is() {
 	fail "not $what, $n times looked: $("$daxmr" list --json)"
 }
 
+# unmount FOLDER: the keeper of a program that has ended may be at a file there a
+# little longer. EXIT traps call it too, where there may be nothing to unmount.
+unmount() {
+	! mountpoint -q "$1" || until_is "unmounted: $1" try_to_unmount "$1"
+}
+
+try_to_unmount() {
+	umount "$1" 2>/dev/null
+}
+
+# A file system without DAX, in an image of its own, at $cached until the test
+# ends or unmounts it.
+mount_cached() {
+	local image
+	modprobe loop
+	image=$(mktemp) cached=$(mktemp -d)
+	truncate -s 64M "$image"
+	mkfs.ext4 -q "$image"
+	mount -o loop "$image" "$cached"
+	trap 'unmount "$cached"' EXIT
+}
+
 # A DAX file of so many MiB, written, so that nothing is a hole.
 make_file() { # PATH MIB
 	dd if=/dev/zero of="$1" bs=1M count="$2" status=none

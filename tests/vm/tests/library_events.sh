@@ -23,17 +23,12 @@ has "$out" 'PASSED  \] 1 test'
 # pinned, by a program that no hooks look after: the page cache, where the kernel pins it
 case $CONFIG in
 6.1-*)
-	modprobe loop
-	truncate -s 64M /tmp/image
-	mkfs.ext4 -q /tmp/image
-	mkdir -p /root/cached
-	mount -o loop /tmp/image /root/cached
-	out=$(DAXMR_TEST_DAX_DIR=/root/cached "$programs/library_events" pinned 2>&1) || fail "$out"
+	mount_cached
+	out=$(DAXMR_TEST_DAX_DIR=$cached "$programs/library_events" pinned 2>&1) || fail "$out"
 	has_not "$out" 'SKIPPED'
 	has "$out" 'PASSED  \] 5 test'
-	out=$(DAXMR_TEST_DAX_DIR=/root/cached "$daxmr" run "$programs/library_events" severed 2>&1) || fail "$out"
+	out=$(DAXMR_TEST_DAX_DIR=$cached "$daxmr" run "$programs/library_events" severed 2>&1) || fail "$out"
 	has "$out" 'PASSED  \] 1 test'
-	umount /root/cached
 	;;
 esac
 

@@ -5,14 +5,9 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
-modprobe loop
-# an ext4 without DAX
-truncate -s 64M /tmp/image
-mkfs.ext4 -q /tmp/image
-mkdir -p /root/cached
-mount -o loop /tmp/image /root/cached
+mount_cached
 status=0
-out=$("$daxmr" run --log info -- "$programs/rdma_pattern" /root/cached/f /tmp/model 100 2>&1) || status=$?
+out=$("$daxmr" run --log info -- "$programs/rdma_pattern" "$cached/f" /tmp/model 100 2>&1) || status=$?
 case $CONFIG in
 6.1-*)
 	test $status = 0 || fail "$out"
@@ -20,13 +15,12 @@ case $CONFIG in
 	;;
 new-stock-*)
 	test $status = 0 || fail "status $status: $out"
-	has "$out" 'staged: page-cache file /root/cached/f .*corrupts data'
-	cmp /root/cached/f /tmp/model || fail "the file is not as it must be"
+	has "$out" "staged: page-cache file $cached/f .*corrupts data"
+	cmp "$cached/f" /tmp/model || fail "the file is not as it must be"
 	;;
 new-fixed-*)
 	test $status = 0 || fail "$out"
-	has "$out" 'odp: page-cache file /root/cached/f'
-	cmp /root/cached/f /tmp/model || fail "the file is not as it must be"
+	has "$out" "odp: page-cache file $cached/f"
+	cmp "$cached/f" /tmp/model || fail "the file is not as it must be"
 	;;
 esac
-umount /root/cached

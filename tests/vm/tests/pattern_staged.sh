@@ -28,7 +28,7 @@ has "$out" '"lease": ?".*leases-enable'
 echo 1 >/proc/sys/fs/leases-enable
 
 device=$(findmnt -n -o SOURCE "$DAX") mounted=$(findmnt -n -o OPTIONS "$DAX")
-umount "$DAX"
+unmount "$DAX"
 mount -o "$mounted" "$device" "$DAX"
 cmp "$DAX/f" /tmp/model || fail "the file is not as it must be after a new mount"
 # over data that is there, on a device whatever it can do
