@@ -56,6 +56,19 @@ static int check_shape(uint32_t windows, uint64_t window_size)
 		   windows, (unsigned long long)window_size, STORE_BLOCK);
 }
 
+static int write_all(const struct store *store, const void *from, size_t size)
+{
+	for (size_t at = 0; at < size;) {
+		ssize_t n = pwrite(store->fd, (const char *)from + at,
+				   size - at, (off_t)at);
+
+		if (n <= 0)
+			return n ? -errno : -ENOSPC;
+		at += (size_t)n;
+	}
+	return fsync(store->fd) ? -errno : 0;
+}
+
 /* The index first, the superblock last: it says that all is there. */
 static int write_empty(const struct store *store)
 {
@@ -66,19 +79,16 @@ static int write_empty(const struct store *store)
 	};
 	size_t size = store->data_at;
 	char *start = calloc(1, size);
-	int r = 0;
+	int r;
 
 	super.checksum = super_checksum(&super);
 	if (!start)
 		return say(-ENOMEM, "%s: no memory for its index", store->path);
-	if (pwrite(store->fd, start, size, 0) != (ssize_t)size ||
-	    fsync(store->fd) ||
-	    pwrite(store->fd, &super, sizeof(super), 0) !=
-		    (ssize_t)sizeof(super) ||
-	    fsync(store->fd))
-		r = say(-errno, "%s: cannot be written", store->path);
+	r = write_all(store, start, size);
+	if (!r)
+		r = write_all(store, &super, sizeof(super));
 	free(start);
-	return r;
+	return r ? say(r, "%s: cannot be written", store->path) : 0;
 }
 
 int store_format(const char *path, uint32_t windows, uint64_t window_size)
@@ -243,30 +253,47 @@ static off_t slot_at(const struct store *store, uint32_t window, uint32_t block,
 		       slot_offset(block, index_sequence(word)));
 }
 
+enum bytes {
+	BYTES_WHOLE,
+	BYTES_OTHER, /* or fewer */
+	BYTES_UNREADABLE
+};
+
 /* By pread(): a mapping has SIGBUS for who looks beyond the end. */
+static enum bytes look_at_bytes(const struct store *store, uint32_t window,
+				uint32_t block, uint64_t word)
+{
+	char buffer[STORE_BLOCK];
+	ssize_t n = pread(store->fd, buffer, STORE_BLOCK,
+			  slot_at(store, window, block, word));
+
+	if (n < 0)
+		return BYTES_UNREADABLE;
+	return n == STORE_BLOCK && block_checksum(buffer) == (uint32_t)word
+		       ? BYTES_WHOLE
+		       : BYTES_OTHER;
+}
+
 bool store_is_whole(const struct store *store, uint32_t window, uint32_t block,
 		    uint64_t word)
 {
-	char buffer[STORE_BLOCK];
-
-	return pread(store->fd, buffer, STORE_BLOCK,
-		     slot_at(store, window, block, word)) == STORE_BLOCK &&
-	       block_checksum(buffer) == (uint32_t)word;
+	return look_at_bytes(store, window, block, word) == BYTES_WHOLE;
 }
 
 bool store_was_cut_off(const struct store *store, uint32_t window,
 		       uint32_t block, uint64_t word)
 {
-	uint64_t last = 0;
-	ssize_t n = pread(store->fd, &last, sizeof(last),
-			  slot_at(store, window, block, word) + STORE_BLOCK -
-				  (off_t)sizeof(last));
+	char last = 0;
+	ssize_t n =
+		pread(store->fd, &last, 1,
+		      slot_at(store, window, block, word) + STORE_BLOCK - 1);
 
-	return n >= 0 && !last && !store_is_whole(store, window, block, word);
+	return n >= 0 && !last &&
+	       look_at_bytes(store, window, block, word) == BYTES_OTHER;
 }
 
-static uint32_t check_window(const struct store *store, uint32_t window,
-			     uint64_t *index)
+static int check_window(const struct store *store, uint32_t window,
+			uint64_t *index, bool *is_torn)
 {
 	uint32_t blocks = store_blocks(store, window), committed = 0, torn = 0,
 		 least = 0, most = 0;
@@ -274,8 +301,9 @@ static uint32_t check_window(const struct store *store, uint32_t window,
 	if (pread(store->fd, index, store->index_size,
 		  (off_t)(STORE_PAGE + window * store->index_size)) !=
 	    (ssize_t)store->index_size)
-		blocks = 0;
-	for (uint32_t block = 0; block < blocks; block++) {
+		return say(-EIO, "%s: the index of window %u cannot be read",
+			   store->path, window);
+	for (uint32_t block = 0; block < store->blocks_max; block++) {
 		uint32_t sequence = index_sequence(index[block]);
 
 		if (!sequence)
@@ -284,32 +312,35 @@ static uint32_t check_window(const struct store *store, uint32_t window,
 			least = sequence;
 		if (sequence > most)
 			most = sequence;
-		if (store_is_whole(store, window, block, index[block]))
+		if (block < blocks &&
+		    store_is_whole(store, window, block, index[block]))
 			continue;
 		torn++;
-		fprintf(stderr,
-			"%s: block %u of window %u is not what was committed "
-			"(sequence %u)\n",
-			store->path, block, window, sequence);
+		fprintf(stderr, "%s: block %u of window %u %s (sequence %u)\n",
+			store->path, block, window,
+			block < blocks ? "is not what was committed"
+				       : "was committed and is cut off",
+			sequence);
 	}
 	printf("window %u: %u blocks, %u committed, sequences %u to %u, %u "
 	       "torn\n",
 	       window, blocks, committed, least, most, torn);
-	return torn;
+	*is_torn |= torn;
+	return 0;
 }
 
 static int check_windows(const struct store *store)
 {
 	uint64_t *index = malloc(STORE_PAGE + store->index_size);
-	uint32_t torn = 0;
+	bool is_torn = false;
 	int r = 0;
 
 	if (!index)
 		r = say(-ENOMEM, "%s: no memory to check it", store->path);
-	for (uint32_t window = 0; index && window < store->windows; window++)
-		torn += check_window(store, window, index);
+	for (uint32_t window = 0; !r && window < store->windows; window++)
+		r = check_window(store, window, index, &is_torn);
 	free(index);
-	return torn ? -EILSEQ : r;
+	return !r && is_torn ? -EILSEQ : r;
 }
 
 int store_check(const char *path)

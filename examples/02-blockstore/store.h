@@ -92,15 +92,16 @@ bool store_is_whole(const struct store *store, uint32_t window, uint32_t block,
 		    uint64_t word);
 /*
  * It has been cut off, and the file has perhaps grown back since: then it is
- * zeroes from there on, and so are the last bytes of each block behind. That
- * spares us to read all of them.
+ * zeroes from there on, and so is the last byte of this block and of each
+ * behind. That spares us to read all of them.
  */
 bool store_was_cut_off(const struct store *store, uint32_t window,
 		       uint32_t block, uint64_t word);
 
 /*
  * Of a file that nobody serves, or a copy: are the bytes of all blocks those
- * that were committed? Prints what it finds; -EILSEQ: some are not.
+ * that were committed? Prints what it finds; -EILSEQ: some are not,
+ * or are cut off; -EIO: an index cannot be read.
  */
 int store_check(const char *path);
 

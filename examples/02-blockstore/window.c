@@ -9,6 +9,9 @@
 /* The keeper of a server that was killed may still be at the file. */
 #define PATIENCE_S 30
 
+#define RETRY_MS     200
+#define RETRY_MAX_MS 30000
+
 /*
  * Whoever wants the file asks first: RECALL. A short answer is all we need, but
  * a commit may be under way. What is written beyond the end of a file that was
@@ -122,20 +125,19 @@ void window_look(struct window *window)
 
 	if (window->kept > blocks)
 		window->kept = blocks;
-	for (uint32_t i = 0; i < store->blocks_max; i++) {
+	for (uint32_t i = 0; i < window->kept; i++) {
 		uint64_t word = atomic_load(&index[i]);
 
-		if (!word ||
-		    (i < blocks &&
-		     !store_was_cut_off(store, window->number, i, word)))
-			continue;
-		atomic_store(&index[i], 0);
-		forgotten++;
-		if (window->kept > i)
+		if (word && store_was_cut_off(store, window->number, i, word))
 			window->kept = i;
 	}
+	/* also zeroes that were committed as such: their bytes show no cut */
+	for (uint32_t i = window->kept; i < store->blocks_max; i++)
+		forgotten += atomic_exchange(&index[i], 0) != 0;
 	window->is_doubtful = true;
 	window->shape++;
+	window->failures = 0;
+	window->retry_at_ms = 0;
 	if (!forgotten)
 		return;
 	say(0, "window %u: %u committed blocks have been cut off",
@@ -143,6 +145,34 @@ void window_look(struct window *window)
 	/* What is not durable is found again at the next start. */
 	if (daxmr_flush(window->index, 0, store->index_size, 0))
 		say(0, "window %u: %s", window->number, daxmr_errormsg());
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Others having the file is no failure: it ends when they like. */
+static int try_later(struct window *window, uint32_t blocks, int error)
+{
+	int64_t pause = RETRY_MS;
+
+	if (error != -EBUSY) {
+		if (!window->failures)
+			say(error, "window %u cannot have %u blocks yet: %s",
+			    window->number, blocks, daxmr_errormsg());
+		for (uint32_t i = 0; i < window->failures; i++)
+			if (pause < RETRY_MAX_MS)
+				pause *= 2;
+		if (pause > RETRY_MAX_MS)
+			pause = RETRY_MAX_MS;
+		window->failures++;
+	}
+	window->retry_at_ms = now_ms() + pause;
+	return -EAGAIN;
 }
 
 int window_fit(struct window *window)
@@ -153,16 +183,12 @@ int window_fit(struct window *window)
 
 	if (blocks == window->blocks)
 		return 0;
-	if (window->old)
+	if (window->old || now_ms() < window->retry_at_ms)
 		return -EAGAIN;
 	if (blocks)
 		r = register_data(window, blocks, &data);
-	if (r) {
-		if (r != -EBUSY)
-			say(r, "window %u cannot have %u blocks yet: %s",
-			    window->number, blocks, daxmr_errormsg());
-		return -EAGAIN;
-	}
+	if (r)
+		return try_later(window, blocks, r);
 	say(0, "window %u: %u blocks now, %u before", window->number, blocks,
 	    window->blocks);
 	window->old = window->data;
@@ -235,6 +261,13 @@ static int check_commit(const struct window *window,
 		if (index_sequence(commit->words[i]) !=
 		    index_sequence(atomic_load(&index[commit->first + i])) + 1)
 			return -ESTALE;
+	/* no sequence follows the last: 0 is that of a block never committed */
+	for (uint32_t i = 0; i < commit->count; i++)
+		if (!index_sequence(commit->words[i]))
+			return say(-EOVERFLOW,
+				   "window %u: block %u has been committed as "
+				   "often as it can be",
+				   window->number, commit->first + i);
 	return 0;
 }
 

@@ -33,6 +33,9 @@ struct window {
 	uint32_t number;
 	uint32_t blocks;
 	uint32_t shape; /* counts what its peer is to be told */
+	/* Of this shape's registration: */
+	uint32_t failures;
+	int64_t retry_at_ms; /* not before */
 	/* Since its peer went by another shape: */
 	uint32_t kept;	  /* so many blocks were there all the time */
 	bool is_doubtful; /* bytes that it had written may have been cut off */
@@ -45,12 +48,14 @@ void window_close(struct window *window);
 
 /*
  * After store_look(), while the file is ours: it has another shape. Blocks that
- * have been cut off are empty, also where the file has grown back.
+ * have been cut off are empty, also where the file has grown back, and so are
+ * all behind the first of them: that is what the peer is told.
  */
 void window_look(struct window *window);
 /*
  * Registers what it reaches now. 0; -EAGAIN: not now, as others have the file,
- * or the peer still goes by the old registration.
+ * or the peer still goes by the old registration, or it failed: then it is said
+ * once, and tried again after a pause that doubles, from 200 ms to 30 s.
  */
 int window_fit(struct window *window);
 /* The old registration ends: nobody goes by it. */
@@ -69,6 +74,7 @@ bool window_is_ours(const struct window *window);
  *            written
  *   -ESTALE  the words don't follow those that are in the index
  *   -EINVAL  no blocks, or too many
+ *   -EOVERFLOW  a block has been committed 2^32 - 1 times: it stays as it is
  *   -EAGAIN  not now: again when an event has come
  *   others of daxmr_flush()
  */
