@@ -17,6 +17,7 @@
 
 #define RETRY_MS 200
 #define PROBE_S	 10
+#define BATCH	 16 /* completions at a time: others shall have their turn */
 
 enum source {
 	SOURCE_CONNECTIONS,
@@ -40,7 +41,8 @@ struct server {
 	int clock;   /* timerfd: every PROBE_S */
 	int signals; /* signalfd: we are to end */
 	int epoll;
-	bool must_fit; /* some windows do not have their size yet */
+	bool must_fit;	/* some windows do not have their size yet */
+	bool must_poll; /* there may be more completions */
 	bool is_over;
 };
 
@@ -145,20 +147,21 @@ static void take_connection(struct server *server)
 
 static void take_completions(struct server *server)
 {
-	struct ibv_wc completions[16];
+	struct ibv_wc completions[BATCH];
 	struct ibv_cq *cq;
 	void *context;
 	int n;
 
-	if (ibv_get_cq_event(server->completions, &cq, &context))
-		return;
-	ibv_ack_cq_events(cq, 1);
-	/* asked first: one that comes while we look comes as an event */
-	ibv_req_notify_cq(cq, 0);
-	while ((n = ibv_poll_cq(cq, 16, completions)) > 0)
-		for (int i = 0; i < n; i++)
-			peer_complete(server->peers, server->store->windows,
-				      &completions[i]);
+	if (!ibv_get_cq_event(server->completions, &cq, &context)) {
+		ibv_ack_cq_events(cq, 1);
+		/* asked first: one that comes while we look is an event */
+		ibv_req_notify_cq(cq, 0);
+	}
+	n = ibv_poll_cq(server->cq, BATCH, completions);
+	for (int i = 0; i < n; i++)
+		peer_complete(server->peers, server->store->windows,
+			      &completions[i]);
+	server->must_poll = n == BATCH;
 }
 
 /*
@@ -191,26 +194,35 @@ static void take_clock(struct server *server)
 			peer_probe(&server->peers[i]);
 }
 
+static int timeout_ms(const struct server *server)
+{
+	if (server->must_poll)
+		return 0;
+	return server->must_fit ? RETRY_MS : -1;
+}
+
+/* epoll tells of one source after the other: none waits for long. */
 static void run(struct server *server)
 {
 	fit(server);
 	while (!server->is_over) {
 		struct epoll_event event;
 		int n = epoll_wait(server->epoll, &event, 1,
-				   server->must_fit ? RETRY_MS : -1);
+				   timeout_ms(server));
+		bool is_polled = n > 0 && event.data.u32 == SOURCE_COMPLETIONS;
 
 		if (n > 0 && event.data.u32 == SOURCE_CONNECTIONS)
 			take_connection(server);
-		else if (n > 0 && event.data.u32 == SOURCE_COMPLETIONS)
-			take_completions(server);
 		else if (n > 0 && event.data.u32 == SOURCE_REGIONS)
 			take_region_events(server);
 		else if (n > 0 && event.data.u32 == SOURCE_FILE)
 			store_has_changed(server->store);
 		else if (n > 0 && event.data.u32 == SOURCE_CLOCK)
 			take_clock(server);
-		else if (n > 0)
+		else if (n > 0 && !is_polled)
 			server->is_over = true;
+		if (is_polled || server->must_poll)
+			take_completions(server);
 		if (server->must_fit || server->store->has_changed)
 			fit(server);
 	}
