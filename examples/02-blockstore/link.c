@@ -9,6 +9,7 @@
 #include "link.h"
 
 #define RESOLVE_MS 5000
+#define PROBE_MS   10000
 #define READS_MAX  16
 
 /* wr_id: what, and its number */
@@ -16,7 +17,8 @@ enum {
 	ID_RECEIVE = 1,
 	ID_READ,
 	ID_WRITE,
-	ID_SEND
+	ID_SEND,
+	ID_PROBE
 };
 #define ID(what, number) ((uint64_t)(what) << 32 | (number))
 
@@ -125,7 +127,8 @@ static int make_qp(struct link *link, const struct link_target *target)
 	struct ibv_qp_init_attr attr = {
 		.qp_type = IBV_QPT_RC,
 		/* posted again before the last ones' completions were read */
-		.cap = {.max_send_wr = 2 * (target->depth + WIRE_COMMITS + 1),
+		.cap = {.max_send_wr =
+				2 * (target->depth + WIRE_COMMITS + 1) + 1,
 			.max_recv_wr = LINK_RECEIVES,
 			.max_send_sge = 1,
 			.max_recv_sge = 1},
@@ -195,7 +198,9 @@ int link_open(struct link *link, const struct link_target *target)
 		return r;
 	do
 		r = link_wait(link, &news);
-	while (r == -EINTR || (!r && news.kind != LINK_WINDOW));
+	while (!r && news.kind != LINK_WINDOW);
+	if (r == -EINTR)
+		return because(link, r, "the server has said nothing yet");
 	if (!r) {
 		link->window = link->next;
 		link->has_next = false;
@@ -237,7 +242,7 @@ static int post(struct link *link, struct ibv_send_wr wr, const void *local,
 	int r;
 
 	wr.sg_list = &sge;
-	wr.num_sge = 1;
+	wr.num_sge = length ? 1 : 0;
 	r = ibv_post_send(link->id->qp, &wr, &bad);
 	return r ? because(link, -r, "the queue pair takes no more") : 0;
 }
@@ -347,6 +352,8 @@ static int take_completion(struct link *link, const struct ibv_wc *completion,
 	if (completion->status)
 		return because(link, -ECONNRESET, "the connection broke (%s)",
 			       ibv_wc_status_str(completion->status));
+	if (what == ID_PROBE)
+		link->is_probed = false;
 	ret->number = (uint32_t)completion->wr_id;
 	ret->error = 0;
 	if (what == ID_RECEIVE)
@@ -356,7 +363,26 @@ static int take_completion(struct link *link, const struct ibv_wc *completion,
 	return what == ID_READ ? 0 : -EAGAIN;
 }
 
-/* 0: there is a completion to look for. */
+/*
+ * Who waits for a message sends nothing, and of a server whose machine is gone
+ * nothing comes. A write of no bytes its device has to answer: it takes no key,
+ * and the server sees nothing of it.
+ */
+static int probe(struct link *link)
+{
+	struct ibv_send_wr wr = {
+		.wr_id = ID(ID_PROBE, 0),
+		.opcode = IBV_WR_RDMA_WRITE,
+		.send_flags = IBV_SEND_SIGNALED,
+	};
+
+	if (link->is_probed)
+		return 0;
+	link->is_probed = true;
+	return post(link, wr, NULL, 0, 0);
+}
+
+/* 0: there may be a completion to look for. */
 static int sleep_for_one(struct link *link)
 {
 	struct pollfd sources[] = {
@@ -365,9 +391,10 @@ static int sleep_for_one(struct link *link)
 	};
 	struct ibv_cq *cq;
 	void *context;
+	int n = poll(sources, 2, PROBE_MS);
 
-	if (poll(sources, 2, -1) < 0)
-		return -errno;
+	if (n <= 0)
+		return n ? -errno : probe(link);
 	if (sources[0].revents) {
 		if (!ibv_get_cq_event(link->completions, &cq, &context))
 			ibv_ack_cq_events(cq, 1);

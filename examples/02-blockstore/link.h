@@ -23,7 +23,8 @@ struct link {
 	struct wire_window window;		   /* that we go by */
 	struct wire_window next;		   /* that we are to go by */
 	bool has_next;
-	char why[256]; /* the last failure: what, and what to do */
+	bool is_probed; /* the server's device is to answer */
+	char why[256];	/* the last failure: what, and what to do */
 };
 
 /* Where to, and the client's own memory. */
@@ -66,7 +67,8 @@ int link_take_window(struct link *link);
 
 /*
  * The next thing that happens: 0; -EINTR: a signal came; else the connection is
- * gone, and link->why.
+ * gone, and link->why. That of a server whose machine is gone is within a
+ * minute or so.
  */
 int link_wait(struct link *link, struct link_news *ret);
 
