@@ -336,7 +336,7 @@ static int check_windows(const struct store *store)
 	int r = 0;
 
 	if (!index)
-		r = say(-ENOMEM, "%s: no memory to check it", store->path);
+		return say(-ENOMEM, "%s: no memory to check it", store->path);
 	for (uint32_t window = 0; !r && window < store->windows; window++)
 		r = check_window(store, window, index, &is_torn);
 	free(index);
