@@ -19,6 +19,7 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.reg = region_register,
 		.rereg = region_reregister,
 		.dereg = region_deregister,
+		.qp_modifying = gate_qp_modifying,
 		.qp_modified = gate_qp_modified,
 		.qp_destroying = gate_qp_destroying,
 		.qp_destroyed = gate_qp_destroyed,

@@ -69,6 +69,7 @@ struct engine {
 	bool (*shifting)(const struct file_guard *guard);
 
 	/* Which QPs there are (gate.h). */
+	void (*qp_modifying)(struct ibv_qp *qp, enum ibv_qp_state state);
 	void (*qp_modified)(struct ibv_qp *qp, enum ibv_qp_state state);
 	struct gate_qp *(*qp_destroying)(struct ibv_qp *qp);
 	void (*qp_destroyed)(struct gate_qp *record, int result);
@@ -89,7 +90,7 @@ struct engine {
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 13
+#define DAXMR_ENGINE_VERSION 14
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

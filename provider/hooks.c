@@ -242,13 +242,16 @@ EXPORT int hook_ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr,
 
 int hook_ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
 {
+	enum ibv_qp_state state =
+		mask & IBV_QP_STATE ? attr->qp_state : IBV_QPS_UNKNOWN;
 	const struct real_verbs *real = real_verbs();
-	int r = real ? real->modify_qp(qp, attr, mask) : ENOSYS;
+	int r;
 
+	if (engine())
+		engine()->qp_modifying(qp, state);
+	r = real ? real->modify_qp(qp, attr, mask) : ENOSYS;
 	if (!r && engine())
-		engine()->qp_modified(qp, mask & IBV_QP_STATE
-						  ? attr->qp_state
-						  : IBV_QPS_UNKNOWN);
+		engine()->qp_modified(qp, state);
 	return r;
 }
 

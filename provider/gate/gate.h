@@ -23,8 +23,8 @@
  *    they count as left, as does a UD QP whose port has no address. QPs driven
  *    past post_send (mlx5dv_init_obj) are not recognised.
  *  - An extended CQ that tells more than ibv_poll_cq() (time stamps, say)
- * cannot be reaped: its QPs count as left. So do those of one that was in use
- * before attaching, and that nobody has polled since.
+ * cannot be reaped: its QPs count as left. So do those of one that may have
+ * been in use before it was patched, and that nobody has polled since.
  *  - Windows of the program's own are not recorded.
  *
  * Threads: all functions here may be called from any thread; the program's
@@ -178,14 +178,16 @@ int gate_post_past(int (*plain)(struct ibv_qp *qp, struct ibv_send_wr *wr,
 bool gate_key_is_taken(struct ibv_context *context, uint32_t lkey);
 
 /*
- * What the hooks report. A QP after ibv_modify_qp() succeeded (state: where it
- * went, or IBV_QPS_UNKNOWN if not changed). Destroying: before the real call;
+ * What the hooks report. A QP before ibv_modify_qp() (modifying: where it is to
+ * go) and after it succeeded (modified: where it went); IBV_QPS_UNKNOWN if its
+ * state is not changed. Destroying: before the real call;
  * destroyed: after it, with what the former returned (NULL: nothing known) and
  * the real call's result, so that a QP that could not be destroyed goes on. No
  * lock is held between the two; a call of ours that uses the QP in this moment
  * is waited for.
  */
 struct gate_qp;
+void gate_qp_modifying(struct ibv_qp *qp, enum ibv_qp_state state);
 void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state);
 struct gate_qp *gate_qp_destroying(struct ibv_qp *qp);
 void gate_qp_destroyed(struct gate_qp *record, int result);

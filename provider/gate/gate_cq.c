@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,8 +12,9 @@
 #define BATCH 16
 
 static struct gate_cq *records;
+static _Atomic uint64_t unlinked;
 
-static struct gate_cq *find_locked(const struct ibv_cq *cq)
+struct gate_cq *gate_cq_find_locked(const struct ibv_cq *cq)
 {
 	struct gate_cq *record = records;
 
@@ -21,12 +23,14 @@ static struct gate_cq *find_locked(const struct ibv_cq *cq)
 	return record;
 }
 
-struct gate_cq *gate_cq_find_locked(const struct ibv_cq *cq)
+uint64_t gate_cq_unlinked(void)
 {
-	struct gate_cq *record = find_locked(cq);
+	return atomic_load_explicit(&unlinked, memory_order_acquire);
+}
 
-	if (record)
-		record->refs++;
+struct gate_cq *gate_cq_ref_locked(struct gate_cq *record)
+{
+	record->refs++;
 	return record;
 }
 
@@ -36,7 +40,7 @@ struct gate_cq *gate_cq_get(struct ibv_cq *cq)
 	struct gate_locked locked;
 
 	gate_lock(&locked);
-	record = find_locked(cq);
+	record = gate_cq_find_locked(cq);
 	if (!record && fresh) {
 		record = fresh;
 		fresh = NULL;
@@ -87,6 +91,7 @@ static void unlink_locked(struct gate_cq *record)
 	while (*at != record)
 		at = &(*at)->next;
 	*at = record->next;
+	unlinked++;
 }
 
 struct gate_cq *gate_cq_destroying(struct ibv_cq *cq)
@@ -95,7 +100,7 @@ struct gate_cq *gate_cq_destroying(struct ibv_cq *cq)
 	struct gate_cq *record;
 
 	gate_lock(&locked);
-	record = find_locked(cq);
+	record = gate_cq_find_locked(cq);
 	if (record) {
 		unlink_locked(record);
 		pthread_mutex_lock(&record->lock);
@@ -348,13 +353,16 @@ void gate_cq_drop(const struct ibv_context *context, uint32_t qp_num)
 	free(all);
 }
 
+/* One that is just polled counts: who polls it may wait for others. */
 bool gate_cq_are_busy_locked(void)
 {
 	struct gate_cq *record;
 	bool is_busy = false;
 
 	for (record = records; record && !is_busy; record = record->next) {
-		pthread_mutex_lock(&record->lock);
+		is_busy = pthread_mutex_trylock(&record->lock);
+		if (is_busy)
+			break;
 		is_busy = record->count || record->markers;
 		pthread_mutex_unlock(&record->lock);
 	}

@@ -24,17 +24,26 @@ struct gate_marker {
 	struct gate_marker *next;
 };
 
+enum gate_cq_kind {
+	GATE_CQ_UNKNOWN,
+	GATE_CQ_PLAIN, /* read by ibv_poll_cq() alone */
+	GATE_CQ_READ,  /* extended, and read through ours */
+	GATE_CQ_OWN    /* extended, and left as it is */
+};
+
 struct gate_cq {
 	struct ibv_cq *cq;
 	struct ibv_context *context;
-	unsigned int refs; /* with the lock of gate_mark.h */
+	/* With the lock of gate_mark.h; kind never changes once known. */
+	unsigned int refs;
+	enum gate_cq_kind kind;
 	pthread_mutex_t lock;
 	bool is_going; /* ibv_destroy_cq() has begun */
 	/* posted, and not seen yet; their addresses are their wr_ids */
 	struct gate_marker *markers;
 	struct ibv_wc *kept; /* first at first, count of them, room for more */
 	size_t first, count, room;
-	struct gate_cq_ex *ex; /* NULL: not read as one (gate_cq_ex.h) */
+	struct gate_cq_ex *ex; /* NULL: not GATE_CQ_READ (gate_cq_ex.h) */
 	struct gate_cq *next;
 };
 
@@ -44,11 +53,15 @@ typedef int (*gate_poll_cq_fn)(struct ibv_cq *cq, int count, struct ibv_wc *wc);
 gate_poll_cq_fn gate_poll_cq_for_locked(gate_poll_cq_fn original);
 gate_poll_cq_fn gate_poll_cq_original(gate_poll_cq_fn ours);
 
-/* The CQ's record with a reference; NULL: it has none. */
+/* The CQ's record; NULL: it has none. */
 struct gate_cq *gate_cq_find_locked(const struct ibv_cq *cq);
+
+/* Grows when a record is not found any more. */
+uint64_t gate_cq_unlinked(void);
 
 /* The CQ's record, made if need be, with a reference. NULL: no memory. */
 struct gate_cq *gate_cq_get(struct ibv_cq *cq);
+struct gate_cq *gate_cq_ref_locked(struct gate_cq *record);
 void gate_cq_put(struct gate_cq *record);
 
 /*

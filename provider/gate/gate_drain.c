@@ -5,7 +5,8 @@
  *
  *     collect the gate's QPs -> which need one -> room in their CQs
  *         -> poll_cq is ours, nobody is inside the provider's
- *         -> markers posted -> CQs reaped until all are seen
+ *         -> markers posted -> those of UD QPs, for which the kernel may look
+ *            for neighbours -> CQs reaped until all are seen
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -32,7 +33,9 @@ struct drained {
 	struct ibv_cq *send_cq;
 	struct gate_cq *cq; /* a reference */
 	struct ibv_mw *window;
-	struct gate_datagram datagram;
+	uint8_t port; /* of a UD QP; and its Q_Key */
+	uint32_t qkey;
+	struct ibv_ah *ah; /* the port's */
 	struct gate_marker *marker;
 };
 
@@ -41,6 +44,7 @@ struct drain {
 	int64_t deadline_ns;
 	struct ibv_mr *mr; /* what windows are bound to nothing of */
 	void *page;
+	struct gate_address *addresses; /* what datagrams are sent to */
 	struct drained *qps;
 	size_t count;
 };
@@ -105,14 +109,21 @@ static bool use(struct drained *qp)
 	return is_there;
 }
 
+static bool is_datagrams(const struct drained *qp)
+{
+	return qp->record->type == IBV_QPT_UD;
+}
+
 static void look_at(struct drain *drain, struct drained *qp)
 {
+	int mask = is_datagrams(qp) ? IBV_QP_STATE | IBV_QP_PORT | IBV_QP_QKEY
+				    : IBV_QP_STATE;
 	struct ibv_qp *ibqp = qp->record->qp;
 	struct ibv_qp_init_attr init;
 	struct ibv_qp_attr attr;
 	enum gate_left why;
 
-	if (drain->gate->verbs.query_qp(ibqp, &attr, IBV_QP_STATE, &init))
+	if (drain->gate->verbs.query_qp(ibqp, &attr, mask, &init))
 		return leave(qp, GATE_LEFT_STATE);
 	switch (attr.qp_state) {
 	case IBV_QPS_RESET:
@@ -128,8 +139,12 @@ static void look_at(struct drain *drain, struct drained *qp)
 		return leave(qp, GATE_LEFT_STATE);
 	}
 	if (qp->record->type != IBV_QPT_RC && qp->record->type != IBV_QPT_UC &&
-	    qp->record->type != IBV_QPT_UD)
+	    !is_datagrams(qp))
 		return leave(qp, GATE_LEFT_KIND);
+	if (is_datagrams(qp)) {
+		qp->port = attr.port_num;
+		qp->qkey = attr.qkey;
+	}
 	qp->send_cq = ibqp->send_cq;
 	qp->cq = gate_cq_get(qp->send_cq);
 	why = qp->cq ? gate_cq_ex_left(qp->cq) : GATE_LEFT_CQ;
@@ -276,11 +291,6 @@ static int take_polls(struct drain *drain)
 	return gate_mark_wait_not_polling(drain->deadline_ns);
 }
 
-static bool is_datagrams(const struct drained *qp)
-{
-	return qp->record->type == IBV_QPT_UD;
-}
-
 static int bind_nothing(struct drain *drain, struct drained *qp)
 {
 	struct ibv_mw_bind bind = {.wr_id = (uintptr_t)qp->marker,
@@ -303,8 +313,9 @@ static int post_marker(struct drain *drain, struct drained *qp)
 	}
 	gate_cq_expect(qp->cq, qp->marker);
 	r = is_datagrams(qp)
-		    ? gate_datagram_post(&qp->datagram, drain->gate->post_send,
-					 qp->record->qp, (uintptr_t)qp->marker)
+		    ? gate_datagram_post(qp->ah, drain->gate->post_send,
+					 qp->record->qp, qp->qkey,
+					 (uintptr_t)qp->marker)
 		    : bind_nothing(drain, qp);
 	gate_qp_unuse(qp->record);
 	if (r) {
@@ -325,26 +336,11 @@ static bool has_window(struct drain *drain, struct drained *qp)
 	return qp->window;
 }
 
-static bool has_datagram(struct drain *drain, struct drained *qp)
-{
-	if (!qp->datagram.ah && use(qp)) {
-		gate_datagram_make(&drain->gate->verbs, drain->gate->pd,
-				   qp->record->qp, drain->deadline_ns,
-				   &qp->datagram);
-		gate_qp_unuse(qp->record);
-	}
-	return qp->datagram.ah;
-}
-
 static void try_marker(struct drain *drain, struct drained *qp)
 {
-	bool can = is_datagrams(qp) ? has_datagram(drain, qp)
-				    : has_window(drain, qp);
 	int r;
 
-	if (qp->is_over) /* destroyed or reset */
-		return;
-	if (!can)
+	if (!is_datagrams(qp) && !has_window(drain, qp))
 		return leave(qp, GATE_LEFT_KIND);
 	qp->marker = calloc(1, sizeof(*qp->marker));
 	if (!qp->marker)
@@ -379,28 +375,57 @@ static bool is_all_over(struct drain *drain)
 	return is_all;
 }
 
-static void wait_for_markers(struct drain *drain)
-{
-	struct timespec pause = {0, 10000};
-
-	while (!is_all_over(drain)) {
-		if (clock_now_ns() >= drain->deadline_ns) {
-			for (size_t i = 0; i < drain->count; i++)
-				if (!drain->qps[i].is_over)
-					leave(&drain->qps[i], GATE_LEFT_LATE);
-			return;
-		}
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-		if (pause.tv_nsec < 500000)
-			pause.tv_nsec *= 2;
-	}
-}
-
 static void leave_all(struct drain *drain, enum gate_left why)
 {
 	for (size_t i = 0; i < drain->count; i++)
 		if (!drain->qps[i].is_over)
 			leave(&drain->qps[i], why);
+}
+
+static void post_markers(struct drain *drain)
+{
+	for (size_t i = 0; i < drain->count; i++)
+		if (!drain->qps[i].is_over && !is_datagrams(&drain->qps[i]))
+			try_marker(drain, &drain->qps[i]);
+}
+
+/* May take longer than there is time: all other markers are on their way. */
+static void find_addresses(struct drain *drain)
+{
+	for (size_t i = 0; i < drain->count; i++) {
+		struct drained *qp = &drain->qps[i];
+		const struct gate_address *address;
+
+		if (qp->is_over || !is_datagrams(qp))
+			continue;
+		address = gate_address_get(&drain->gate->verbs, drain->gate->pd,
+					   qp->port, drain->deadline_ns,
+					   &drain->addresses);
+		if (!address)
+			leave(qp, GATE_LEFT_POST);
+		else if (!address->ah)
+			leave(qp, address->error == -ETIMEDOUT
+					  ? GATE_LEFT_LATE
+					  : GATE_LEFT_KIND);
+		else
+			qp->ah = address->ah;
+	}
+}
+
+/* Nobody is late who was done when it was looked at. */
+static void wait_for_markers(struct drain *drain)
+{
+	struct timespec pause = {0, 10000};
+	bool is_late = false;
+
+	while (!is_all_over(drain)) {
+		if (is_late)
+			return leave_all(drain, GATE_LEFT_LATE);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		if (pause.tv_nsec < 500000)
+			pause.tv_nsec *= 2;
+		is_late = clock_now_ns() >= drain->deadline_ns;
+	}
 }
 
 static bool is_any_waiting(const struct drain *drain)
@@ -435,7 +460,6 @@ static void give_up(struct drain *drain, struct drained *qp)
 		gate_cq_unexpect(qp->cq, qp->marker, true);
 	if (qp->window)
 		drain->gate->context->ops.dealloc_mw(qp->window);
-	gate_datagram_unmake(&drain->gate->verbs, &qp->datagram);
 	if (qp->cq)
 		gate_cq_put(qp->cq);
 	gate_lock(&locked);
@@ -504,6 +528,8 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 			make_mr(&drain);
 		if (take_polls(&drain))
 			leave_all(&drain, GATE_LEFT_POLL);
+		post_markers(&drain);
+		find_addresses(&drain);
 		wait_for_markers(&drain);
 	}
 	for (size_t i = 0; i < drain.count; i++) {
@@ -516,6 +542,7 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 		give_up(&drain, &drain.qps[i]);
 	}
 	unmake_mr(&drain);
+	gate_addresses_free(&drain.gate->verbs, drain.addresses);
 	free(drain.qps);
 	return left;
 }

@@ -29,7 +29,9 @@ static __attribute__((noinline)) int poll_asked(gate_poll_cq_fn original,
 	gate_mark_link_locked();
 	gate_mark_polled_locked();
 	record = gate_cq_find_locked(cq);
-	is_drained = record && gate_cq_ex_is_sure(record);
+	is_drained = record && gate_cq_ex_is_sure_locked(record);
+	if (is_drained)
+		gate_cq_ref_locked(record);
 	/* a drain that comes now waits for it */
 	if (!is_drained)
 		gate_mark_poll_enter_locked();
@@ -37,8 +39,6 @@ static __attribute__((noinline)) int poll_asked(gate_poll_cq_fn original,
 	if (!is_drained) {
 		r = original(cq, count, wc);
 		gate_mark_poll_leave();
-		if (record)
-			gate_cq_put(record);
 		return r;
 	}
 	r = gate_cq_poll(record, original, count, wc, &is_idle);

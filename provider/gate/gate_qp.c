@@ -15,6 +15,7 @@
 static void *tree;
 static struct gate_qp *records;
 static bool are_unknown;
+static bool has_live_gone; /* one whose CQs may be patched yet */
 
 static int by_address(const void *a, const void *b)
 {
@@ -104,38 +105,58 @@ void gate_qp_forget_locked(const struct ibv_context *context)
 	}
 }
 
-static bool has_live_qp_locked(const struct ibv_cq *cq)
+/* Whether what completed there does not matter: it is known what it is. */
+static bool is_settled(const struct ibv_cq *cq)
+{
+	const struct gate_cq *record = gate_cq_find_locked(cq);
+
+	return !cq || (record && (record->kind == GATE_CQ_PLAIN ||
+				  record->kind == GATE_CQ_READ));
+}
+
+/* The QP goes, and with it what is known of its CQs. */
+static void note_going(const struct gate_qp *record)
+{
+	if (record->was_live && !(is_settled(record->qp->send_cq) &&
+				  is_settled(record->qp->recv_cq)))
+		has_live_gone = true;
+}
+
+bool gate_qp_has_had_none_live_locked(const struct ibv_cq *cq)
 {
 	const struct gate_qp *record = records;
 
 	while (record && !(record->was_live && (record->qp->send_cq == cq ||
 						record->qp->recv_cq == cq)))
 		record = record->next;
-	return record;
+	return !record && !has_live_gone && !are_unknown;
+}
+
+/* Gives the lock meanwhile. False: it was done, or is being done. */
+static bool patch_cq(struct gate_qp *record, struct gate_locked *locked)
+{
+	if (record->is_patched || !record->qp->send_cq)
+		return false;
+	record->is_patched = true;
+	gate_qp_use_locked(record);
+	gate_unlock(locked);
+	gate_cq_ex_patch(record->qp->send_cq);
+	gate_qp_unuse(record);
+	gate_lock(locked);
+	return true;
 }
 
 void gate_qp_patch_cqs(const struct ibv_context *context)
 {
 	struct gate_locked locked;
 	struct gate_qp *record;
-	bool is_fresh;
 
 	gate_lock(&locked);
-	for (record = records; record;) {
-		if (record->is_patched || record->context != context ||
-		    !record->qp->send_cq) {
+	for (record = records; record;)
+		if (record->context == context && patch_cq(record, &locked))
+			record = records; /* others may have gone */
+		else
 			record = record->next;
-			continue;
-		}
-		record->is_patched = true;
-		is_fresh = !has_live_qp_locked(record->qp->send_cq);
-		gate_qp_use_locked(record);
-		gate_unlock(&locked);
-		gate_cq_ex_patch(record->qp->send_cq, is_fresh);
-		gate_qp_unuse(record);
-		gate_lock(&locked);
-		record = records; /* others may have gone */
-	}
 	gate_unlock(&locked);
 }
 
@@ -206,6 +227,23 @@ static bool is_live(enum ibv_qp_state state)
 	       state != IBV_QPS_UNKNOWN;
 }
 
+/* Before: it may complete before the call is back. */
+void gate_qp_modifying(struct ibv_qp *qp, enum ibv_qp_state state)
+{
+	int saved_errno = errno;
+	struct gate_locked locked;
+	struct gate_qp *record;
+
+	if (!is_live(state))
+		return;
+	gate_lock(&locked);
+	record = gate_qp_find_locked(qp);
+	if (record)
+		record->was_live = true;
+	gate_unlock(&locked);
+	errno = saved_errno;
+}
+
 void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 {
 	int saved_errno = errno;
@@ -232,9 +270,9 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 	context = gate_context_find_locked(qp->context);
 	if (record && context && patch(record, &context->verbs))
 		are_unknown = true;
+	if (record && context)
+		patch_cq(record, &locked);
 	gate_unlock(&locked);
-	if (context)
-		gate_qp_patch_cqs(qp->context);
 	if (state == IBV_QPS_RESET)
 		gate_cq_drop(qp->context, qp->qp_num);
 	errno = saved_errno;
@@ -266,6 +304,7 @@ struct gate_qp *gate_qp_destroying(struct ibv_qp *qp)
 	record = gate_qp_find_locked(qp);
 	if (record) {
 		record->is_going = true;
+		note_going(record);
 		unlink_record(record);
 		gate_qp_wait_unused_locked(record, &locked);
 	}

@@ -57,8 +57,10 @@ void gate_qp_forget_locked(const struct ibv_context *context);
 /* Patches (or not any more) the batches of the context's QPs. 0, -ENOSPC. */
 int gate_qp_patch_all_locked(struct ibv_context *context,
 			     const struct gate_verbs *verbs);
-/* The extended CQs that the context's QPs send to. Without the lock. */
+/* The CQs that the context's QPs send to. Without the lock. */
 void gate_qp_patch_cqs(const struct ibv_context *context);
+/* Whether for sure nothing has ever completed there. */
+bool gate_qp_has_had_none_live_locked(const struct ibv_cq *cq);
 void gate_qp_unpatch_all_locked(struct ibv_context *context,
 				const struct gate_verbs *verbs);
 

@@ -375,9 +375,10 @@ static void extended_cq__never_polled_is_drained(void **state)
 	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
 }
 
-static _Atomic bool is_reading;
+static _Atomic bool is_reading_over, is_posting;
 
-/* Posts more with each completion that it reads, as programs do. */
+/* Posts more with each completion that it reads, as programs do, in one poll.
+ */
 static void *read_and_post(void *arg)
 {
 	uint64_t wr_id = 0;
@@ -387,10 +388,11 @@ static void *read_and_post(void *arg)
 	do
 		r = start_poll();
 	while (r);
-	is_reading = true;
-	while (wr_id < 20) {
+	while (!is_reading_over) {
 		expect_read(r, wr_id++, IBV_WC_SUCCESS);
+		is_posting = true;
 		post(&qps[0], wr_id, IBV_SEND_SIGNALED);
+		is_posting = false;
 		do
 			r = next_poll();
 		while (r);
@@ -406,19 +408,109 @@ extended_cq__post_in_a_poll_waits_and_the_drain_does_not(void **state)
 
 	(void)state;
 	extend();
-	is_reading = false;
+	is_reading_over = is_posting = false;
 	post(&qps[0], 0, IBV_SEND_SIGNALED);
 	start_device();
 	pthread_create(&thread, NULL, read_and_post, NULL);
-	while (!is_reading)
-		sched_yield();
 	for (int round = 0; round < 10; round++) {
 		close_gate();
 		assert_int_equal(drain(), 0);
 		assert_true(is_done(&qps[0]));
+		/* it reads what was drained, then it waits in its poll */
+		while (!is_posting)
+			sched_yield();
+		assert_int_equal(drain(), 0);
+		assert_true(is_posting);
+		if (round == 9)
+			is_reading_over = true;
 		open_gate();
 	}
 	pthread_join(thread, NULL);
+	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
+}
+
+static void *end_in_thread(void *arg)
+{
+	(void)arg;
+	expect_read(0, 0, IBV_WC_SUCCESS);
+	expect_read(next_poll(), 1, IBV_WC_SUCCESS);
+	ibv_end_poll(&extended.ex);
+	return NULL;
+}
+
+static _Atomic int started;
+
+static void *start_in_thread(void *arg)
+{
+	*(int *)arg = start_poll();
+	started++;
+	return NULL;
+}
+
+/* Tasks go from thread to thread; another waits for the end all the same. */
+static void extended_cq__poll_ends_in_another_thread(void **state)
+{
+	int r = -1, second = -1;
+	pthread_t thread, waiter;
+
+	(void)state;
+	extend();
+	for (uint64_t wr_id = 0; wr_id < 4; wr_id++)
+		post(&qps[0], wr_id, IBV_SEND_SIGNALED);
+	fake_run(&qps[0], 4);
+	assert_int_equal(extended.polls, 0);
+	r = start_poll();
+	expect_read(r, 0, IBV_WC_SUCCESS);
+	pthread_create(&thread, NULL, end_in_thread, NULL);
+	pthread_join(thread, NULL);
+	expect_read(start_poll(), 2, IBV_WC_SUCCESS);
+	started = 0;
+	pthread_create(&waiter, NULL, start_in_thread, &second);
+	pthread_create(&thread, NULL, start_in_thread, &r);
+	usleep(20000);
+	assert_int_equal(started, 0);
+	expect_read(0, 2, IBV_WC_SUCCESS);
+	ibv_end_poll(&extended.ex);
+	while (!started)
+		sched_yield();
+	usleep(20000);
+	assert_int_equal(started, 1); /* the other waits for its end */
+	expect_read(0, 3, IBV_WC_SUCCESS);
+	ibv_end_poll(&extended.ex);
+	pthread_join(waiter, NULL);
+	pthread_join(thread, NULL);
+	assert_int_equal(r + second, ENOENT); /* one found the last */
+	assert_int_equal(extended.polls, 0);
+	assert_false(extended.is_polled); /* nor ended one of the provider's */
+	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
+}
+
+/* Once a receive CQ alone, of a QP that is gone, and its poll is not. */
+static void extended_cq__once_of_a_qp_that_is_gone__is_left(void **state)
+{
+	(void)state;
+	set_others_idle();
+	gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[0])), 0);
+	fake_cq_ex_init(&extended, FAKE_DEPTH / 2);
+	fake_ibv(&qps[0])->recv_cq = &extended.cq;
+	gate_qp_modified(fake_ibv(&qps[0]), IBV_QPS_RTS);
+	fake_receive(&qps[0], 7);
+	assert_int_equal(start_poll(), 0);
+	assert_int_equal(extended.polls, 1);
+	gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[0])), 0);
+	fake_qp_init(&qps[0], &fake_pds[0], &extended, IBV_QPT_RC);
+	qps[0].depth = 8;
+	close_gate();
+	assert_int_equal(drain_until(clock_now_ns() + 1000000), 1);
+	assert_int_equal(why[0], GATE_LEFT_POLL);
+	open_gate();
+	ibv_end_poll(&extended.ex);
+	assert_false(extended.is_polled);
+	assert_int_equal(start_poll(), ENOENT);
+	start_device();
+	close_gate();
+	assert_int_equal(drain(), 0);
+	open_gate();
 	gate_cq_destroyed(gate_cq_destroying(&extended.cq), 0);
 }
 
@@ -543,6 +635,34 @@ static void datagrams__marker_reaches_nobody(void **state)
 	assert_int_equal(fake_windows, 0);
 }
 
+/* The kernel looks for a neighbour, and others are done meanwhile. */
+static void datagrams_with_slow_address__nobody_else_is_late(void **state)
+{
+	(void)state;
+	for (int i = 0; i < QPS; i++)
+		if (i != 2)
+			fake_ibv(&qps[i])->state = IBV_QPS_INIT;
+	start_device_of(&qps[2]);
+	/* the first drain of a context waits for more */
+	close_gate();
+	assert_int_equal(drain(), 0);
+	open_gate();
+	make_datagrams(&qps[0], 1);
+	make_datagrams(&qps[1], 1);
+	fake_address_ns = 200000000;
+	post(&qps[2], 1, IBV_SEND_SIGNALED);
+	close_gate();
+	assert_int_equal(drain_until(clock_now_ns() + 100000000), 2);
+	assert_int_equal(why[2], GATE_DRAINED);
+	assert_int_equal(why[0], GATE_LEFT_LATE);
+	assert_int_equal(why[1], GATE_LEFT_LATE);
+	assert_int_equal(fake_addresses_made, 1);
+	open_gate();
+	expect(1);
+	expect_nothing();
+	assert_int_equal(fake_windows, 0);
+}
+
 /* In one CQ with a QP that is drained. */
 static void datagrams_without_address__left_and_completions_come(void **state)
 {
@@ -641,6 +761,14 @@ static void reset_meanwhile__its_completions_go_with_it(void **state)
 	expect(7);
 }
 
+/* The same QP with another; as when it is made. */
+static void send_to(struct fake_qp *qp, struct fake_cq *send_cq)
+{
+	gate_qp_destroyed(gate_qp_destroying(fake_ibv(qp)), 0);
+	fake_ibv(qp)->send_cq = &send_cq->cq;
+	gate_qp_modified(fake_ibv(qp), IBV_QPS_RTS);
+}
+
 static void destroyed_cq__its_record_goes(void **state)
 {
 	struct fake_cq other;
@@ -648,7 +776,7 @@ static void destroyed_cq__its_record_goes(void **state)
 	(void)state;
 	fake_cq_init(&other, 16);
 	for (int i = 0; i < QPS; i++)
-		fake_ibv(&qps[i])->send_cq = &other.cq;
+		send_to(&qps[i], &other);
 	cq.cq.cqe = 1; /* nobody completes there but receives */
 	other.cq.cqe = FAKE_DEPTH;
 	start_device();
@@ -747,8 +875,9 @@ static void storm__every_completion_once_and_in_order(void **state)
 				     IBV_QPT_RC);
 			qps[i].depth = 8;
 		}
-		fake_ibv(&qps[i])->send_cq = fake_ibv(&qps[i])->recv_cq =
-			&users[i].cq.cq;
+		if (i != QPS - 2)
+			send_to(&qps[i], &users[i].cq);
+		fake_ibv(&qps[i])->recv_cq = &users[i].cq.cq;
 	}
 	is_device_over = false;
 	assert_int_equal(pthread_create(&worker, NULL, work_to_the_end, NULL),
@@ -798,15 +927,19 @@ int main(void)
 		TEST(extended_cq__drained_and_read_in_order),
 		TEST(extended_cq__never_polled_is_drained),
 		TEST(extended_cq__post_in_a_poll_waits_and_the_drain_does_not),
+		TEST(extended_cq__poll_ends_in_another_thread),
 		TEST(extended_cq__in_use_before_is_left_until_polled_again),
 		TEST(extended_cq_that_tells_more__is_left_and_keeps_its_own),
 		TEST(datagrams__drained_and_completions_come_in_order),
 		TEST(datagrams__marker_reaches_nobody),
+		TEST(datagrams_with_slow_address__nobody_else_is_late),
 		TEST(datagrams_without_address__left_and_completions_come),
 		TEST(destroyed_meanwhile__its_completions_go_with_it),
 		TEST(reset_meanwhile__its_completions_go_with_it),
 		TEST(destroyed_cq__its_record_goes),
 		TEST(storm__every_completion_once_and_in_order),
+		/* the last: none is taken to be fresh after it */
+		TEST(extended_cq__once_of_a_qp_that_is_gone__is_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "gate_fake.h"
 
@@ -13,6 +14,8 @@ struct ibv_pd fake_pds[2];
 _Atomic bool fake_closed;
 _Atomic int fake_windows;
 int fake_gids;
+_Atomic int fake_addresses_made;
+int64_t fake_address_ns;
 uint32_t fake_batch_lkeys[4], fake_receive_lkeys[16];
 unsigned int fake_received;
 
@@ -177,8 +180,12 @@ static int query_gid(struct ibv_context *context, uint8_t port, int index,
 
 static struct ibv_ah *create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr)
 {
+	struct timespec time = {fake_address_ns / 1000000000,
+				fake_address_ns % 1000000000};
 	struct ibv_ah *ah = calloc(1, sizeof(*ah));
 
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+	fake_addresses_made++;
 	if (!ah || attr->grh.dgid.raw[15] != attr->grh.sgid_index) {
 		free(ah);
 		return NULL;
@@ -450,6 +457,8 @@ void fake_init(void)
 	fake_closed = false;
 	fake_windows = 0;
 	fake_gids = 2;
+	fake_addresses_made = 0;
+	fake_address_ns = 0;
 }
 
 void fake_cq_init(struct fake_cq *cq, int cqe)

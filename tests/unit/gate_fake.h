@@ -49,6 +49,8 @@ extern const struct gate_verbs fake_verbs;
 extern _Atomic bool fake_closed;
 extern _Atomic int fake_windows; /* and MRs and AHs that are there */
 extern int fake_gids;		 /* addresses of its port */
+extern _Atomic int fake_addresses_made;
+extern int64_t fake_address_ns; /* what making one takes; 0 again: at once */
 /* What came with the last wr_set_sge or list, and with all receives. */
 extern uint32_t fake_batch_lkeys[4], fake_receive_lkeys[16];
 extern unsigned int fake_received;
