@@ -251,6 +251,9 @@ static enum gate_cq_kind kind_of(const struct ibv_cq *cq)
 {
 	Dl_info provider;
 
+	/* its record is gone: a context that could not be closed */
+	if (((const struct ibv_cq_ex *)cq)->start_poll == start_poll)
+		return GATE_CQ_OWN;
 	if (!is_extended(cq, &provider))
 		return GATE_CQ_PLAIN;
 	return tells_more((const struct ibv_cq_ex *)cq, &provider)
