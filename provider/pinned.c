@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "gate/gate_window.h"
 #include "leases.h"
 #include "pinned_parts.h"
 #include "quiet.h"
@@ -84,14 +85,6 @@ struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length)
 bool pinned_has_key(const struct ibv_mr *mr)
 {
 	return pinned_are_there() && gate_key_is_taken(mr->context, mr->lkey);
-}
-
-int pinned_promise(const struct pinned *pinned, uint32_t actual)
-{
-	return pinned_is_programs(pinned)
-		       ? 0
-		       : gate_key_promise(pinned->context, pinned->seen.mr.lkey,
-					  actual);
 }
 
 void pinned_show(struct pinned *pinned)
@@ -288,8 +281,9 @@ static int make_first(struct pinned *pinned, const struct region_call *call)
 	}
 	pinned->registered = pinned->length;
 	pinned->seen.mr = *pinned->mr;
-	r = pinned_promise(pinned, pinned->mr->lkey);
+	r = pinned_promise(pinned, pinned->mr);
 	if (r) {
+		gate_key_forget(pinned->context, pinned->mr->lkey);
 		pinned->real->dereg_mr(pinned->mr);
 		pinned->mr = NULL;
 		return reason_set(r, "no memory to remember its key");
@@ -418,8 +412,26 @@ void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
 static void leave_device(struct pinned *pinned)
 {
 	pinned_gate_open(pinned);
-	if (!pinned_is_programs(pinned))
-		gate_detach(pinned->context);
+	if (pinned_is_programs(pinned))
+		return;
+	pinned_windows_leave(pinned);
+	gate_detach(pinned->context);
+}
+
+bool pinned_may_be_bound(const struct pinned *pinned, unsigned int access)
+{
+	return !(access & IBV_ACCESS_MW_BIND) || !pinned_is_programs(pinned);
+}
+
+static int check_access(const struct pinned *pinned)
+{
+	if (pinned_may_be_bound(pinned, pinned->access))
+		return 0;
+	return reason_set(-EOPNOTSUPP,
+			  "a window that is bound to it would keep it from "
+			  "others who want the file, and those of a program "
+			  "that is asked are not seen; leave "
+			  "IBV_ACCESS_MW_BIND out");
 }
 
 int pinned_register(const struct region_call *call, struct pinned **ret,
@@ -438,11 +450,16 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 			       "(on_recall, DAXMR_ON_RECALL_ASK)");
 		goto free_it;
 	}
-	r = pinned_find_file((uintptr_t)call->addr,
-			     (uintptr_t)call->addr + call->length,
-			     &pinned->file);
+	r = check_access(pinned);
+	if (!r)
+		r = pinned_find_file((uintptr_t)call->addr,
+				     (uintptr_t)call->addr + call->length,
+				     &pinned->file);
 	if (!r)
 		r = pinned_key_check(pinned, call);
+	if (!r)
+		pinned->keeps_windows =
+			pinned_windows_test(pinned, pinned->access);
 	if (!r)
 		r = take_gate(pinned);
 	if (r)
@@ -584,11 +601,14 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 {
 	struct pinned before;
 	struct ibv_mr *mr = NULL;
+	bool keeps_windows = flags & IBV_REREG_MR_CHANGE_ACCESS &&
+			     pinned_windows_test(pinned, (unsigned int)access);
 	sigset_t signals;
 	int r = 0;
 
 	quiet_begin(&signals);
 	pinned_begin(pinned);
+	pinned->keeps_windows |= keeps_windows;
 	before = *pinned;
 	if (flags & IBV_REREG_MR_CHANGE_PD)
 		pinned->pd = pinned->seen.mr.pd = pd;
@@ -602,15 +622,16 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 	}
 	/* No other MR is to have the key that the program goes on to use. */
 	if (mr)
-		r = -pinned_promise(pinned, 0);
+		r = -pinned_promise(pinned, NULL);
 	if (mr && !r) {
 		r = pinned->real->dereg_mr(before.mr);
 		if (r)
-			pinned_promise(pinned, before.mr->lkey);
+			pinned_promise(pinned, before.mr);
 	}
 	if (mr && !r) {
 		pinned->mr = mr;
-		pinned_promise(pinned, mr->lkey);
+		gate_windows_gone(&pinned->seen.mr);
+		pinned_promise(pinned, mr);
 		pinned_show(pinned);
 	} else if (mr) {
 		pinned->real->dereg_mr(mr);
@@ -618,8 +639,11 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 	if (r) {
 		pinned->pd = pinned->seen.mr.pd = before.pd;
 		pinned->access = before.access;
-	} else if (pinned->pd != before.pd) { /* it is the gate of that one */
+	} else if (pinned->pd != before.pd) { /* they are of that one */
 		pinned_gate_open(pinned);
+		if (!pinned_is_programs(pinned))
+			pinned_windows_leave(pinned);
+		pinned_promise(pinned, pinned->mr);
 	}
 	pinned_end(pinned);
 	quiet_end(&signals);

@@ -27,6 +27,9 @@
  * mr->rkey is never 0: no other MR gets it. The window is on nothing while
  * there is no MR, so what peers do by themselves meanwhile fails as well.
  *
+ * Windows that the program has bound to the region are never in the way: of
+ * type 1 they go and come with the MR, others are severed (pinned_window.c).
+ *
  * The lease is watched by the engine's thread, which has other descriptors than
  * the program; verbs need the program's. So threads of ours in the program's
  * table do all the work: made with the first region, all signals blocked. One
@@ -118,6 +121,12 @@ bool pinned_has_window(const struct pinned *pinned);
  * cannot be changed by ibv_rereg_mr().
  */
 bool pinned_keeps_key(const struct pinned *pinned, unsigned int access);
+
+/*
+ * With this access: binds to one of a program that is asked are not seen, and
+ * its MR could not go.
+ */
+bool pinned_may_be_bound(const struct pinned *pinned, unsigned int access);
 
 /*
  * To what it was asked: nothing of its work names the region any more. Any

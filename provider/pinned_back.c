@@ -30,11 +30,12 @@ static int show_new_key(struct pinned *pinned, struct ibv_mr *mr)
 			: pinned_gate_close_alone(pinned, until_ns);
 
 	if (!r)
-		r = pinned_promise(pinned, mr->lkey);
+		r = pinned_promise(pinned, mr);
 	if (r)
 		return r;
 	pinned->mr = mr;
 	pinned_show(pinned);
+	pinned_windows_bind(pinned);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
  *   pinned_gate.c    the gates of their PDs
  *   pinned_count.c   what daxmr-list(1) says of them
  *   pinned_key.c     rkeys that stay
+ *   pinned_window.c  the program's own windows on them
  */
 #ifndef DAXMR_PINNED_PARTS_H
 #define DAXMR_PINNED_PARTS_H
@@ -53,20 +54,23 @@ struct pinned {
 	uint64_t iova;
 	unsigned int access;
 	enum on_recall on_recall;
-	enum keys keys;
 	struct pinned_file file;
 	struct lease *lease;
 	int64_t quiesce_ns;
+	enum keys keys;
 
 	/* Whoever sets is_busy has these to himself. */
+	unsigned int lost;	  /* windows, at the last recall */
 	struct pinned_ear *ear;	  /* NULL: nobody listens */
 	struct ibv_mr *mr;	  /* the real one; NULL: gone */
 	struct window_key key;	  /* mw NULL: the rkey is the MR's */
 	struct pinned_gate *gate; /* NULL: open */
 	size_t registered;	  /* of length, from the beginning */
+	struct window_pd *binder; /* of its PD's windows; NULL: none yet */
 	int error;		  /* why it could not come back, or 0 */
 	int key_error; /* why it reaches too much, too little or is lost, and
 			  nobody was told; 0: neither */
+	bool keeps_windows; /* the device binds again with the same key */
 
 	/* Under the lock. */
 	bool is_busy;
@@ -89,7 +93,7 @@ struct pinned {
 	int64_t retry_ns;    /* when it is to be tried again to come back */
 	int64_t pause_ns;    /* before that; 0: it has not failed */
 	uint64_t listed;     /* its number in stats.h; 0: none (yet) */
-	uint64_t severed;    /* QPs, in all */
+	uint64_t severed;    /* QPs and windows, in all */
 	uint64_t new_keys;
 
 	struct lease_listener listener;
@@ -197,7 +201,8 @@ int pinned_still_there(const struct pinned *pinned, size_t *ret);
 void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
 		 int error);
 
-/* So many QPs were severed with it, so many new keys given to it. */
+/* So many QPs and windows were severed with it, so many new keys given to it.
+ */
 void pinned_count(struct pinned *pinned, uint64_t severed, uint64_t new_keys);
 
 /* Where it was asked, and has somebody to be told: he is asked. */
@@ -219,6 +224,43 @@ int pinned_gate_close(struct pinned *pinned, int64_t until_ns);
 int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns);
 void pinned_gate_open(struct pinned *pinned);
 
+/*
+ * The program's posts of its lkey, and its binds of windows, go with this MR
+ * from now on; NULL: with none. As gate_key_promise(). By who has the region.
+ * Nothing happens for who has no gate: his lkey does not stay.
+ */
+int pinned_promise(struct pinned *pinned, struct ibv_mr *mr);
+
+/* Windows that could not be kept, for the log. */
+#define PINNED_LOST_NAMED 16
+struct pinned_lost {
+	bool are_silent; /* the device has not unbound one that we asked for */
+	unsigned int count;
+	struct {
+		uint32_t before; /* rkeys */
+		uint32_t after;
+	} named[PINNED_LOST_NAMED];
+};
+
+/*
+ * Whether the access flags let there be windows, and the device keeps the keys
+ * of those that are bound again. May run a test: without locks, and without the
+ * region.
+ */
+bool pinned_windows_test(const struct pinned *pinned, unsigned int access);
+
+/*
+ * ibv_dereg_mr() for others that wait: no window is in the way, however many
+ * are lost. 0 or a positive errno: something else is.
+ */
+int pinned_dereg_mr(struct pinned *pinned, struct pinned_lost *lost);
+
+/* There is an MR again, and its gate is closed: what was unbound is bound. */
+void pinned_windows_bind(struct pinned *pinned);
+
+/* The region goes, its PD does: nothing is known of windows any more. */
+void pinned_windows_leave(struct pinned *pinned);
+
 /* What the threads do, with the region to themselves. */
 void pinned_go(struct pinned *first); /* and all that go with it */
 void pinned_come_back(struct pinned *pinned);
@@ -232,9 +274,6 @@ static inline bool pinned_is_programs(const struct pinned *pinned)
 {
 	return pinned->on_recall == ON_RECALL_ASK;
 }
-
-/* gate_key_promise() of its lkey, where that stays. */
-int pinned_promise(const struct pinned *pinned, uint32_t actual);
 
 /*
  * What the program sees is this MR, or none, from now on; the lkey stays where

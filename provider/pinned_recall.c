@@ -12,6 +12,7 @@
 #include "pinned_parts.h"
 #include "probe.h"
 #include "reason.h"
+#include "stats.h"
 
 #define RETRY_NS   100000000LL
 #define LEFT_NAMED 16
@@ -24,6 +25,7 @@ struct course {
 	int dereg_error;
 	unsigned int keys_lost;
 	char why_lost[REASON_MAX]; /* the last of them */
+	struct pinned_lost lost;
 	size_t left; /* QPs that were not drained; so many are named: */
 	struct {
 		uint32_t qp_num;
@@ -188,7 +190,7 @@ static bool others_have_it(struct pinned *pinned)
  */
 static void keep_keys(struct pinned *pinned, struct course *course)
 {
-	pinned_promise(pinned, pinned->mr->lkey);
+	pinned_promise(pinned, pinned->mr);
 	if (!pinned->key.mw)
 		pinned_show(pinned);
 	if (pinned->key_error || others_have_it(pinned))
@@ -202,17 +204,19 @@ static void keep_keys(struct pinned *pinned, struct course *course)
 /* The file system waits until this has succeeded. */
 static int deregister(struct pinned *pinned, struct course *course)
 {
+	unsigned int lost = course->lost.count;
 	int r;
 
 	/* No other MR is to have the key that the program goes on to use. */
-	if (pinned_promise(pinned, 0) && pinned->gate)
+	if (pinned_promise(pinned, NULL) && pinned->gate)
 		sever(pinned->gate, course, true);
 	let_go_of_key(pinned, course);
-	r = pinned->real->dereg_mr(pinned->mr);
+	r = pinned_dereg_mr(pinned, &course->lost);
 	if (r && pinned->gate) {
 		sever(pinned->gate, course, true);
-		r = pinned->real->dereg_mr(pinned->mr);
+		r = pinned_dereg_mr(pinned, &course->lost);
 	}
+	pinned->lost = course->lost.count - lost;
 	if (r) {
 		keep_keys(pinned, course);
 		return r;
@@ -234,6 +238,24 @@ static void try_again(struct pinned *pinned)
 	/* The program may be what it waits for. */
 	if (is_late)
 		pinned_gate_open(pinned);
+}
+
+static void tell_lost(const char *name, const struct pinned_lost *lost)
+{
+	if (lost->are_silent)
+		log_try_write(LOG_WARN,
+			      "%s: the device has not bound a window of the "
+			      "program's to nothing",
+			      name);
+	for (unsigned int i = 0; i < lost->count && i < PINNED_LOST_NAMED; i++)
+		log_try_write(
+			LOG_WARN,
+			"%s: the program's window with rkey %#x is severed: it "
+			"is bound to nothing, its rkey is %#x now",
+			name, lost->named[i].before, lost->named[i].after);
+	if (lost->count > PINNED_LOST_NAMED)
+		log_try_write(LOG_WARN, "%s: so are %u other windows", name,
+			      lost->count - PINNED_LOST_NAMED);
 }
 
 static void tell_troubles(const struct pinned *first,
@@ -265,10 +287,13 @@ static void tell_troubles(const struct pinned *first,
 			      "all QPs of their PDs are severed, it comes back "
 			      "with others",
 			      name, course->keys_lost, course->why_lost);
+	tell_lost(name, &course->lost);
 	if (course->dereg_error)
 		log_try_write(LOG_ERROR,
 			      "%s: others wait for it, and its MR cannot be "
-			      "deregistered: %s; it is tried again",
+			      "deregistered: %s, though no window of the "
+			      "program's is on it any more that was seen; it "
+			      "is tried again",
 			      name, strerrordesc_np(course->dereg_error));
 }
 
@@ -328,9 +353,14 @@ void pinned_go(struct pinned *first)
 	}
 	gone_ns = clock_now_ns();
 	for (pinned = first; pinned; pinned = pinned->also) {
-		if (pinned->gate)
-			pinned_count(pinned, pinned->gate->severed, 0);
-		if (pinned->is_cut_off || pinned->key_error ||
+		pinned_count(pinned,
+			     (pinned->gate ? pinned->gate->severed : 0) +
+				     pinned->lost,
+			     0);
+		if (pinned->lost)
+			stats_device_count(pinned->context->device->name,
+					   STATS_SEVERED, pinned->lost);
+		if (pinned->is_cut_off || pinned->lost || pinned->key_error ||
 		    (pinned->gate && pinned->gate->severed))
 			pinned_tell(pinned, PINNED_SEVERED, 0,
 				    pinned->key_error);

@@ -264,6 +264,15 @@ static int change_pinned(struct change *change, int access)
 		errno = EOPNOTSUPP;
 		return IBV_REREG_MR_ERR_INPUT;
 	}
+	if (!pinned_may_be_bound(change->rec.pinned, change->rec.access)) {
+		log_sentence(LOG_WARN,
+			     "ibv_rereg_mr of %zu bytes at %p: a pinned region "
+			     "of a program that is asked cannot have "
+			     "IBV_ACCESS_MW_BIND",
+			     change->mr->length, change->old_addr);
+		errno = EOPNOTSUPP;
+		return IBV_REREG_MR_ERR_INPUT;
+	}
 	r = pinned_reregister(change->rec.pinned, change->flags, change->pd,
 			      access);
 	if (!r) {

@@ -306,9 +306,6 @@ static const char *why_not_pinned(const struct route_question *question)
 	if (question->memory->kinds & ~pinnable(question))
 		return "the range is of several kinds of memory; register each "
 		       "apart";
-	if (question->access & IBV_ACCESS_MW_BIND)
-		return "a window that is bound to it would keep it from others "
-		       "who want the file; leave IBV_ACCESS_MW_BIND out";
 	return NULL;
 }
 

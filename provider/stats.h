@@ -20,7 +20,7 @@ struct lease;
 uint64_t stats_region_add(const struct stats_region *region);
 /* It has other access flags now. */
 void stats_region_access(uint64_t number, uint32_t access);
-/* So many queue pairs were severed with it, its rkey changed so often. */
+/* So many QPs and windows were severed with it, its rkey changed so often. */
 void stats_region_pinned(uint64_t number, uint64_t severed,
 			 uint64_t keys_changed);
 /* 0, and what a parent process has listed, are nothing. */

@@ -116,7 +116,7 @@ static void regions(const struct list *list)
 	region_numbers(list, "daxmr_region_bytes",
 		       offsetof(struct stats_region, length), true);
 	head("daxmr_region_severed_total", "counter",
-	     "Queue pairs that were cut off with each pinned region.");
+	     "Queue pairs and windows cut off with each pinned region.");
 	region_numbers(list, "daxmr_region_severed_total",
 		       offsetof(struct stats_region, severed), false);
 	head("daxmr_region_keys_changed_total", "counter",
@@ -218,7 +218,7 @@ static void device_counts(const struct list *list)
 		[STATS_KEYS_CHANGED] = {"daxmr_keys_changed_total",
 					"Keys of regions that changed."},
 		[STATS_SEVERED] = {"daxmr_severed_total",
-				   "Queue pairs that were cut off."},
+				   "QPs and windows that were cut off."},
 		[STATS_DRAINED] = {"daxmr_drained_total",
 				   "Queue pairs that were drained."},
 	};

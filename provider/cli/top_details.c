@@ -106,7 +106,7 @@ static void draw_device(const struct list_process *process,
 		    top_time((int64_t)count[STATS_WAITED_NS]).text);
 	detail(page, "queue pairs drained", count[STATS_DRAINED]);
 	detail_text(page, "  not to be drained", left ? left : "?");
-	detail(page, "queue pairs severed", count[STATS_SEVERED]);
+	detail(page, "QPs, windows severed", count[STATS_SEVERED]);
 	detail(page, "keys changed", count[STATS_KEYS_CHANGED]);
 	free(left);
 }
@@ -148,7 +148,7 @@ static void draw_region(const struct top_row *row, struct top_page *page)
 	free(name);
 	free(access);
 	if (row->region->strategy == STRATEGY_PINNED) {
-		detail(page, "queue pairs severed", row->region->severed);
+		detail(page, "QPs, windows severed", row->region->severed);
 		detail(page, "keys changed", row->region->keys_changed);
 	}
 }

@@ -59,6 +59,7 @@ void gate_forget_closed_locked(void)
 {
 	closed = NULL;
 	gate_cm_forget_locked();
+	gate_windows_in_child_locked();
 }
 
 static void update_poll_attention_locked(void)
@@ -96,7 +97,8 @@ static struct gate_context *attach(struct ibv_context *context,
 		goto fail;
 	*ret = -ENOSPC;
 	ours = gate_post_send_for_locked(added->post_send);
-	if (!ours || gate_qp_patch_all_locked(context, verbs))
+	if (!ours || gate_qp_patch_all_locked(context, verbs) ||
+	    gate_bind_patch_locked(added))
 		goto fail;
 	__atomic_store_n(&context->ops.post_send, ours, __ATOMIC_RELEASE);
 	contexts = added;
@@ -152,6 +154,7 @@ void gate_detach(struct ibv_context *context)
 		    gate_post_send_for_locked(found->post_send))
 			__atomic_store_n(&context->ops.post_send,
 					 found->post_send, __ATOMIC_RELEASE);
+		gate_bind_unpatch_locked(context);
 		gate_qp_unpatch_all_locked(context, &found->verbs);
 		gate_keys_forget_locked(context);
 		forget(found);
@@ -167,6 +170,7 @@ void gate_context_closing(struct ibv_context *context)
 	gate_lock(&locked);
 	gate_qp_forget_locked(context);
 	gate_cq_forget_locked(context);
+	gate_windows_forget_locked(context);
 	gate_keys_forget_locked(context);
 	found = gate_context_find_locked(context);
 	if (found)
@@ -191,6 +195,7 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
 			.pd_handle = pd->handle,
 			.verbs = found->verbs,
 			.post_send = found->post_send,
+			.bind_mw = found->bind_mw,
 			.number = ++gates_closed,
 			.closed_ns = clock_now_ns(),
 			.next = closed,

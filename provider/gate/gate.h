@@ -14,9 +14,11 @@
  * Nothing is patched in a context before gate_attach(). After it ops.post_send
  * is ours, and wr_start, wr_complete and wr_abort of each ibv_qp_ex. With the
  * gates open a post costs at most 12 instructions more (tests/bench/gate_post).
- * Receives are never gated. ibv_poll_cq() is not touched before the first drain
- * of a context, after it ops.poll_cq stays ours. Extended CQs that QPs send to
- * are read through ours from attaching on (gate_cq_ex.h).
+ * ops.bind_mw, ops.dealloc_mw and wr_bind_mw are ours as well: the program's
+ * own windows (gate_window.h). Receives are never gated. ibv_poll_cq() is not
+ * touched before the first drain of a context, after it ops.poll_cq stays ours.
+ * Extended CQs that QPs send to are read through ours from attaching on
+ * (gate_cq_ex.h).
  *
  * What is known and not there yet:
  *  - XRC, raw packet and other QPs that are not RC, UC or UD cannot be drained:
@@ -25,7 +27,6 @@
  *  - An extended CQ that tells more than ibv_poll_cq() (time stamps, say)
  * cannot be reaped: its QPs count as left. So do those of one that may have
  * been in use before it was patched, and that nobody has polled since.
- *  - Windows of the program's own are not recorded.
  *
  * Threads: all functions here may be called from any thread; the program's
  * threads meet them in its own calls. Not from a signal handler.

@@ -4,6 +4,7 @@
 #define DAXMR_GATE_CONTEXT_H
 
 #include "gate.h"
+#include "gate_bind.h"
 #include "gate_post.h"
 
 struct gate_context {
@@ -11,6 +12,7 @@ struct gate_context {
 	struct gate_verbs verbs;
 	unsigned int attached;
 	gate_post_send_fn post_send; /* the provider's */
+	gate_bind_mw_fn bind_mw;     /* the provider's */
 	bool is_translated;	     /* gate_keys.h */
 	size_t receivers;
 	struct gate_context *next;
@@ -22,6 +24,7 @@ struct gate {
 	uint32_t pd_handle;
 	struct gate_verbs verbs;
 	gate_post_send_fn post_send;
+	gate_bind_mw_fn bind_mw;
 	uint64_t number;
 	int64_t closed_ns; /* when it was */
 	struct gate *next;

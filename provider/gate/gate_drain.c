@@ -297,8 +297,7 @@ static int bind_nothing(struct drain *drain, struct drained *qp)
 				   .send_flags = IBV_SEND_SIGNALED,
 				   .bind_info.mr = drain->mr};
 
-	return drain->gate->context->ops.bind_mw(qp->record->qp, qp->window,
-						 &bind);
+	return drain->gate->bind_mw(qp->record->qp, qp->window, &bind);
 }
 
 /* 0: posted. ENOMEM: the send queue is full. Positive errno. */
@@ -329,7 +328,7 @@ static bool has_window(struct drain *drain, struct drained *qp)
 {
 	const struct ibv_context_ops *ops = &drain->gate->context->ops;
 
-	if (!qp->window && drain->mr && ops->alloc_mw && ops->bind_mw)
+	if (!qp->window && drain->mr && ops->alloc_mw && drain->gate->bind_mw)
 		qp->window = ops->alloc_mw(drain->gate->pd, IBV_MW_TYPE_1);
 	if (qp->window)
 		qp->window->type = IBV_MW_TYPE_1;

@@ -93,11 +93,10 @@ int gate_key_promise(struct ibv_context *context, uint32_t promised,
 	return r;
 }
 
-/* What still differs decides what a post has to do. */
-static void look_again_locked(const struct ibv_context *context)
+void gate_keys_look_again_locked(const struct ibv_context *context)
 {
 	struct gate_context *found = gate_context_find_locked(context);
-	bool is_any = false, is_here = false;
+	bool is_any = gate_windows_are_bindable_locked(), is_here = false;
 	const struct entry *entry;
 
 	for (size_t i = 0; i < CHAINS; i++)
@@ -120,7 +119,7 @@ void gate_key_forget(struct ibv_context *context, uint32_t promised)
 	entry = find(context, promised);
 	if (entry) {
 		entry->context = NULL;
-		look_again_locked(context);
+		gate_keys_look_again_locked(context);
 	}
 	gate_unlock(&locked);
 }
@@ -133,7 +132,7 @@ void gate_keys_forget_locked(const struct ibv_context *context)
 		for (entry = chains[i]; entry; entry = entry->next)
 			if (entry->context == context)
 				entry->context = NULL;
-	look_again_locked(context);
+	gate_keys_look_again_locked(context);
 }
 
 bool gate_key_is_taken(struct ibv_context *context, uint32_t lkey)

@@ -14,7 +14,10 @@ typedef int (*gate_post_srq_recv_fn)(struct ibv_srq *srq,
 /* lkey itself if it is not promised. No lock. */
 uint32_t gate_key_actual(const struct ibv_context *context, uint32_t lkey);
 
-/* A post with the lkeys of the device, in copies: the WRs are the program's. */
+/*
+ * A post with the lkeys of the device, and the MRs that windows are bound to
+ * (gate_window.h), in copies: the WRs are the program's.
+ */
 int gate_send_translated(gate_post_send_fn original, struct ibv_qp *qp,
 			 struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr);
 
@@ -26,6 +29,9 @@ void gate_set_sge_list_translated(gate_set_sge_list_fn original,
 struct gate_context;
 int gate_translate_locked(struct gate_context *context);
 void gate_untranslate_locked(struct gate_context *context, bool is_last);
+
+/* What of the context is still promised decides what its posts have to do. */
+void gate_keys_look_again_locked(const struct ibv_context *context);
 
 /* A context that is closed, before its record goes. */
 void gate_keys_forget_locked(const struct ibv_context *context);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gate.h"
+#include "gate_bind.h"
 #include "gate_keys.h"
 #include "gate_mark.h"
 #include "gate_post.h"
@@ -35,6 +36,7 @@ static struct batch {
 	gate_wr_fn abort;
 	gate_set_sge_fn set_sge;
 	gate_set_sge_list_fn set_sge_list;
+	gate_wr_bind_mw_fn bind_mw;
 } batches[GATE_SLOTS];
 
 /* Inside already: the outer one is who the closer waits for. */
@@ -143,6 +145,12 @@ static void batch_abort(const struct batch *batch, struct ibv_qp_ex *qp)
 		gate_set_sge_list_translated(batches[n].set_sge_list, qp,      \
 					     count, sges);                     \
 	}                                                                      \
+	static void batch_bind_##n(struct ibv_qp_ex *qp, struct ibv_mw *mw,    \
+				   uint32_t rkey,                              \
+				   const struct ibv_mw_bind_info *info)        \
+	{                                                                      \
+		gate_batch_bind(batches[n].bind_mw, qp, mw, rkey, info);       \
+	}                                                                      \
 	static void batch_start_##n(struct ibv_qp_ex *qp)                      \
 	{                                                                      \
 		batch_start(&batches[n], qp);                                  \
@@ -160,8 +168,8 @@ FOR_EACH_SLOT(FUNCTIONS)
 #define POST_SEND(n)  post_send_##n,
 #define TRANSLATED(n) translated_##n,
 #define BATCH(n)                                                               \
-	{batch_start_##n, batch_complete_##n, batch_abort_##n,                 \
-	 batch_set_sge_##n, batch_set_sge_list_##n},
+	{batch_start_##n,   batch_complete_##n,	    batch_abort_##n,           \
+	 batch_set_sge_##n, batch_set_sge_list_##n, batch_bind_##n},
 static gate_post_send_fn const our_post_sends[] = {FOR_EACH_SLOT(POST_SEND)};
 _Static_assert(sizeof(our_post_sends) / sizeof(our_post_sends[0]) == GATE_SLOTS,
 	       "a function for each slot");
@@ -202,8 +210,9 @@ static size_t patched_slot(const struct ibv_qp_ex *qp)
 /* The slot of a provider's functions, found or made. */
 static size_t batch_slot(const struct ibv_qp_ex *qp)
 {
-	const struct batch batch = {qp->wr_start, qp->wr_complete, qp->wr_abort,
-				    qp->wr_set_sge, qp->wr_set_sge_list};
+	const struct batch batch = {qp->wr_start,	 qp->wr_complete,
+				    qp->wr_abort,	 qp->wr_set_sge,
+				    qp->wr_set_sge_list, qp->wr_bind_mw};
 	size_t i = 0;
 
 	for (; i < GATE_SLOTS && batches[i].start; i++)
@@ -232,6 +241,8 @@ int gate_batch_patch_locked(struct ibv_qp_ex *qp)
 		SET(qp->wr_set_sge, our_batches[i].set_sge);
 	if (batches[i].set_sge_list)
 		SET(qp->wr_set_sge_list, our_batches[i].set_sge_list);
+	if (batches[i].bind_mw)
+		SET(qp->wr_bind_mw, our_batches[i].bind_mw);
 	return 0;
 }
 
@@ -244,4 +255,5 @@ void gate_batch_unpatch_locked(struct ibv_qp_ex *qp)
 	SET(qp->wr_start, batches[i].start);
 	SET(qp->wr_set_sge, batches[i].set_sge);
 	SET(qp->wr_set_sge_list, batches[i].set_sge_list);
+	SET(qp->wr_bind_mw, batches[i].bind_mw);
 }

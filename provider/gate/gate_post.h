@@ -23,7 +23,7 @@ typedef void (*gate_set_sge_list_fn)(struct ibv_qp_ex *qp, size_t count,
 /* The slot of a provider's function, found or made; NULL: all are taken. */
 gate_post_send_fn gate_post_send_for_locked(gate_post_send_fn original);
 
-/* Whether its posts' lkeys are exchanged (gate_keys.h). */
+/* Whether its posts' lkeys are exchanged, and binds seen (gate_keys.h). */
 void gate_post_send_translate_locked(gate_post_send_fn original,
 				     bool is_translated);
 

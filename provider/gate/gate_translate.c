@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gate_bind.h"
 #include "gate_context.h"
 #include "gate_keys.h"
 
@@ -37,12 +38,47 @@ static int count_of(const struct ibv_send_wr *wr)
 	return wr->send_flags & IBV_SEND_INLINE ? 0 : wr->num_sge;
 }
 
-static bool sends_promised(const struct ibv_context *context,
-			   const struct ibv_send_wr *wr)
+static bool is_bind(const struct ibv_send_wr *wr)
 {
-	while (wr && !has_promised(context, wr->sg_list, count_of(wr)))
+	return wr->opcode == IBV_WR_BIND_MW;
+}
+
+static bool is_to_be_changed(const struct ibv_context *context,
+			     const struct ibv_send_wr *wr)
+{
+	while (wr && !is_bind(wr) &&
+	       !has_promised(context, wr->sg_list, count_of(wr)))
 		wr = wr->next;
 	return wr;
+}
+
+/* 0; ENOMEM: none has begun. */
+static int begin_binds(struct gate_binding *bindings, struct ibv_send_wr *wrs,
+		       int n)
+{
+	int r = 0, i = 0;
+
+	for (; i < n && !r; i++) {
+		if (is_bind(&wrs[i]))
+			r = gate_binding_begin(&bindings[i],
+					       &wrs[i].bind_mw.bind_info);
+		if (is_bind(&wrs[i]) && !r)
+			wrs[i].bind_mw.bind_info = bindings[i].info;
+	}
+	for (i = r ? i - 1 : 0; i-- > 0;)
+		if (is_bind(&wrs[i]))
+			gate_binding_end(&bindings[i], wrs[i].bind_mw.mw,
+					 false);
+	return r;
+}
+
+static void end_binds(struct gate_binding *bindings,
+		      const struct ibv_send_wr *wrs, int n, int posted)
+{
+	for (int i = 0; i < n; i++)
+		if (is_bind(&wrs[i]))
+			gate_binding_end(&bindings[i], wrs[i].bind_mw.mw,
+					 i < posted);
 }
 
 /* Posts as many as fit; the rest's first in *wr. */
@@ -51,7 +87,8 @@ static int send_some(gate_post_send_fn original, struct ibv_qp *qp,
 {
 	struct ibv_send_wr copies[WRS], *of[WRS], *bad_copy = copies;
 	struct ibv_sge on_stack[SGES], *sges = on_stack;
-	int n = 0, used = 0, r;
+	struct gate_binding bindings[WRS];
+	int n = 0, used = 0, posted, r;
 
 	if (count_of(*wr) > SGES)
 		sges = calloc((size_t)count_of(*wr), sizeof(*sges));
@@ -74,7 +111,14 @@ static int send_some(gate_post_send_fn original, struct ibv_qp *qp,
 		n++;
 		*wr = (*wr)->next;
 	} while (*wr && n < WRS && used + count_of(*wr) <= SGES);
-	r = original(qp, copies, &bad_copy);
+	r = begin_binds(bindings, copies, n);
+	if (!r) {
+		r = original(qp, copies, &bad_copy);
+		posted = r ? (int)(bad_copy - copies) : n;
+		if (posted < 0 || posted > n)
+			posted = 0;
+		end_binds(bindings, copies, n, posted);
+	}
 	if (r)
 		*bad_wr = of[bad_copy >= copies && bad_copy < copies + n
 				     ? bad_copy - copies
@@ -89,7 +133,7 @@ int gate_send_translated(gate_post_send_fn original, struct ibv_qp *qp,
 {
 	int r = 0;
 
-	if (!sends_promised(qp->context, wr))
+	if (!is_to_be_changed(qp->context, wr))
 		return original(qp, wr, bad_wr);
 	while (wr && !r)
 		r = send_some(original, qp, &wr, bad_wr);

@@ -404,6 +404,36 @@ static void recall__qps_of_a_program_that_is_asked_are_its_own(void **state)
 	assert_int_equal(ibv_destroy_qp(&mine), 0);
 }
 
+/* Nobody sees what it binds. */
+static void window__is_refused_to_a_program_that_is_asked(void **state)
+{
+	struct daxmr_options options = {.size = sizeof(options),
+					.strategy = DAXMR_STRATEGY_PINNED,
+					.on_recall = DAXMR_ON_RECALL_ASK};
+	struct daxmr_info info = {.size = sizeof(info)};
+	struct daxmr_region *region = NULL;
+
+	(void)state;
+	assert_int_equal(daxmr_channel_open(&options.channel), 0);
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW | IBV_ACCESS_MW_BIND,
+				      &options, &region),
+			 -EOPNOTSUPP);
+	assert_null(region);
+	assert_non_null(strstr(daxmr_errormsg(), "IBV_ACCESS_MW_BIND"));
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
+			 0);
+	assert_int_equal(daxmr_region_info(region, &info), 0);
+	errno = 0;
+	assert_int_not_equal(ibv_rereg_mr(info.mr, IBV_REREG_MR_CHANGE_ACCESS,
+					  NULL, NULL, 0,
+					  RW | IBV_ACCESS_MW_BIND),
+			     0);
+	assert_int_equal(errno, EOPNOTSUPP);
+	assert_non_null(strstr(daxmr_errormsg(), "IBV_ACCESS_MW_BIND"));
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	assert_int_equal(daxmr_channel_close(options.channel), 0);
+}
+
 static void rereg__keeps_the_lkey(void **state)
 {
 	uint32_t lkey = mr->lkey;
@@ -440,13 +470,14 @@ static void keys__that_cannot_stay_are_refused(void **state)
 	assert_int_equal(daxmr_dereg_mr(region), 0);
 }
 
-static void window__is_refused(void **state)
+static void window__may_be_bound(void **state)
 {
+	struct ibv_mr *bindable;
+
 	(void)state;
-	errno = 0;
-	assert_null(ibv_reg_mr(pd, file, SIZE, RW | IBV_ACCESS_MW_BIND));
-	assert_int_equal(errno, EOPNOTSUPP);
-	assert_non_null(strstr(daxmr_errormsg(), "IBV_ACCESS_MW_BIND"));
+	bindable = ibv_reg_mr(pd, file, SIZE, RW | IBV_ACCESS_MW_BIND);
+	assert_non_null(bindable);
+	assert_int_equal(ibv_dereg_mr(bindable), 0);
 }
 
 /* By another process, which does not wait: 0 or an errno. */
@@ -617,9 +648,10 @@ int main(void)
 		WITH_REGION(events__of_a_region_that_is_severed),
 		WITH_REGION(recall__severs_the_qps_of_its_pd),
 		WITH_REGION(recall__qps_of_a_program_that_is_asked_are_its_own),
+		WITH_REGION(window__is_refused_to_a_program_that_is_asked),
 		WITH_REGION(rereg__keeps_the_lkey),
 		WITH_REGION(keys__that_cannot_stay_are_refused),
-		WITH_REGION(window__is_refused),
+		WITH_REGION(window__may_be_bound),
 		WITH_REGION(tmpfs__is_pinned_where_it_is_asked_for),
 		WITH_REGION(dereg__another_region_gets_the_key_at_once),
 		WITH_REGION(close__mr_cannot_be_deregistered),

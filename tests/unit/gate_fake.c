@@ -36,6 +36,29 @@ static bool is_marker(const struct ibv_send_wr *wr)
 	       (wr->opcode == IBV_WR_SEND && !wr->num_sge);
 }
 
+static pthread_mutex_t objects_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct fake_object objects[FAKE_OBJECTS];
+_Atomic bool fake_keeps_windows;
+_Atomic bool fake_holds_windows, fake_is_freeing;
+
+const struct ibv_mr *fake_is_on(const struct ibv_mw *mw)
+{
+	const struct ibv_mr *mr;
+
+	pthread_mutex_lock(&objects_lock);
+	mr = objects[mw->handle].mr;
+	pthread_mutex_unlock(&objects_lock);
+	return mr;
+}
+
+static void put_on(const struct ibv_mw *mw, const struct ibv_mw_bind_info *info)
+{
+	pthread_mutex_lock(&objects_lock);
+	if (objects[mw->handle].is_there)
+		objects[mw->handle].mr = info->length ? info->mr : NULL;
+	pthread_mutex_unlock(&objects_lock);
+}
+
 static int post_one(struct fake_qp *qp, const struct ibv_send_wr *wr)
 {
 	unsigned int at = qp->tail % FAKE_DEPTH;
@@ -45,6 +68,8 @@ static int post_one(struct fake_qp *qp, const struct ibv_send_wr *wr)
 	qp->queue[at] = *wr;
 	if (wr->num_sge)
 		qp->sges[at] = wr->sg_list[0];
+	if (wr->opcode == IBV_WR_BIND_MW && wr->bind_mw.mw)
+		put_on(wr->bind_mw.mw, &wr->bind_mw.bind_info);
 	qp->tail++;
 	if (is_marker(wr)) {
 		qp->done--;
@@ -98,6 +123,7 @@ static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr,
 
 static struct ibv_mw *alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type)
 {
+	static uint32_t rkeys;
 	struct ibv_mw *mw = calloc(1, sizeof(*mw));
 
 	if (!mw)
@@ -105,12 +131,33 @@ static struct ibv_mw *alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type)
 	mw->context = pd->context;
 	mw->pd = pd;
 	mw->type = type;
+	pthread_mutex_lock(&objects_lock);
+	while (objects[mw->handle].is_there)
+		mw->handle++;
+	objects[mw->handle].is_there = true;
+	objects[mw->handle].mr = NULL;
+	mw->rkey = ++rkeys << 8;
+	pthread_mutex_unlock(&objects_lock);
 	fake_windows++;
 	return mw;
 }
 
 static int dealloc_mw(struct ibv_mw *mw)
 {
+	bool was_there;
+
+	if (fake_keeps_windows)
+		return EBUSY;
+	fake_is_freeing = true;
+	while (fake_holds_windows)
+		sched_yield();
+	pthread_mutex_lock(&objects_lock);
+	was_there = objects[mw->handle].is_there;
+	objects[mw->handle].is_there = false;
+	objects[mw->handle].mr = NULL;
+	pthread_mutex_unlock(&objects_lock);
+	if (!was_there)
+		return ENOENT;
 	fake_windows--;
 	free(mw);
 	return 0;
@@ -119,9 +166,11 @@ static int dealloc_mw(struct ibv_mw *mw)
 static int bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
 		   struct ibv_mw_bind *bind)
 {
-	struct ibv_send_wr wr = {.wr_id = bind->wr_id,
-				 .opcode = IBV_WR_BIND_MW,
-				 .send_flags = bind->send_flags};
+	struct ibv_send_wr wr = {
+		.wr_id = bind->wr_id,
+		.opcode = IBV_WR_BIND_MW,
+		.send_flags = bind->send_flags,
+		.bind_mw = {.mw = mw, .bind_info = bind->bind_info}};
 	struct fake_qp *qp = of_qp(ibqp);
 	int r;
 
@@ -151,6 +200,14 @@ static struct ibv_mr *reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t length,
 
 static int dereg_mr(struct ibv_mr *mr)
 {
+	bool is_used = false;
+
+	pthread_mutex_lock(&objects_lock);
+	for (size_t i = 0; i < FAKE_OBJECTS; i++)
+		is_used = is_used || objects[i].mr == mr;
+	pthread_mutex_unlock(&objects_lock);
+	if (is_used)
+		return EINVAL;
 	fake_windows--;
 	free(mr);
 	return 0;
@@ -342,6 +399,17 @@ static void batch_write(struct ibv_qp_ex *ex, uint32_t rkey, uint64_t addr)
 	post_one((struct fake_qp *)ex, &wr);
 }
 
+static void batch_bind(struct ibv_qp_ex *ex, struct ibv_mw *mw, uint32_t rkey,
+		       const struct ibv_mw_bind_info *info)
+{
+	const struct ibv_send_wr wr = {.wr_id = ex->wr_id,
+				       .send_flags = ex->wr_flags,
+				       .opcode = IBV_WR_BIND_MW,
+				       .bind_mw = {mw, rkey, *info}};
+
+	post_one((struct fake_qp *)ex, &wr);
+}
+
 static void batch_set_sge(struct ibv_qp_ex *ex, uint32_t lkey, uint64_t addr,
 			  uint32_t length)
 {
@@ -459,6 +527,8 @@ void fake_init(void)
 	fake_gids = 2;
 	fake_addresses_made = 0;
 	fake_address_ns = 0;
+	fake_keeps_windows = fake_holds_windows = fake_is_freeing = false;
+	memset(objects, 0, sizeof(objects));
 }
 
 void fake_cq_init(struct fake_cq *cq, int cqe)
@@ -497,6 +567,7 @@ void fake_qp_init(struct fake_qp *qp, struct ibv_pd *pd, struct fake_cq *cq,
 	qp->depth = FAKE_DEPTH;
 	qp->ex.wr_start = batch_start;
 	qp->ex.wr_rdma_write = batch_write;
+	qp->ex.wr_bind_mw = batch_bind;
 	qp->ex.wr_set_sge = batch_set_sge;
 	qp->ex.wr_set_sge_list = batch_set_sge_list;
 	qp->ex.wr_complete = batch_complete;

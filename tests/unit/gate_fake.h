@@ -55,6 +55,20 @@ extern int64_t fake_address_ns; /* what making one takes; 0 again: at once */
 extern uint32_t fake_batch_lkeys[4], fake_receive_lkeys[16];
 extern unsigned int fake_received;
 
+/*
+ * The windows that the kernel has, by their handle: what they are on. Freeing
+ * one and deregistering an MR fail as they do there.
+ */
+#define FAKE_OBJECTS 64
+struct fake_object {
+	bool is_there;
+	const struct ibv_mr *mr; /* NULL: on nothing */
+};
+const struct ibv_mr *fake_is_on(const struct ibv_mw *mw);
+extern _Atomic bool fake_keeps_windows; /* they cannot be freed */
+extern _Atomic bool fake_holds_windows; /* that takes until it is off; */
+extern _Atomic bool fake_is_freeing;	/* and somebody is at it */
+
 void fake_init(void);
 void fake_cq_init(struct fake_cq *cq, int cqe);
 /* One that is read by ibv_start_poll(), but for its addresses. */

@@ -7,10 +7,14 @@
 
 #include "clock.h"
 #include "gate/gate_cm.h"
+#include "gate/gate_keys.h"
+#include "gate/gate_window.h"
 #include "log.h"
 #include "pinned_world.h"
 #include "reason.h"
 #include "unit.h"
+#include "window/window_parts.h"
+#include "window/window_test.h"
 
 static struct ibv_device device = {.name = "none0"};
 static struct ibv_context context = {.device = &device};
@@ -33,6 +37,12 @@ void log_try_write(enum log_level level, const char *format, ...)
 	(void)level;
 	if (strstr(format, "while its MR was still there"))
 		atomic_fetch_add(&logged_late, 1);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	(void)level;
+	(void)format;
 }
 
 static void wait_while(const atomic_bool *hold)
@@ -101,11 +111,114 @@ const char *gate_left_name(enum gate_left why)
 	return "";
 }
 
-int pinned_promise(const struct pinned *pinned, uint32_t actual)
+int gate_key_promise(struct ibv_context *of, uint32_t promised, uint32_t actual)
 {
-	(void)pinned;
+	(void)of;
+	(void)promised;
 	(void)actual;
 	return 0;
+}
+
+struct ibv_mw own_mw;
+struct gate_window own_window;
+bool has_own, refuses_binds;
+_Atomic uint64_t own_bound;
+atomic_uint replaced, binds;
+
+int gate_mr_promise(struct ibv_context *of, const struct ibv_mr *seen,
+		    struct ibv_mr *actual, bool is_bindable)
+{
+	(void)of;
+	(void)seen;
+	(void)actual;
+	(void)is_bindable;
+	return 0;
+}
+
+void gate_mr_forget(struct ibv_context *of, const struct ibv_mr *seen)
+{
+	(void)of;
+	(void)seen;
+}
+
+struct gate_window *gate_window_next(const struct ibv_mr *seen,
+				     enum gate_window_state state,
+				     struct gate_window *after)
+{
+	bool is_it = has_own && !after && seen == &regions[0].seen.mr &&
+		     own_window.state == state && !own_window.is_over;
+
+	if (after)
+		own_window.uses--;
+	if (is_it)
+		own_window.uses++;
+	return is_it ? &own_window : NULL;
+}
+
+void gate_window_unuse(struct gate_window *of)
+{
+	of->uses--;
+}
+
+void gate_window_set(struct gate_window *of, enum gate_window_state state)
+{
+	of->state = state;
+}
+
+int gate_window_replace(struct gate_window *of, uint32_t *ret_rkey)
+{
+	of->is_over = true;
+	of->mw->rkey++;
+	*ret_rkey = of->mw->rkey;
+	atomic_store(&own_bound, 0);
+	atomic_fetch_add(&replaced, 1);
+	return 0;
+}
+
+/* The program has freed it by then. */
+void gate_windows_settle(const struct ibv_mr *seen)
+{
+	if (seen == &regions[0].seen.mr && !has_own)
+		atomic_store(&own_bound, 0);
+}
+
+void gate_windows_gone(const struct ibv_mr *seen)
+{
+	(void)seen;
+}
+
+struct window_pd *window_pd_get(const struct real_verbs *real,
+				struct ibv_pd *pd)
+{
+	(void)real;
+	return (struct window_pd *)pd;
+}
+
+void window_pd_put(struct window_pd *binder)
+{
+	(void)binder;
+}
+
+int window_pd_bind(struct window_pd *binder, const struct ibv_mw *of,
+		   const struct window_range *range, int64_t until_ns)
+{
+	assert_ptr_equal(binder, &pds[0]);
+	assert_ptr_equal(of, &own_mw);
+	assert_ptr_equal(range->mr, regions[0].mr);
+	assert_true(until_ns > clock_now_ns());
+	atomic_fetch_add(&binds, 1);
+	if (refuses_binds)
+		return -ETIMEDOUT;
+	atomic_store(&own_bound, range->length);
+	return 0;
+}
+
+void window_verdict_get(const struct verbs_table *table, struct ibv_device *of,
+			struct window_verdict *ret)
+{
+	(void)table;
+	(void)of;
+	memset(ret, 0, sizeof(*ret));
 }
 
 void lease_news_consent(struct lease_listener *listener)
@@ -116,8 +229,8 @@ void lease_news_consent(struct lease_listener *listener)
 
 struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length)
 {
-	(void)pinned;
-	(void)length;
+	struct ibv_mr *mr;
+
 	wait_while(&hold_making);
 	errno = atomic_load(&refuse);
 	if (errno) {
@@ -125,7 +238,10 @@ struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length)
 		return NULL;
 	}
 	atomic_fetch_add(&back, 1);
-	return calloc(1, sizeof(struct ibv_mr));
+	mr = calloc(1, sizeof(*mr));
+	mr->addr = pinned->addr;
+	mr->length = length;
+	return mr;
 }
 
 struct ibv_mw windows[REGIONS];
@@ -228,6 +344,10 @@ static int dereg_mr(struct ibv_mr *mr)
 		atomic_fetch_add(&refused_dereg, 1);
 		return EBUSY;
 	}
+	if (mr == regions[0].mr && atomic_load(&own_bound)) {
+		atomic_fetch_add(&refused_dereg, 1);
+		return EINVAL;
+	}
 	free(mr);
 	atomic_fetch_add(&gone, 1);
 	return 0;
@@ -289,6 +409,9 @@ int world_begin(void **state)
 	bound = cleared = ended = refused_bind = 0;
 	for (size_t i = 0; i < REGIONS; i++)
 		on[i] = NULL;
+	has_own = refuses_binds = false;
+	own_bound = 0;
+	replaced = binds = 0;
 	pthread_mutex_lock(&pinned_lock);
 	memset(regions, 0, sizeof(regions));
 	for (size_t i = 0; i < REGIONS; i++) {

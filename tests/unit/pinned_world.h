@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "gate/gate_window.h"
 #include "pinned_own.h"
 #include "pinned_parts.h"
 
@@ -48,6 +49,16 @@ extern struct ibv_mw windows[REGIONS];
 extern struct ibv_mr *_Atomic on[REGIONS];
 extern atomic_bool refuse_bind, refuse_clear, refuse_end;
 extern atomic_uint bound, cleared, ended, refused_bind;
+
+/*
+ * A window of the program's on the first region, if it has one, as the device
+ * has it: what it was replaced by is on nothing.
+ */
+extern struct ibv_mw own_mw;
+extern struct gate_window own_window;
+extern bool has_own, refuses_binds;
+extern _Atomic uint64_t own_bound; /* bytes; 0: it is on nothing */
+extern atomic_uint replaced, binds;
 
 /* cmocka's set-up and teardown. */
 int world_begin(void **state);

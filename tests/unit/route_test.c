@@ -290,9 +290,6 @@ static void pinned__is_refused_where_it_would_hold_others_up(void **state)
 	(void)state;
 	question.wish = STRATEGY_PINNED;
 	question.kernel = ROUTE_KERNEL_NOT_ASKED;
-	question.access |= IBV_ACCESS_MW_BIND;
-	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "IBV_ACCESS_MW_BIND");
-	question.access &= ~(unsigned int)IBV_ACCESS_MW_BIND;
 	memory.kinds |= MEMORY_BIT(MEMORY_ANONYMOUS);
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "register each apart");
 }

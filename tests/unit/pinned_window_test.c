@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Pinned regions that the program has bound windows of its own to. */
+#include "pinned_world.h"
+#include "unit.h"
+
+#define WINDOW_AT     0x1400U
+#define WINDOW_LENGTH 0x800U
+
+/* On the first region, which is at 0x1000. */
+static void bind_window(enum ibv_mw_type type, bool is_kept)
+{
+	regions[0].iova = 0x1000;
+	regions[0].keeps_windows = is_kept;
+	own_mw = (struct ibv_mw){.rkey = 5, .type = type};
+	own_window = (struct gate_window){.mw = &own_mw,
+					  .type = type,
+					  .addr = WINDOW_AT,
+					  .length = WINDOW_LENGTH};
+	own_bound = WINDOW_LENGTH;
+	has_own = true;
+}
+
+static void go_and_come_back(void)
+{
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(gone, REGIONS);
+	assert_int_equal(own_bound, 0);
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+	wait_for(&opened, 2);
+	wait_for_all();
+	assert_int_equal(severed, 0); /* QPs */
+	assert_int_equal(own_window.uses, 0);
+}
+
+static void recall__a_window_goes_and_comes_with_its_key(void **state)
+{
+	(void)state;
+	bind_window(IBV_MW_TYPE_1, true);
+	go_and_come_back();
+	assert_int_equal(own_bound, WINDOW_LENGTH);
+	assert_int_equal(refused_dereg, 0);
+	assert_int_equal(replaced, 0);
+	assert_int_equal(own_mw.rkey, 5);
+	assert_int_equal(own_window.state, GATE_WINDOW_ON);
+	assert_int_equal(told[PINNED_SEVERED], 0);
+}
+
+static void recall__a_window_comes_back_as_far_as_the_file_is(void **state)
+{
+	(void)state;
+	bind_window(IBV_MW_TYPE_1, true);
+	regions[0].length = 0x500;
+	go_and_come_back();
+	assert_int_equal(own_bound, 0x100);
+	regions[0].length = 0x300; /* before its beginning */
+	agreed = gone = back = opened = 0;
+	go_and_come_back();
+	assert_int_equal(own_bound, 0);
+	assert_int_equal(own_window.state, GATE_WINDOW_OFF);
+	regions[0].length = 4096;
+	agreed = gone = back = opened = 0;
+	go_and_come_back();
+	assert_int_equal(own_bound, WINDOW_LENGTH);
+	assert_int_equal(own_mw.rkey, 5);
+}
+
+static void check_severed(void)
+{
+	go_and_come_back();
+	assert_int_equal(refused_dereg, 1);
+	assert_int_equal(replaced, 1);
+	assert_int_equal(own_bound, 0);
+	assert_int_equal(told[PINNED_SEVERED], 1);
+}
+
+static void recall__a_window_that_cannot_be_kept_is_severed(void **state)
+{
+	(void)state;
+	bind_window(IBV_MW_TYPE_1, true);
+	refuses_binds = true; /* the device does not answer */
+	check_severed();
+	assert_int_equal(binds, 1);
+	bind_window(IBV_MW_TYPE_1, false); /* by its test */
+	agreed = gone = back = opened = 0;
+	refused_dereg = replaced = binds = told[PINNED_SEVERED] = 0;
+	check_severed();
+	assert_int_equal(binds, 0);
+	bind_window(IBV_MW_TYPE_2, true);
+	agreed = gone = back = opened = 0;
+	refused_dereg = replaced = told[PINNED_SEVERED] = 0;
+	check_severed();
+	assert_int_equal(binds, 0);
+}
+
+/* It was invalidated by its peer, say. */
+static void recall__a_window_that_is_not_in_the_way_stays(void **state)
+{
+	(void)state;
+	bind_window(IBV_MW_TYPE_2, true);
+	own_bound = 0;
+	go_and_come_back();
+	assert_int_equal(replaced, 0);
+	assert_int_equal(told[PINNED_SEVERED], 0);
+}
+
+/* Nobody is cut off because a window takes a moment to go. */
+static void recall__a_window_that_is_just_freed_is_waited_for(void **state)
+{
+	(void)state;
+	bind_window(IBV_MW_TYPE_1, true);
+	has_own = false;
+	go_and_come_back();
+	assert_int_equal(refused_dereg, 1);
+	assert_int_equal(replaced, 0);
+	assert_int_equal(told[PINNED_SEVERED], 0);
+}
+
+int main(void)
+{
+#define CASE(test) cmocka_unit_test_setup_teardown(test, world_begin, world_end)
+	const struct CMUnitTest tests[] = {
+		CASE(recall__a_window_goes_and_comes_with_its_key),
+		CASE(recall__a_window_comes_back_as_far_as_the_file_is),
+		CASE(recall__a_window_that_cannot_be_kept_is_severed),
+		CASE(recall__a_window_that_is_not_in_the_way_stays),
+		CASE(recall__a_window_that_is_just_freed_is_waited_for),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
