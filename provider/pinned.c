@@ -625,8 +625,10 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		r = -pinned_promise(pinned, NULL);
 	if (mr && !r) {
 		r = pinned->real->dereg_mr(before.mr);
-		if (r)
+		if (r) { /* with what may be bound to it */
+			pinned->access = before.access;
 			pinned_promise(pinned, before.mr);
+		}
 	}
 	if (mr && !r) {
 		pinned->mr = mr;

@@ -364,6 +364,18 @@ static void in_use__the_program_waits_to_free_it(void **state)
 	mw = NULL;
 }
 
+/* It waits for a moment only, and the machine may be busy. */
+static int settle_and_dereg(void)
+{
+	int r = EINVAL;
+
+	for (int i = 0; r && i < 100; i++) {
+		gate_windows_settle(&seen);
+		r = fake_verbs.dereg_mr(actual);
+	}
+	return r;
+}
+
 static void freed_now__it_is_waited_for(void **state)
 {
 	const struct timespec pause = {0, 1000000};
@@ -379,8 +391,7 @@ static void freed_now__it_is_waited_for(void **state)
 	gate_windows_settle(&seen); /* it comes to an end */
 	assert_int_equal(fake_verbs.dereg_mr(actual), EINVAL);
 	fake_holds_windows = false;
-	gate_windows_settle(&seen);
-	assert_int_equal(fake_verbs.dereg_mr(actual), 0);
+	assert_int_equal(settle_and_dereg(), 0);
 	pthread_join(thread, NULL);
 	actual = make_mr();
 	mw = NULL;
@@ -421,10 +432,8 @@ static void recall(void)
 			r = fake_verbs.dereg_mr(actual);
 	if (window)
 		gate_window_unuse(window);
-	if (r) {
-		gate_windows_settle(&seen);
-		r = fake_verbs.dereg_mr(actual);
-	}
+	if (r)
+		r = settle_and_dereg();
 	assert_int_equal(r, 0);
 	gate_windows_gone(&seen);
 	actual = make_mr();

@@ -75,7 +75,8 @@ static void window__that_does_not_go_is_tried_again(void **state)
 	give_windows();
 	refuse_end = true;
 	ask_all();
-	wait_for(&refused_dereg, 2 * REGIONS);
+	/* each time by both tries, and by those for windows of the program */
+	wait_for(&refused_dereg, 4 * REGIONS);
 	assert_int_equal(gone, 0);
 	assert_int_equal(agreed, 0);
 	refuse_end = false;

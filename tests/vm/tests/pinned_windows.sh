@@ -8,7 +8,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
-rounds=5 most_ms=5000
+rounds=5 most_ms=20000
 
 # windows FILE: both types.
 windows() {
