@@ -211,8 +211,7 @@ void pinned_hear(struct lease_listener *listener,
 		if (pinned->may_wait)
 			pinned->deadline_ns += pinned->quiesce_ns;
 	} else if (report->to == RECALL_LOST ||
-		   (have_it(report->to) && pinned_is_programs(pinned) &&
-		    !pinned->may_wait)) {
+		   (have_it(report->to) && !pinned->may_wait)) {
 		pinned->leave_ns = now_ns;
 	}
 	pthread_cond_broadcast(&pinned_changed);

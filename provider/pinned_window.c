@@ -142,20 +142,29 @@ static int sever(struct pinned *pinned, enum gate_window_state state, int r,
 	return r;
 }
 
+/*
+ * What is left of dereg_mr()'s result r when the program has freed what it was
+ * just freeing: no other window has to go for that.
+ */
+static int settled_dereg_mr(struct pinned *pinned, int r)
+{
+	if (!r)
+		return 0;
+	gate_windows_settle(&pinned->seen.mr);
+	return pinned->real->dereg_mr(pinned->mr);
+}
+
 int pinned_dereg_mr(struct pinned *pinned, struct pinned_lost *lost)
 {
 	int r;
 
 	if (pinned->keeps_windows && unbind(pinned))
 		lost->are_silent = true;
-	r = pinned->real->dereg_mr(pinned->mr);
+	r = settled_dereg_mr(pinned, pinned->real->dereg_mr(pinned->mr));
 	r = sever(pinned, GATE_WINDOW_ON, r, lost);
 	r = sever(pinned, GATE_WINDOW_OFF, r, lost);
 	r = sever(pinned, GATE_WINDOW_PAST, r, lost);
-	if (r) {
-		gate_windows_settle(&pinned->seen.mr);
-		r = pinned->real->dereg_mr(pinned->mr);
-	}
+	r = settled_dereg_mr(pinned, r);
 	if (!r)
 		gate_windows_gone(&pinned->seen.mr);
 	return r;

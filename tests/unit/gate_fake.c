@@ -39,6 +39,7 @@ static bool is_marker(const struct ibv_send_wr *wr)
 static pthread_mutex_t objects_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fake_object objects[FAKE_OBJECTS];
 _Atomic bool fake_keeps_windows;
+struct ibv_mw *fake_kept_window;
 _Atomic bool fake_holds_windows, fake_is_freeing;
 
 const struct ibv_mr *fake_is_on(const struct ibv_mw *mw)
@@ -146,8 +147,10 @@ static int dealloc_mw(struct ibv_mw *mw)
 {
 	bool was_there;
 
-	if (fake_keeps_windows)
+	if (fake_keeps_windows) {
+		fake_kept_window = mw;
 		return EBUSY;
+	}
 	fake_is_freeing = true;
 	while (fake_holds_windows)
 		sched_yield();

@@ -66,6 +66,7 @@ struct fake_object {
 };
 const struct ibv_mr *fake_is_on(const struct ibv_mw *mw);
 extern _Atomic bool fake_keeps_windows; /* they cannot be freed */
+extern struct ibv_mw *fake_kept_window; /* the last that could not */
 extern _Atomic bool fake_holds_windows; /* that takes until it is off; */
 extern _Atomic bool fake_is_freeing;	/* and somebody is at it */
 

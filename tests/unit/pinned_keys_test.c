@@ -179,7 +179,7 @@ static void window__is_on_an_mr_that_does_not_go(void **state)
 	give_windows();
 	pthread_mutex_lock(&pinned_lock);
 	for (size_t i = 0; i < REGIONS; i++)
-		regions[i].quiesce_ns = 1000000000;
+		regions[i].quiesce_ns = 3000000000;
 	pthread_mutex_unlock(&pinned_lock);
 	keep = true;
 	pinned_own_begin(&own, DEV, INO);
