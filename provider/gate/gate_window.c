@@ -53,37 +53,44 @@ void gate_windows_in_child_locked(void)
 	going = NULL;
 }
 
+static struct region *add_region_locked(struct ibv_context *context,
+					const struct ibv_mr *seen)
+{
+	struct region *added = calloc(1, sizeof(*added));
+
+	if (!added)
+		return NULL;
+	added->context = context;
+	added->seen = seen;
+	added->next = regions;
+	regions = added;
+	return added;
+}
+
 int gate_mr_promise(struct ibv_context *context, const struct ibv_mr *seen,
 		    struct ibv_mr *actual, bool is_bindable)
 {
-	struct region *added = calloc(1, sizeof(*added)), *region;
 	struct gate_context *found;
+	struct region *region = NULL;
 	struct gate_locked locked;
-	int r = 0;
+	int r = -EINVAL;
 
 	gate_lock(&locked);
 	found = gate_context_find_locked(context);
-	region = region_of(seen);
-	if (!found)
-		r = -EINVAL;
-	else if (!region && !added)
+	if (found) {
 		r = -ENOMEM;
-	if (!r && !region) {
-		region = added;
-		added = NULL;
-		region->context = context;
-		region->seen = seen;
-		region->next = regions;
-		regions = region;
+		region = region_of(seen);
+		if (!region)
+			region = add_region_locked(context, seen);
 	}
-	if (!r) {
+	if (region) {
+		r = 0;
 		region->actual = actual;
 		region->is_bindable = is_bindable;
 		if (is_bindable)
 			gate_post_send_translate_locked(found->post_send, true);
 	}
 	gate_unlock(&locked);
-	free(added);
 	return r;
 }
 
