@@ -238,6 +238,14 @@ static void end_change(struct change *change, int result)
 	errno = saved_errno;
 }
 
+static int refuse_pinned(const struct change *change, const char *why)
+{
+	log_sentence(LOG_WARN, "ibv_rereg_mr of %zu bytes at %p: %s",
+		     change->mr->length, change->old_addr, why);
+	errno = EOPNOTSUPP;
+	return IBV_REREG_MR_ERR_INPUT;
+}
+
 /*
  * A region that is pinned stays where it is, and nothing else comes to be one:
  * the lease, the gate and the key are the struct ibv_mr's for its life.
@@ -246,33 +254,19 @@ static int change_pinned(struct change *change, int access)
 {
 	int r;
 
-	if (is_moved(change)) {
-		log_sentence(LOG_WARN,
-			     "ibv_rereg_mr of %zu bytes at %p: a pinned region "
-			     "cannot be moved, deregister it and register "
-			     "another",
-			     change->mr->length, change->old_addr);
-		errno = EOPNOTSUPP;
-		return IBV_REREG_MR_ERR_INPUT;
-	}
-	if (pinned_keeps_key(change->rec.pinned, change->rec.access)) {
-		log_sentence(LOG_WARN,
-			     "ibv_rereg_mr of %zu bytes at %p: a pinned region "
-			     "with keys=window cannot be changed, deregister "
-			     "it and register another",
-			     change->mr->length, change->old_addr);
-		errno = EOPNOTSUPP;
-		return IBV_REREG_MR_ERR_INPUT;
-	}
-	if (!pinned_may_be_bound(change->rec.pinned, change->rec.access)) {
-		log_sentence(LOG_WARN,
-			     "ibv_rereg_mr of %zu bytes at %p: a pinned region "
-			     "of a program that is asked cannot have "
-			     "IBV_ACCESS_MW_BIND",
-			     change->mr->length, change->old_addr);
-		errno = EOPNOTSUPP;
-		return IBV_REREG_MR_ERR_INPUT;
-	}
+	if (is_moved(change))
+		return refuse_pinned(change,
+				     "a pinned region cannot be moved, "
+				     "deregister it and register another");
+	if (pinned_keeps_key(change->rec.pinned, change->rec.access))
+		return refuse_pinned(change,
+				     "a pinned region with keys=window cannot "
+				     "be changed, deregister it and register "
+				     "another");
+	if (!pinned_may_be_bound(change->rec.pinned, change->rec.access))
+		return refuse_pinned(change, "a pinned region of a program "
+					     "that is asked cannot have "
+					     "IBV_ACCESS_MW_BIND");
 	r = pinned_reregister(change->rec.pinned, change->flags, change->pd,
 			      access);
 	if (!r) {
