@@ -269,6 +269,12 @@ static void break__full_signal_queue(void **state)
 	}
 }
 
+static bool is_held(void *arg)
+{
+	(void)arg;
+	return keeper_state(&keeper, 0) == RECALL_HELD;
+}
+
 /* Nobody reads the socket: nobody waits, and the last state comes through. */
 static void reports__a_program_that_does_not_read(void **state)
 {
@@ -281,6 +287,8 @@ static void reports__a_program_that_does_not_read(void **state)
 	(void)state;
 	wanted.pause_min_ns = wanted.pause_max_ns = MS / 10;
 	assert_int_equal(keeper_acquire(&keeper, &wanted), 0);
+	/* whoever has the file open meanwhile has it refused */
+	wait_for(is_held, NULL, "the lease is granted");
 	while (atomic_load(reports) < 500) {
 		int fd = open(file.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 

@@ -9,6 +9,7 @@
 # Room for the file, and not for another half of it.
 mkdir small
 mount -t tmpfs -o size=1300k none small
+trap 'unmount small' EXIT
 "$daxmr" run --quiesce-ms 20000 --log info "$programs/pinned_asked" "$PWD/small/asked" >said 2>log || fail "$(cat said log)"
 has "$(cat log)" 'pinned: tmpfs .*/small/asked'
 has "$(cat log)" 'others want it: drained in'
