@@ -427,15 +427,21 @@ static void become_another(void)
 	_exit(1);
 }
 
+/* It may have ended since. */
+static bool has_started(void *arg)
+{
+	(void)arg;
+	return program->keeper_pid;
+}
+
 static void death__exec_is_one_too(void **state)
 {
 	pid_t pid;
 
 	(void)state;
 	program_start(become_another);
+	wait_for(has_started, NULL, "the program has had its lease");
 	file_check_let_in(&file, O_RDWR);
-	while (!program->keeper_pid)
-		usleep(200);
 	pid = program->pid;
 	program_gone();
 	kill(pid, SIGKILL);
