@@ -228,11 +228,13 @@ void recall_break_heard(struct recall *recall)
 		choose_pause(recall, at_ns);
 		recall->has_consent = !recall->policy.consent_ns ||
 				      !recall->actions->ask_consent;
-		recall->consent_deadline_ns =
-			at_ns + earlier(recall->policy.consent_ns,
-					recall->policy.break_ns);
 		start_breaking(recall, RECALL_BREAK_HEARD,
 			       at_ns + recall->policy.break_ns);
+		/* from when it is told on */
+		recall->consent_deadline_ns =
+			recall->since_ns[RECALL_BREAKING] +
+			earlier(recall->policy.consent_ns,
+				recall->policy.break_ns);
 		if (!recall->has_consent)
 			recall->actions->ask_consent(
 				recall->arg, recall->consent_deadline_ns);
