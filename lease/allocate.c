@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "allocate.h"
@@ -96,9 +99,31 @@ static int allocate(int fd, uint64_t offset, uint64_t end,
 	return populate(fd, offset, end);
 }
 
+/*
+ * Huge pages: there by fallocate() alone, zeroed and in the page cache, or not
+ * to be had.
+ */
+static int allocate_huge(int fd, uint64_t offset, uint64_t end)
+{
+	return raw_fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, end - offset)
+		       ? -errno
+		       : 0;
+}
+
+/* Of the file, which may be of huge pages. */
+static uint64_t page_of(int fd, bool *ret_is_huge)
+{
+	struct statfs fs;
+
+	*ret_is_huge = !fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC;
+	return *ret_is_huge ? (uint64_t)fs.f_bsize
+			    : (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 int allocate_range(int fd, uint64_t offset, uint64_t length)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	bool is_huge;
+	uint64_t page = page_of(fd, &is_huge);
 	uint64_t stop = offset + length, size = 0;
 	uint64_t end = (stop + page - 1) & ~(page - 1);
 	int saved_errno = errno, r = 0;
@@ -113,7 +138,8 @@ int allocate_range(int fd, uint64_t offset, uint64_t length)
 	if (!r && (stop < offset || end < offset || stop > size))
 		r = -ERANGE;
 	if (!r && length)
-		r = allocate(fd, offset & ~(page - 1), end, missing);
+		r = is_huge ? allocate_huge(fd, offset & ~(page - 1), end)
+			    : allocate(fd, offset & ~(page - 1), end, missing);
 	errno = saved_errno;
 	switch (r) {
 	case 0:

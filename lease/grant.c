@@ -63,10 +63,25 @@ static int check_mode(int fd, int type, const char *name)
 	return 0;
 }
 
-/* Memory of tmpfs that nobody can open: in no folder. */
+/* Memory that nobody can open: in no folder. */
 static bool is_memory(const char *name)
 {
-	return !strncmp(name, "/memfd:", 7) || !strncmp(name, "/SYSV", 5);
+	return !strncmp(name, "/memfd:", 7) || !strncmp(name, "/SYSV", 5) ||
+	       !strncmp(name, "/anon_hugepage", 14);
+}
+
+static bool has_leases(const struct statfs *fs)
+{
+	return fs->f_type == EXT4_SUPER_MAGIC ||
+	       fs->f_type == XFS_SUPER_MAGIC || fs->f_type == TMPFS_MAGIC ||
+	       fs->f_type == HUGETLBFS_MAGIC;
+}
+
+static bool is_huge(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC;
 }
 
 static int check_file(int fd, const char *name)
@@ -82,18 +97,19 @@ static int check_file(int fd, const char *name)
 				  "%s is not a regular file, only those have "
 				  "leases",
 				  name);
-	if (fs.f_type == TMPFS_MAGIC && is_memory(name))
+	if ((fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC) &&
+	    is_memory(name))
 		return reason_set(-EOPNOTSUPP,
 				  "%s is memory without a name that others "
 				  "could open it by: a lease guards nothing",
 				  name);
-	if (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC &&
-	    fs.f_type != TMPFS_MAGIC)
-		return reason_set(-EOPNOTSUPP,
-				  "%s is on a file system (type 0x%lx) where a "
-				  "lease guards nothing; ext4, xfs and tmpfs "
-				  "will do, not below overlayfs, FUSE or NFS",
-				  name, (unsigned long)fs.f_type);
+	if (!has_leases(&fs))
+		return reason_set(
+			-EOPNOTSUPP,
+			"%s is on a file system (type 0x%lx) where a "
+			"lease guards nothing; ext4, xfs, tmpfs and "
+			"hugetlbfs will do, not below overlayfs, FUSE or NFS",
+			name, (unsigned long)fs.f_type);
 	if (st.st_uid != geteuid() && !privilege_has(CAP_LEASE))
 		return reason_set(
 			-EACCES,
@@ -229,6 +245,13 @@ int grant_explain(int fd, int type, int error, pid_t except)
 				  "as one of them",
 				  name);
 	case -EINVAL:
+		if (is_huge(fd) && !leases_are_off())
+			return reason_set(-EOPNOTSUPP,
+					  "%s is on hugetlbfs, which has no "
+					  "leases on this kernel (up to 6.1 it "
+					  "has): register it as it is, "
+					  "strategy auto or passthrough",
+					  name);
 		return reason_set(error,
 				  "%s: the kernel gives no lease on this file "
 				  "(is %s 1?)",

@@ -23,10 +23,10 @@ static const struct {
 
 /*
  * Flags that are carried over, or that the kernel sets by itself for a mapping
- * of the file (mm: DAX; sd: a new mapping is dirty).
+ * of the file (mm: DAX; sd: a new mapping is dirty; ht, de: huge pages).
  */
 static const char carried[] = "rd wr ex sh mr mw me ms sf lo lf nr ac mm sd "
-			      "dc dd sr rr hg nh";
+			      "dc dd sr rr hg nh ht de";
 
 static size_t length_of(const struct mapping *mapping)
 {

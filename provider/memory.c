@@ -52,7 +52,7 @@ static int trouble(enum memory_kind kind)
 		return 3;
 	if (kind == MEMORY_UNKNOWN || kind == MEMORY_SHADOW)
 		return 2;
-	return kind == MEMORY_TMPFS;
+	return kind == MEMORY_TMPFS || kind == MEMORY_HUGETLB;
 }
 
 struct look {

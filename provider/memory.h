@@ -58,8 +58,8 @@ struct memory {
 	bool beyond_eof;       /* the range goes past the end of `file` */
 	/*
 	 * The first file of the kind that registration fails for (fs-dax
-	 * before page cache before the rest), else of tmpfs; kind
-	 * MEMORY_UNMAPPED: no such.
+	 * before page cache before the rest), else of tmpfs or hugetlbfs;
+	 * kind MEMORY_UNMAPPED: no such.
 	 */
 	struct memory_file file;
 };

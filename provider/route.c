@@ -288,15 +288,15 @@ static void choose_staged(const struct route_question *question,
 }
 
 /*
- * tmpfs is where programs share memory that no file is meant by, and nobody
- * waits for its pins: only for who asks for that very region. Segments of
- * shmget(2) have no file that could be opened.
+ * tmpfs and hugetlbfs are where programs share memory that no file is meant by,
+ * and nobody waits for its pins: only for who asks for that very region.
+ * Segments of shmget(2) and MAP_HUGETLB have no file that could be opened.
  */
 static unsigned int pinnable(const struct route_question *question)
 {
 	return MEMORY_BIT(MEMORY_FSDAX) | MEMORY_BIT(MEMORY_PAGECACHE) |
 	       (question->is_asked && question->memory->file.fs[0]
-			? MEMORY_BIT(MEMORY_TMPFS)
+			? MEMORY_BIT(MEMORY_TMPFS) | MEMORY_BIT(MEMORY_HUGETLB)
 			: 0);
 }
 

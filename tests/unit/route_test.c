@@ -279,7 +279,12 @@ static void pinned__is_wished_and_the_kernel_decides(void **state)
 			   MEMORY_TMPFS);
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "several kinds");
 	memory = memory_of(MEMORY_BIT(MEMORY_HUGETLB), MEMORY_HUGETLB);
-	check(&question, STRATEGY_PASSTHROUGH, 0, "nothing to do");
+	check(&question, STRATEGY_PINNED, 0, "its own pages, under a lease");
+	question.is_asked = false;
+	check(&question, STRATEGY_PASSTHROUGH, 0, "hugetlbfs");
+	question.is_asked = true;
+	memory.file.fs[0] = '\0'; /* MAP_HUGETLB */
+	check(&question, STRATEGY_PASSTHROUGH, 0, "hugetlbfs");
 }
 
 static void pinned__is_refused_where_it_would_hold_others_up(void **state)
