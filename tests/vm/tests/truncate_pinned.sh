@@ -18,7 +18,7 @@ insmod /run/daxmr-vm/pin_dax.ko
 trap 'rmmod pin_dax' EXIT
 rounds=3 regions=20
 if test -n "${DAXMR_TEST_LONG:-}"; then
-	case $CONFIG in *-xfs) rounds=1000 ;; *) rounds=100 ;; esac
+	case $CONFIG in *-xfs) rounds=500 ;; *) rounds=100 ;; esac
 fi
 "$daxmr" run --strategy pinned --quiesce-ms 20000 --log info -- "$programs/rdma_pinned" "$DAX/f" "$rounds" "$((regions - 1))" >said 2>log ||
 	fail "$(cat said) $(tail -n 60 log)"
@@ -33,28 +33,30 @@ cut=$(median 'cut in') drained=$(median 'drained in') deregistered=$(median 'der
 echo "median of $recalls: cut in $cut us, grown in $(median 'grown in') us," \
 	"of that drained in $drained us and deregistered in $deregistered us"
 
-# The same for each: a round is a truncate that cuts off, then one that grows.
-worst=$(grep 'others want it: drained in' log | awk -v regions="$regions" '
-	FILENAME == "-" {
-		match($0, /drained in [0-9]+/); us = substr($0, RSTART + 11, RLENGTH - 11)
-		match($0, /deregistered in [0-9]+/); us += substr($0, RSTART + 16, RLENGTH - 16)
-		turn = int(n / regions)
-		n++
-		if (turn % 2 == 0 && us > gone[turn / 2]) gone[turn / 2] = us
-		next
-	}
-	/cut in/ {
-		match($0, /cut in [0-9]+/); cut = substr($0, RSTART + 7, RLENGTH - 7)
-		ratio = cut / gone[rounds++]
+# The same for each, of which one in a hundred may have met a busy build
+# machine: a round is a truncate that cuts off, then one that grows.
+each=$(grep 'others want it: drained in' log | awk -v regions="$regions" '
+	# what the line has behind the words
+	function us(words) { return match($0, words " [0-9]+") ? substr($0, RSTART + length(words) + 1, RLENGTH) + 0 : 0 }
+	function judge(took) {
+		ratio = took / gone[truncates++]
 		if (ratio > worst) worst = ratio
 		over += ratio > 10
 	}
-	END { printf "%.2f of %d, %d over 10\n", worst, rounds, over }' - said)
-echo "a truncate takes so many times what its drain and deregistration take, at the worst: $worst"
+	FILENAME == "-" {
+		turn = int(n / regions)
+		n++
+		if (us("drained in") + us("deregistered in") > gone[turn])
+			gone[turn] = us("drained in") + us("deregistered in")
+		next
+	}
+	/cut in/ { judge(us("cut in")); judge(us("grown in")) }
+	END { printf "%d truncates, the worst took %.2f times its drain and deregistration, more than 10 times: %d\n", truncates, worst, over }' - said)
+echo "$each"
 if test -n "${DAXMR_TEST_LONG:-}"; then
 	test "$cut" -le $((10 * (drained + deregistered))) || fail "a truncate takes $cut us"
 	test "$recalls" -eq $((2 * rounds * regions)) || fail "$recalls recalls: not known whose is whose"
-	has "$worst" ' of 100?0, 0 over 10$'
+	test "${each##* }" -le $((2 * rounds / 100)) || fail "$each"
 fi
 
 case $CONFIG in *-xfs) ;; *) exit 0 ;; esac # it is the same on both
