@@ -152,8 +152,8 @@ int allocate_range(int fd, uint64_t offset, uint64_t length)
 			"it has",
 			name, (intmax_t)st.st_size, offset, stop);
 	case -EOPNOTSUPP:
-		return reason_set(
-			r,
+		return reason_set_kind(
+			REASON_REFLINK, r,
 			"%s shares blocks with another file (reflink) "
 			"between bytes %ju and %ju, and they cannot "
 			"be unshared here: use a copy of the file (cp "

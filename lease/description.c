@@ -212,15 +212,17 @@ static int refuse_path(const struct description *description, int error)
 					  ? "for reading and writing"
 					  : "for reading only");
 	case -EOPNOTSUPP:
-		return reason_set(error,
-				  "%s is on overlayfs, where a lease guards "
-				  "nothing; ext4 and xfs will do",
-				  description->name);
+		return reason_set_kind(
+			REASON_FILE_SYSTEM, error,
+			"%s is on overlayfs, where a lease guards "
+			"nothing; ext4 and xfs will do",
+			description->name);
 	case -EWOULDBLOCK:
-		return reason_set(-EBUSY,
-				  "%s has a lease of another program, which "
-				  "was asked to give it back: try again",
-				  description->name);
+		return reason_set_kind(
+			REASON_BUSY, -EBUSY,
+			"%s has a lease of another program, which "
+			"was asked to give it back: try again",
+			description->name);
 	default:
 		return reason_set(error,
 				  "%s cannot be opened again: %s; keep the "

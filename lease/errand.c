@@ -16,6 +16,7 @@ struct errand {
 	void *arg;
 	int result;
 	char reason[REASON_MAX];
+	unsigned int kind;
 	atomic_bool is_done;
 };
 
@@ -25,6 +26,7 @@ static void *run(void *arg)
 
 	errand->result = errand->fn(errand->arg);
 	snprintf(errand->reason, sizeof(errand->reason), "%s", reason_text());
+	errand->kind = reason_kind();
 	atomic_store(&errand->is_done, true);
 	lease_engine_wake(errand->engine);
 	return NULL;
@@ -42,7 +44,8 @@ int errand_run(struct lease_table *table, struct lease_engine *engine,
 		talk_step(table);
 	pthread_join(thread, NULL);
 	if (errand.result)
-		reason_set(errand.result, "%s", errand.reason);
+		reason_set_kind(errand.kind, errand.result, "%s",
+				errand.reason);
 	return errand.result;
 }
 

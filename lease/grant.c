@@ -99,20 +99,21 @@ static int check_file(int fd, const char *name)
 				  name);
 	if ((fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC) &&
 	    is_memory(name))
-		return reason_set(-EOPNOTSUPP,
-				  "%s is memory without a name that others "
-				  "could open it by: a lease guards nothing",
-				  name);
+		return reason_set_kind(
+			REASON_FILE_SYSTEM, -EOPNOTSUPP,
+			"%s is memory without a name that others "
+			"could open it by: a lease guards nothing",
+			name);
 	if (!has_leases(&fs))
-		return reason_set(
-			-EOPNOTSUPP,
+		return reason_set_kind(
+			REASON_FILE_SYSTEM, -EOPNOTSUPP,
 			"%s is on a file system (type 0x%lx) where a "
 			"lease guards nothing; ext4, xfs, tmpfs and "
 			"hugetlbfs will do, not below overlayfs, FUSE or NFS",
 			name, (unsigned long)fs.f_type);
 	if (st.st_uid != geteuid() && !privilege_has(CAP_LEASE))
-		return reason_set(
-			-EACCES,
+		return reason_set_kind(
+			REASON_NOT_OWNER, -EACCES,
 			"%s belongs to user %u, and the kernel gives a lease "
 			"to a file's owner alone: run the program as that "
 			"user, or give it CAP_LEASE",
@@ -130,10 +131,10 @@ int grant_check(int fd, int type)
 	if (!r)
 		r = check_file(fd, name);
 	if (!r && leases_are_off())
-		r = reason_set(-EINVAL,
-			       "leases are switched off: write 1 to "
-			       "%s",
-			       LEASES_ENABLE);
+		r = reason_set_kind(REASON_LEASES_OFF, -EINVAL,
+				    "leases are switched off: write 1 to "
+				    "%s",
+				    LEASES_ENABLE);
 	errno = saved_errno;
 	return r;
 }
@@ -168,21 +169,22 @@ static int name_openers(const struct openers *openers, const char *name)
 		snprintf(unseen, sizeof(unseen),
 			 "; %u processes may not be looked at",
 			 openers->unseen);
-	return reason_set(-EBUSY,
-			  "%s is open or mapped elsewhere, and a lease needs "
-			  "it for the program alone: it has to be closed by "
-			  "%s%s",
-			  name, openers_names(openers, names, sizeof(names)),
-			  unseen);
+	return reason_set_kind(
+		REASON_BUSY, -EBUSY,
+		"%s is open or mapped elsewhere, and a lease needs "
+		"it for the program alone: it has to be closed by "
+		"%s%s",
+		name, openers_names(openers, names, sizeof(names)), unseen);
 }
 
 static int refuse_unseen(int error, const char *name)
 {
-	return reason_set(error,
-			  "%s: who else has it open cannot be seen (/proc: "
-			  "%s): see to it that /proc can be read and "
-			  "descriptors are left",
-			  name, strerrordesc_np(-error));
+	return reason_set_kind(
+		REASON_UNSEEN, error,
+		"%s: who else has it open cannot be seen (/proc: "
+		"%s): see to it that /proc can be read and "
+		"descriptors are left",
+		name, strerrordesc_np(-error));
 }
 
 int grant_check_openers(int fd, pid_t except)
@@ -213,20 +215,21 @@ static int explain_busy(int fd, int type, pid_t except, const char *name)
 		return name_openers(&openers, name);
 	addr = find_mapping(fd, type);
 	if (addr)
-		return reason_set(-EBUSY,
-				  "%s is mapped by this program at 0x%" PRIxPTR
-				  " (%s), from a descriptor that is closed by "
-				  "now: unmap it first",
-				  name, addr,
-				  type == F_RDLCK ? "open for writing"
-						  : "MAP_PRIVATE");
-	return reason_set(-EBUSY,
-			  "%s %s elsewhere, not in a process that /proc shows "
-			  "here (%u may not be looked at): it may be one of "
-			  "another PID namespace, a loop device, an NFS "
-			  "server: close it there; or it was closed "
-			  "meanwhile: try again",
-			  name, others, openers.unseen);
+		return reason_set_kind(
+			REASON_BUSY, -EBUSY,
+			"%s is mapped by this program at 0x%" PRIxPTR
+			" (%s), from a descriptor that is closed by "
+			"now: unmap it first",
+			name, addr,
+			type == F_RDLCK ? "open for writing" : "MAP_PRIVATE");
+	return reason_set_kind(
+		REASON_BUSY, -EBUSY,
+		"%s %s elsewhere, not in a process that /proc shows "
+		"here (%u may not be looked at): it may be one of "
+		"another PID namespace, a loop device, an NFS "
+		"server: close it there; or it was closed "
+		"meanwhile: try again",
+		name, others, openers.unseen);
 }
 
 int grant_explain(int fd, int type, int error, pid_t except)
@@ -238,24 +241,27 @@ int grant_explain(int fd, int type, int error, pid_t except)
 	case -EAGAIN:
 		return explain_busy(fd, type, except, name);
 	case -EACCES:
-		return reason_set(error,
-				  "%s: the kernel gives a lease only to the "
-				  "file's owner, or to who has CAP_LEASE "
-				  "outside of user namespaces: run the program "
-				  "as one of them",
-				  name);
+		return reason_set_kind(
+			REASON_NOT_OWNER, error,
+			"%s: the kernel gives a lease only to the "
+			"file's owner, or to who has CAP_LEASE "
+			"outside of user namespaces: run the program "
+			"as one of them",
+			name);
 	case -EINVAL:
 		if (is_huge(fd) && !leases_are_off())
-			return reason_set(-EOPNOTSUPP,
-					  "%s is on hugetlbfs, which has no "
-					  "leases on this kernel (up to 6.1 it "
-					  "has): register it as it is, "
-					  "strategy auto or passthrough",
-					  name);
-		return reason_set(error,
-				  "%s: the kernel gives no lease on this file "
-				  "(is %s 1?)",
-				  name, LEASES_ENABLE);
+			return reason_set_kind(
+				REASON_FILE_SYSTEM, -EOPNOTSUPP,
+				"%s is on hugetlbfs, which has no "
+				"leases on this kernel (up to 6.1 it "
+				"has): register it as it is, "
+				"strategy auto or passthrough",
+				name);
+		return reason_set_kind(
+			REASON_LEASES_OFF, error,
+			"%s: the kernel gives no lease on this file "
+			"(is %s 1?)",
+			name, LEASES_ENABLE);
 	case -EMFILE:
 		return reason_set(error,
 				  "%s: daxmr-keeper has no descriptor left for "
@@ -279,8 +285,9 @@ int grant_check_shared(int fd, pid_t except)
 		return refuse_unseen(r, name);
 	if (!openers.found)
 		return 0;
-	return reason_set(-EBUSY,
-			  "%s has to be closed and unmapped first by %s, which "
-			  "would write to it unseen",
-			  name, openers_names(&openers, names, sizeof(names)));
+	return reason_set_kind(
+		REASON_BUSY, -EBUSY,
+		"%s has to be closed and unmapped first by %s, which "
+		"would write to it unseen",
+		name, openers_names(&openers, names, sizeof(names)));
 }

@@ -91,15 +91,16 @@ static int spawn(struct keeper *keeper, const char *path, int pidfd)
 		r = -EPROTO;
 	keeper->pid = ready.pid;
 	if (r == -EPIPE)
-		reason_set(r,
-			   "%s ended before it was ready: a limit or a system "
-			   "call filter of the program may have ended it (one "
-			   "that is started outside has neither: "
-			   "DAXMR_KEEPER)",
-			   path);
+		reason_set_kind(
+			REASON_KEEPER, r,
+			"%s ended before it was ready: a limit or a system "
+			"call filter of the program may have ended it (one "
+			"that is started outside has neither: "
+			"DAXMR_KEEPER)",
+			path);
 	else if (r)
-		reason_set(r, "%s cannot be started: %s", path,
-			   strerrordesc_np(-r));
+		reason_set_kind(REASON_KEEPER, r, "%s cannot be started: %s",
+				path, strerrordesc_np(-r));
 	return r;
 }
 

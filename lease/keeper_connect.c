@@ -139,29 +139,33 @@ static int await_ready(int fd, int timeout_ms, pid_t *ret_pid)
 static int explain(const char *path, int error, bool is_connected)
 {
 	if (error == -EACCES && is_connected)
-		return reason_set(error,
-				  "the keeper that listens on %s is another "
-				  "user's: start `daxmr-keeper --listen` as "
-				  "user %u, and name its socket by "
-				  "DAXMR_KEEPER",
-				  path, geteuid());
+		return reason_set_kind(
+			REASON_KEEPER, error,
+			"the keeper that listens on %s is another "
+			"user's: start `daxmr-keeper --listen` as "
+			"user %u, and name its socket by "
+			"DAXMR_KEEPER",
+			path, geteuid());
 	if (error == -EPROTO || error == -EPROTOTYPE)
-		return reason_set(error,
-				  "who listens on %s is not a daxmr-keeper of "
-				  "this version: start that of the same "
-				  "package as this library",
-				  path);
+		return reason_set_kind(
+			REASON_KEEPER, error,
+			"who listens on %s is not a daxmr-keeper of "
+			"this version: start that of the same "
+			"package as this library",
+			path);
 	if (is_connected)
-		return reason_set(error,
-				  "the keeper that listens on %s gave none to "
-				  "this program (%s): its standard error says "
-				  "more",
-				  path, strerrordesc_np(-error));
-	return reason_set(error,
-			  "no keeper can be reached on %s (%s): start "
-			  "`daxmr-keeper --listen %s`, or unset DAXMR_KEEPER "
-			  "for one that the program starts itself",
-			  path, strerrordesc_np(-error), path);
+		return reason_set_kind(
+			REASON_KEEPER, error,
+			"the keeper that listens on %s gave none to "
+			"this program (%s): its standard error says "
+			"more",
+			path, strerrordesc_np(-error));
+	return reason_set_kind(
+		REASON_KEEPER, error,
+		"no keeper can be reached on %s (%s): start "
+		"`daxmr-keeper --listen %s`, or unset DAXMR_KEEPER "
+		"for one that the program starts itself",
+		path, strerrordesc_np(-error), path);
 }
 
 int keeper_connect(const char *path, int pidfd, int board_fd, int timeout_ms,

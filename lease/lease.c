@@ -51,6 +51,7 @@ struct request {
 	int moved;
 	int result;
 	char reason[REASON_MAX];
+	unsigned int kind; /* of the reason */
 	bool is_done;
 };
 
@@ -144,7 +145,8 @@ static int ask(struct lease_engine *engine, struct request *request)
 	pthread_setcancelstate(cancel_state, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (request->result)
-		reason_set(request->result, "%s", request->reason);
+		reason_set_kind(request->kind, request->result, "%s",
+				request->reason);
 	errno = saved_errno;
 	return request->result;
 }
@@ -195,6 +197,7 @@ static void finish(struct lease_engine *engine, struct request *request,
 	pthread_mutex_lock(&engine->lock);
 	request->result = result;
 	snprintf(request->reason, sizeof(request->reason), "%s", reason_text());
+	request->kind = reason_kind();
 	request->is_done = true;
 	pthread_cond_broadcast(&engine->done);
 	pthread_mutex_unlock(&engine->lock);

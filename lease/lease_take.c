@@ -130,11 +130,12 @@ static int refuse_type(const struct description *description, int fd)
 {
 	char name[REASON_FILE_MAX];
 
-	return reason_set(-EBUSY,
-			  "%s has a lease for %s already: release that first",
-			  fd >= 0 ? reason_file(fd, name, sizeof(name))
-				  : description->name,
-			  description->type == F_RDLCK ? "writing" : "reading");
+	return reason_set_kind(
+		REASON_TERMS, -EBUSY,
+		"%s has a lease for %s already: release that first",
+		fd >= 0 ? reason_file(fd, name, sizeof(name))
+			: description->name,
+		description->type == F_RDLCK ? "writing" : "reading");
 }
 
 /* A write lease serves who would do with a read lease. */
@@ -155,12 +156,13 @@ static int refuse_terms(const struct description *description, int fd)
 {
 	char name[REASON_FILE_MAX];
 
-	return reason_set(-EBUSY,
-			  "%s is registered already, with another flush_ms, "
-			  "flush_cpu, on_conflict or on_shrink: all regions of "
-			  "a file have the same; give this one those, or none",
-			  fd >= 0 ? reason_file(fd, name, sizeof(name))
-				  : description->name);
+	return reason_set_kind(
+		REASON_TERMS, -EBUSY,
+		"%s is registered already, with another flush_ms, "
+		"flush_cpu, on_conflict or on_shrink: all regions of "
+		"a file have the same; give this one those, or none",
+		fd >= 0 ? reason_file(fd, name, sizeof(name))
+			: description->name);
 }
 
 struct blocks {

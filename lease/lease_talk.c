@@ -461,11 +461,12 @@ void talk_step(struct lease_table *table)
 
 int talk_no_answer(const struct lease_table *table)
 {
-	return reason_set(-ETIMEDOUT,
-			  "daxmr-keeper (process %d) does not answer: it has "
-			  "been stopped, or waits for a file system that is "
-			  "frozen or slow; it goes on when that does",
-			  table->keeper.pid);
+	return reason_set_kind(
+		REASON_KEEPER, -ETIMEDOUT,
+		"daxmr-keeper (process %d) does not answer: it has "
+		"been stopped, or waits for a file system that is "
+		"frozen or slow; it goes on when that does",
+		table->keeper.pid);
 }
 
 int talk_wait_until(struct lease_table *table, struct lease *lease,
@@ -534,11 +535,12 @@ int talk_fetch(struct lease_table *table, struct lease *lease)
 	if (r || lease->fd >= 0)
 		return r;
 	if (lease->answer == -ECONNRESET)
-		return reason_set(-EBUSY,
-				  "%s: the daxmr-keeper that had it open died, "
-				  "and the next one has not found it yet: try "
-				  "again",
-				  lease->path);
+		return reason_set_kind(
+			REASON_KEEPER, -EBUSY,
+			"%s: the daxmr-keeper that had it open died, "
+			"and the next one has not found it yet: try "
+			"again",
+			lease->path);
 	return reason_set(lease->answer,
 			  "%s: daxmr-keeper alone has it open, and no "
 			  "descriptor comes from there (%s): raise "

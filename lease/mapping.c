@@ -178,11 +178,12 @@ int mapping_at(uintptr_t addr, struct mapping *ret, char *name)
 
 int mapping_refuse(int error)
 {
-	return reason_set(error,
-			  "what the program has mapped cannot be seen (/proc: "
-			  "%s): see to it that /proc can be read and "
-			  "descriptors are left",
-			  strerrordesc_np(-error));
+	return reason_set_kind(
+		REASON_UNSEEN, error,
+		"what the program has mapped cannot be seen (/proc: "
+		"%s): see to it that /proc can be read and "
+		"descriptors are left",
+		strerrordesc_np(-error));
 }
 
 int mapping_next(int fd, uintptr_t addr, struct mapping *ret)

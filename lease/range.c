@@ -82,15 +82,17 @@ static void drop_covered(struct lease_table *table, struct lease *lease)
 int range_refuse(int error)
 {
 	if (error == -ECONNRESET)
-		return reason_set(-EBUSY,
-				  "the daxmr-keeper that was to write the "
-				  "range to the file died, and no other has "
-				  "the file yet: try again");
-	return reason_set(error,
-			  "daxmr-keeper, which is to write the range to the "
-			  "file, cannot have it (%s): it has the program's "
-			  "limits on memory and descriptors, raise those",
-			  strerrordesc_np(-error));
+		return reason_set_kind(
+			REASON_KEEPER, -EBUSY,
+			"the daxmr-keeper that was to write the "
+			"range to the file died, and no other has "
+			"the file yet: try again");
+	return reason_set_kind(
+		REASON_KEEPER, error,
+		"daxmr-keeper, which is to write the range to the "
+		"file, cannot have it (%s): it has the program's "
+		"limits on memory and descriptors, raise those",
+		strerrordesc_np(-error));
 }
 
 /* The keeper's answer is waited for. */

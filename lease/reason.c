@@ -14,18 +14,65 @@
 
 _Static_assert(REASON_MAX == THREAD_TEXT_MAX, "as thread_text.h has it");
 
-int reason_set(int error, const char *format, ...)
+static _Thread_local unsigned int last_kind;
+
+static enum reason_kind kind_of(int error)
+{
+	switch (error) {
+	case -ENOMEM:
+		return REASON_MEMORY;
+	case -EMFILE:
+	case -ENFILE:
+		return REASON_DESCRIPTORS;
+	case -ENOSPC:
+	case -EDQUOT:
+		return REASON_NO_SPACE;
+	case -ETIMEDOUT:
+		return REASON_TIMEOUT;
+	default:
+		return REASON_OTHER;
+	}
+}
+
+static void set(unsigned int kind, const char *format, va_list ap)
 {
 	int saved_errno = errno;
 	char *sentence = thread_text_write(THREAD_TEXT_REASON);
+
+	if (sentence)
+		vsnprintf(sentence, REASON_MAX, format, ap);
+	last_kind = kind;
+	errno = saved_errno;
+}
+
+int reason_set(int error, const char *format, ...)
+{
 	va_list ap;
 
 	va_start(ap, format);
-	if (sentence)
-		vsnprintf(sentence, REASON_MAX, format, ap);
+	set(kind_of(error), format, ap);
 	va_end(ap);
-	errno = saved_errno;
 	return error;
+}
+
+int reason_set_kind(unsigned int kind, int error, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	set(kind, format, ap);
+	va_end(ap);
+	return error;
+}
+
+void reason_mark(unsigned int kind)
+{
+	last_kind = kind;
+}
+
+unsigned int reason_kind(void)
+{
+	return last_kind;
 }
 
 const char *reason_text(void)

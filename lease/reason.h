@@ -11,9 +11,42 @@
 
 #define REASON_MAX 1024
 
-/* Keeps the sentence, cut to REASON_MAX; returns `error`; errno is kept. */
+/*
+ * What it comes to, for who counts refusals. Callers that leave sentences of
+ * their own here have kinds of their own, from REASON_KINDS on.
+ */
+enum reason_kind {
+	REASON_OTHER,
+	REASON_MEMORY,	    /* the kernel has none left, or a limit */
+	REASON_DESCRIPTORS, /* there are none left */
+	REASON_NO_SPACE,    /* on the file system */
+	REASON_TIMEOUT,
+	REASON_BUSY,	    /* others have the file open, mapped, leased */
+	REASON_NOT_OWNER,   /* of the file */
+	REASON_FILE_SYSTEM, /* on which a lease guards nothing */
+	REASON_LEASES_OFF,  /* on this machine */
+	REASON_TERMS,	    /* another region of the file has others */
+	REASON_REFLINK,	    /* blocks that two files share */
+	REASON_PRIVILEGE,   /* for userfaultfd */
+	REASON_UNSEEN,	    /* /proc does not say what has to be known */
+	REASON_KEEPER,	    /* cannot be started, reached, or does not answer */
+	REASON_KINDS
+};
+
+/*
+ * Keeps the sentence, cut to REASON_MAX; returns `error`; errno is kept. The
+ * kind is that of the error, mostly REASON_OTHER.
+ */
 int reason_set(int error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+int reason_set_kind(unsigned int kind, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* This thread's, which has no sentence yet, or gets one elsewhere. */
+void reason_mark(unsigned int kind);
+
+/* That of this thread's last refusal; REASON_OTHER before the first. */
+unsigned int reason_kind(void);
 
 /* The sentence of this thread's last refusal; "" before the first. */
 const char *reason_text(void);

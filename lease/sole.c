@@ -45,11 +45,12 @@ static int count_locks(const char *path, const char *file)
 
 static int refuse_lock(const char *name)
 {
-	return reason_set(-EBUSY,
-			  "%s is locked (flock, or an OFD lock) by a "
-			  "descriptor that has been closed and that only a "
-			  "mapping keeps open: keep it open",
-			  name);
+	return reason_set_kind(
+		REASON_BUSY, -EBUSY,
+		"%s is locked (flock, or an OFD lock) by a "
+		"descriptor that has been closed and that only a "
+		"mapping keeps open: keep it open",
+		name);
 }
 
 /* Nobody else has it open: what the description has not is a mapping's. */

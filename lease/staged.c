@@ -235,11 +235,12 @@ static int lay_before_keeper(struct lease_table *table, struct lease *lease,
 /* For a reason that stays the one that is told. */
 static void let_go(const struct swapping *swapping)
 {
+	unsigned int kind = reason_kind();
 	char reason[REASON_MAX];
 
 	snprintf(reason, sizeof(reason), "%s", reason_text());
 	if (staged_let_go(swapping))
-		reason_set(0, "%s", reason);
+		reason_set_kind(kind, 0, "%s", reason);
 }
 
 /*

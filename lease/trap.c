@@ -68,12 +68,13 @@ int trap_open(enum uffd uffd, struct trap *ret)
 	}
 	errno = saved_errno;
 	if (fd == -EPERM)
-		return reason_set(-EPERM,
-				  "the program's threads have to wait while a "
-				  "shadow and the file change places, or "
-				  "stores are lost, and this process may not "
-				  "hold up page faults of system calls "
-				  "(userfaultfd): " REMEDY);
+		return reason_set_kind(
+			REASON_PRIVILEGE, -EPERM,
+			"the program's threads have to wait while a "
+			"shadow and the file change places, or "
+			"stores are lost, and this process may not "
+			"hold up page faults of system calls "
+			"(userfaultfd): " REMEDY);
 	if (fd < 0)
 		return reason_set(fd, "no userfaultfd: %s",
 				  strerrordesc_np(-fd));

@@ -67,8 +67,8 @@ static int find_keeper(char path[PATH_MAX])
 	if (!found)
 		found = look_in("", KEEPER_DIR, path);
 	if (!found)
-		reason_set(
-			-ENOENT,
+		reason_set_kind(
+			REASON_KEEPER, -ENOENT,
 			KEEPER_NAME " is missing: neither in %s nor in %s "
 				    "nor where it lies beside an installed "
 				    "library; build or install it (on Debian "

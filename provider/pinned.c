@@ -14,6 +14,7 @@
 #include "pinned_parts.h"
 #include "quiet.h"
 #include "reason.h"
+#include "refusal.h"
 #include "region_parts.h"
 #include "shadows.h"
 
@@ -192,10 +193,10 @@ static int wait_until_free(struct pinned *pinned)
 	pinned_lock_give(&locked);
 	if (is_free)
 		return 0;
-	return reason_set(-EBUSY,
-			  is_own ? "the program itself changes %s now"
-				 : "others have %s now",
-			  pinned->file.name);
+	return reason_set_kind(REASON_BUSY, -EBUSY,
+			       is_own ? "the program itself changes %s now"
+				      : "others have %s now",
+			       pinned->file.name);
 }
 
 /* Device and program would not see the same bytes. */
@@ -249,14 +250,16 @@ static bool is_for_the_window(const struct pinned *pinned, int error)
 static int explain_unpinned(const struct pinned *pinned, int error)
 {
 	if (!is_for_the_window(pinned, error))
-		return reason_set(error ? -error : -EIO,
-				  "the kernel refused to pin its pages (%s)",
-				  strerrordesc_np(error));
-	return reason_set(-error,
-			  "keys=window wants a memory window, and pages that "
-			  "can be written (%s): map it PROT_WRITE, or, from "
-			  "Linux 6.2 on, keys=change",
-			  strerrordesc_np(error));
+		return reason_set_kind(
+			REFUSAL_KERNEL, error ? -error : -EIO,
+			"the kernel refused to pin its pages (%s)",
+			strerrordesc_np(error));
+	return reason_set_kind(
+		REFUSAL_WINDOW, -error,
+		"keys=window wants a memory window, and pages that "
+		"can be written (%s): map it PROT_WRITE, or, from "
+		"Linux 6.2 on, keys=change",
+		strerrordesc_np(error));
 }
 
 /* The program's own call for the first time. */

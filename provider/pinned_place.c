@@ -12,6 +12,7 @@
 
 #include "pinned_parts.h"
 #include "reason.h"
+#include "refusal.h"
 #include "vma.h"
 
 struct finding {
@@ -93,13 +94,15 @@ int pinned_find_file(uintptr_t start, uintptr_t end, struct pinned_file *ret)
 	int r = vma_each(start, end, add_mapping, &finding);
 
 	if (r < 0)
-		return reason_set(r,
-				  "what is mapped cannot be seen (/proc: %s)",
-				  strerrordesc_np(-r));
+		return reason_set_kind(
+			REASON_UNSEEN, r,
+			"what is mapped cannot be seen (/proc: %s)",
+			strerrordesc_np(-r));
 	if (r || finding.next < end)
-		return reason_set(-EOPNOTSUPP,
-				  "the range is not one piece of one file, "
-				  "mapped shared: register each piece apart");
+		return reason_set_kind(
+			REFUSAL_SEVERAL, -EOPNOTSUPP,
+			"the range is not one piece of one file, "
+			"mapped shared: register each piece apart");
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "pinned.h"
 #include "probe.h"
 #include "reason.h"
+#include "refusal.h"
 #include "region.h"
 #include "region_parts.h"
 #include "stage.h"
@@ -24,6 +25,9 @@ static void explain_plain_failure(const struct region_call *call,
 	unsigned int kinds = choice->memory.kinds;
 	char names[320];
 
+	reason_mark(kinds == MEMORY_BIT(MEMORY_UNMAPPED) ? REFUSAL_UNMAPPED
+		    : errno == ENOMEM			 ? REFUSAL_LOCKED
+							 : REFUSAL_KERNEL);
 	if (call->length == 0)
 		log_sentence(LOG_WARN,
 			     "registration of 0 bytes at %p on %s failed (%s): "
@@ -114,6 +118,7 @@ static struct ibv_mr *record_with(const struct region_call *call,
 	call->real->dereg_mr(mr);
 	log_sentence(LOG_ERROR, "no memory to remember an MR of %zu bytes",
 		     call->length);
+	reason_mark(REASON_MEMORY);
 	errno = ENOMEM;
 	return NULL;
 }
@@ -149,6 +154,7 @@ static struct ibv_mr *register_odp(const struct region_call *call,
 
 	mr = call_original(call, call->access | IBV_ACCESS_ON_DEMAND);
 	if (!mr) {
+		reason_mark(REFUSAL_KERNEL);
 		log_sentence(LOG_WARN,
 			     "%s: registration of %zu bytes at %p with "
 			     "on-demand paging on %s, access flags %#x, "
@@ -347,6 +353,7 @@ static struct ibv_mr *register_pinned(const struct region_call *call,
 		log_sentence(LOG_ERROR,
 			     "no memory to remember an MR of %zu bytes",
 			     call->length);
+		reason_mark(REASON_MEMORY);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -371,6 +378,7 @@ static void refuse(const struct region_call *call, const struct route *route)
 			error = errno;
 	}
 	log_sentence(LOG_WARN, "%s", route->why);
+	reason_mark(route->refusal);
 	errno = error;
 }
 
@@ -395,6 +403,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 	struct ibv_mr *mr;
 
 	log_clear_sentence();
+	reason_mark(REASON_OTHER);
 	choice_open(&choice, call->addr, call->length, call->access,
 		    call->options ? call->options->strategy
 				  : config_get()->strategy);
@@ -444,7 +453,7 @@ struct ibv_mr *region_register(const struct region_call *call)
 	if (mr)
 		errno = saved_errno;
 	else
-		stats_refused(errno, log_last_sentence());
+		stats_refused(errno, reason_kind(), log_last_sentence());
 	return mr;
 }
 

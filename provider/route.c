@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "refusal.h"
 #include "route.h"
 
 static const char *const strategy_names[STRATEGIES] = {
@@ -87,6 +88,7 @@ static bool refused_as_plain(const struct route_question *question,
 	const struct memory *memory = question->memory;
 
 	if (memory->kinds & MEMORY_BIT(MEMORY_UNMAPPED)) {
+		ret->refusal = REFUSAL_UNMAPPED;
 		decide(ret, STRATEGY_REFUSED, EFAULT,
 		       "part of the range %#lx-%#lx is not mapped (the rest is "
 		       "%s): register only what is mapped",
@@ -95,6 +97,7 @@ static bool refused_as_plain(const struct route_question *question,
 		return true;
 	}
 	if (memory->kinds & MEMORY_BIT(MEMORY_DEVICE)) {
+		ret->refusal = REFUSAL_SEVERAL;
 		decide(ret, STRATEGY_REFUSED, EFAULT,
 		       "the range %#lx-%#lx is %s and device memory in one: "
 		       "no single MR can hold both, register them apart",
@@ -103,6 +106,7 @@ static bool refused_as_plain(const struct route_question *question,
 		return true;
 	}
 	if (memory->unreadable) {
+		ret->refusal = REFUSAL_PROTECTION;
 		decide(ret, STRATEGY_REFUSED, EFAULT,
 		       "part of the range %#lx-%#lx (%s) is mapped without "
 		       "PROT_READ: no device can use it",
@@ -114,6 +118,7 @@ static bool refused_as_plain(const struct route_question *question,
 	    (question->access &
 	     (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
 	      IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND))) {
+		ret->refusal = REFUSAL_PROTECTION;
 		decide(ret, STRATEGY_REFUSED, EFAULT,
 		       "the range %#lx-%#lx (%s), or part of it, is mapped "
 		       "without PROT_WRITE and the MR asks for write access: "
@@ -192,9 +197,11 @@ static bool choose_odp(const struct route_question *question, const char *what,
 	}
 	missing = odp_caps_missing(caps, question->access);
 	if (!caps->has_odp) {
+		ret->refusal = REFUSAL_NO_ODP;
 		snprintf(because, BECAUSE_MAX, "%s has no on-demand paging",
 			 device);
 	} else if (missing) {
+		ret->refusal = REFUSAL_ODP_ACCESS;
 		snprintf(because, BECAUSE_MAX,
 			 "the on-demand paging of %s cannot do what the access "
 			 "flags ask for (RC: %s)",
@@ -203,15 +210,18 @@ static bool choose_odp(const struct route_question *question, const char *what,
 		ret->needs = ROUTE_NEEDS_TRUST;
 		return true;
 	} else if (question->trust == ROUTE_TRUST_NO) {
+		ret->refusal = REFUSAL_ODP_UNTRUSTED;
 		snprintf(because, BECAUSE_MAX,
 			 "the on-demand paging of %s corrupts data (%s)",
 			 device, question->trust_seen);
 	} else if (question->trust == ROUTE_TRUST_UNPROVEN &&
 		   question->wish != STRATEGY_ODP) {
+		ret->refusal = REFUSAL_ODP_UNTESTED;
 		snprintf(because, BECAUSE_MAX,
 			 "the on-demand paging of %s could not be tested (%s)",
 			 device, question->trust_seen);
 	} else if (is_moved(question) && !question->trust_moved_iova) {
+		ret->refusal = REFUSAL_ODP_IOVA;
 		snprintf(because, BECAUSE_MAX,
 			 "the on-demand paging of %s does not work where the "
 			 "iova is not the address (ibv_reg_mr_iova, "
@@ -250,11 +260,14 @@ static void refuse_without_odp(const struct route_question *question,
 }
 
 /* What cannot be staged: why, and what to do; NULL: it can. */
-static const char *why_not_staged(const struct route_question *question)
+static const char *why_not_staged(const struct route_question *question,
+				  unsigned int *ret_refusal)
 {
+	*ret_refusal = REASON_UNSEEN;
 	if (question->memory->unseen)
 		return "what cannot be seen cannot be staged; see to it that "
 		       "/proc can be read and descriptors are left";
+	*ret_refusal = REFUSAL_FLUSH_PERSISTENT;
 	if (question->access & ROUTE_ACCESS_FLUSH_PERSISTENT)
 		return "IBV_ACCESS_FLUSH_PERSISTENT promises a peer what a "
 		       "shadow in memory does not keep; leave it out "
@@ -266,7 +279,8 @@ static void choose_staged(const struct route_question *question,
 			  const char *what, const char *because,
 			  struct route *ret)
 {
-	const char *why_not = why_not_staged(question);
+	unsigned int refusal;
+	const char *why_not = why_not_staged(question, &refusal);
 	bool is_private =
 		question->memory->file.kind == MEMORY_FSDAX_PRIVATE ||
 		question->memory->file.kind == MEMORY_PAGECACHE_PRIVATE;
@@ -281,6 +295,7 @@ static void choose_staged(const struct route_question *question,
 		       because);
 		return;
 	}
+	ret->refusal = refusal;
 	decide(ret, STRATEGY_REFUSED, plain_errno(question),
 	       "%s cannot be registered: %s, and %s%s", what, because, why_not,
 	       advice(question));
@@ -317,6 +332,7 @@ static void choose_pinned(const struct route_question *question,
 
 	if (refused_as_plain(question, what, ret))
 		return;
+	ret->refusal = why_not ? REFUSAL_SEVERAL : REFUSAL_KERNEL;
 	if (why_not)
 		decide(ret, STRATEGY_REFUSED, EOPNOTSUPP,
 		       "%s cannot be registered as the user wishes, pinned: %s",

@@ -96,7 +96,8 @@ enum route_needs {
 struct route {
 	enum route_needs needs; /* else the strategy is not decided yet */
 	enum strategy strategy;
-	int error;	 /* REFUSED: the errno for the caller, positive */
+	int error;	      /* REFUSED: the errno for the caller, positive */
+	unsigned int refusal; /* REFUSED: enum refusal */
 	bool ask_kernel; /* REFUSED: if the kernel refuses too, take its errno
 			  */
 	char why[960];	 /* one sentence: the reasons, and what to do */

@@ -183,11 +183,12 @@ static int find_parts(struct stage *stage, struct lease_engine *engine,
 	if (r > 0)
 		return reason_set(-r, "no memory for the list of its files");
 	if (r)
-		return reason_set(r,
-				  "what is mapped cannot be seen (/proc: %s): "
-				  "see to it that /proc can be read and "
-				  "descriptors are left",
-				  strerrordesc_np(-r));
+		return reason_set_kind(
+			REASON_UNSEEN, r,
+			"what is mapped cannot be seen (/proc: %s): "
+			"see to it that /proc can be read and "
+			"descriptors are left",
+			strerrordesc_np(-r));
 	return 0;
 }
 
@@ -311,6 +312,7 @@ static int take_parts(struct stage *stage, struct lease_engine *engine,
 		      const struct stage_wish *wish)
 {
 	int r = find_parts(stage, engine, start, end);
+	unsigned int kind;
 
 	if (!r)
 		r = stage_limits_check(new_bytes(stage),
@@ -323,9 +325,10 @@ static int take_parts(struct stage *stage, struct lease_engine *engine,
 	if (!r)
 		return 0;
 	/* What is undone may have sentences of its own. */
+	kind = reason_kind();
 	strcpy(stage->reason, reason_text());
 	give_back_parts(stage);
-	return reason_set(r, "%s", stage->reason);
+	return reason_set_kind(kind, r, "%s", stage->reason);
 }
 
 static uintptr_t page_of(uintptr_t addr)

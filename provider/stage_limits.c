@@ -14,6 +14,7 @@
 #include "config.h"
 #include "raw.h"
 #include "reason.h"
+#include "refusal.h"
 #include "shadows.h"
 #include "stage_limits.h"
 
@@ -79,6 +80,7 @@ static int judge_memory(const struct stage_numbers *numbers, uint64_t bytes,
 	struct sizes sizes;
 
 	if (exceeds(bytes, numbers->staged, max, &sizes)) {
+		reason_mark(REFUSAL_STAGE_MAX);
 		snprintf(text, size,
 			 "a shadow of %s in DRAM, beside %s that this program "
 			 "has in shadows, is more than the %s that %s: raise "
@@ -91,6 +93,7 @@ static int judge_memory(const struct stage_numbers *numbers, uint64_t bytes,
 		return -ENOMEM;
 	}
 	if (exceeds(bytes, 0, numbers->available, &sizes)) {
+		reason_mark(REASON_MEMORY);
 		snprintf(text, size,
 			 "a shadow of %s does not fit in memory: %s are "
 			 "available (MemAvailable in /proc/meminfo); end what "
@@ -108,6 +111,7 @@ static int judge_pinning(const struct stage_numbers *numbers, uint64_t bytes,
 
 	if (!exceeds(bytes, numbers->pinned, numbers->memlock, &sizes))
 		return 0;
+	reason_mark(REFUSAL_MEMLOCK);
 	snprintf(text, size,
 		 "a device would pin a shadow of %s, beside %s that it has "
 		 "pinned for this process (VmPin), and RLIMIT_MEMLOCK is %s: "
@@ -126,6 +130,7 @@ int stage_limits_judge_again(const struct stage_numbers *numbers,
 
 	if (!exceeds(bytes, numbers->pinned, numbers->memlock, &sizes))
 		return 0;
+	reason_mark(REFUSAL_MEMLOCK);
 	snprintf(text, size,
 		 "with on_shrink=error a device pins a region twice while "
 		 "others have cut its file off: %s more, beside %s that it has "
@@ -146,6 +151,7 @@ static int judge_cgroup(const struct stage_numbers *numbers, uint64_t bytes,
 	if (!exceeds(bytes, numbers->cgroup_used, numbers->cgroup_limit,
 		     &sizes))
 		return 0;
+	reason_mark(REFUSAL_CGROUP);
 	snprintf(text, size,
 		 "a shadow of %s does not fit in the control group, in which "
 		 "%s are used of %s: raise %s (MemoryMax= or MemoryHigh= of "
@@ -169,6 +175,7 @@ static int judge_time(const struct stage_numbers *numbers, uint64_t bytes,
 		       : numbers->rate * numbers->break_s;
 	if (!exceeds(bytes, numbers->staged, most, &sizes))
 		return 0;
+	reason_mark(REFUSAL_BREAK_TIME);
 	snprintf(text, size,
 		 "a shadow of %s, beside %s that this program has in shadows, "
 		 "is more than can be compared with and written to the file in "
@@ -259,7 +266,7 @@ int stage_limits_check(uint64_t bytes, uint64_t max)
 	read_numbers(&numbers);
 	r = stage_limits_judge(&numbers, bytes, text, sizeof(text));
 	if (r)
-		reason_set(r, "%s", text);
+		reason_set_kind(reason_kind(), r, "%s", text);
 	errno = saved_errno;
 	return r;
 }
@@ -273,7 +280,7 @@ int stage_limits_check_again(uint64_t bytes)
 	read_numbers(&numbers);
 	r = stage_limits_judge_again(&numbers, bytes, text, sizeof(text));
 	if (r)
-		reason_set(r, "%s", text);
+		reason_set_kind(reason_kind(), r, "%s", text);
 	errno = saved_errno;
 	return r;
 }

@@ -45,7 +45,10 @@ struct stage_numbers {
 	uint64_t rate;	  /* to the file, bytes a second */
 };
 
-/* The judgement on these numbers: 0 or -ENOMEM with its sentence in text. */
+/*
+ * The judgement on these numbers: 0 or -ENOMEM with its sentence in text, and
+ * the thread's reason marked.
+ */
 int stage_limits_judge(const struct stage_numbers *numbers, uint64_t bytes,
 		       char *text, size_t size);
 

@@ -267,19 +267,19 @@ void stats_file_give_back(struct stats_file_slot *file)
 }
 
 static void write_refusal(struct stats_refusal_slot *to, int error,
-			  const char *why)
+			  unsigned int refusal, const char *why)
 {
-	struct stats_refusal refusal = {
+	struct stats_refusal last = {
 		.at_ns = clock_now_ns(),
 		.error = (uint64_t)error,
+		.reason = refusal,
 	};
 
-	strncpy(refusal.why, why, sizeof(refusal.why) - 1);
-	stats_slot_write(&to->sequence, to->word, &refusal,
-			 STATS_WORDS(refusal));
+	strncpy(last.why, why, sizeof(last.why) - 1);
+	stats_slot_write(&to->sequence, to->word, &last, STATS_WORDS(last));
 }
 
-void stats_refused(int error, const char *why)
+void stats_refused(int error, unsigned int refusal, const char *why)
 {
 	/* Readers list them by name: what has none is counted as one. */
 	bool is_known =
@@ -289,7 +289,9 @@ void stats_refused(int error, const char *why)
 
 	if (first) {
 		add_to(&first->refused[is_known ? error : 0], 1);
-		write_refusal(&first->refusal, is_known ? error : 0, why);
+		add_to(&first->refused_for[refusal], 1);
+		write_refusal(&first->refusal, is_known ? error : 0, refusal,
+			      why);
 	}
 	end(&before);
 }

@@ -26,8 +26,8 @@ void stats_region_pinned(uint64_t number, uint64_t severed,
 /* 0, and what a parent process has listed, are nothing. */
 void stats_region_remove(uint64_t number);
 
-/* A registration that failed with this (positive) errno. */
-void stats_refused(int error, const char *why);
+/* A registration that failed with this (positive) errno; enum refusal. */
+void stats_refused(int error, unsigned int refusal, const char *why);
 
 /* By the device's name; those beyond STATS_DEVICES are not counted. */
 void stats_device_count(const char *device, unsigned int what, uint64_t by);

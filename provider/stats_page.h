@@ -40,10 +40,11 @@
 
 #include "gate/gate.h"
 #include "recall.h"
+#include "refusal.h"
 #include "route.h"
 
 #define STATS_MAGIC   0x7374617473786d64ULL
-#define STATS_VERSION 4
+#define STATS_VERSION 5
 #define STATS_SLOTS   64
 #define STATS_DEVICES 16
 #define STATS_NAME    256
@@ -133,6 +134,7 @@ struct stats_file {
 struct stats_refusal {
 	int64_t at_ns; /* CLOCK_MONOTONIC; 0: there was none */
 	uint64_t error;
+	uint64_t reason;     /* enum refusal */
 	char why[STATS_WHY]; /* the sentence; empty: the kernel knows */
 };
 
@@ -167,6 +169,7 @@ struct stats_page {
 	_Atomic uint64_t registered[STRATEGIES];
 	_Atomic uint64_t count[STATS_COUNTS];
 	_Atomic uint64_t refused[STATS_ERRNOS];
+	_Atomic uint64_t refused_for[REFUSALS];
 	struct stats_device device[STATS_DEVICES];
 	struct stats_region_slot region[STATS_SLOTS];
 	struct stats_file_slot file[STATS_SLOTS];

@@ -34,6 +34,7 @@ struct list_process {
 	uint64_t registered[STRATEGIES];
 	uint64_t count[STATS_COUNTS];
 	uint64_t refused[STATS_ERRNOS];
+	uint64_t refused_for[REFUSALS];
 	struct stats_refusal last_refusal;	  /* at_ns 0: there was none */
 	struct list_device device[STATS_DEVICES]; /* in which gates closed */
 	size_t devices;
@@ -80,6 +81,8 @@ const char *list_name_of(const struct list_process *process,
 const char *list_errno_name(size_t error);
 /* "EBUSY 2, ENOMEM 1"; to be freed. NULL: no memory. */
 char *list_refused(const uint64_t refused[STATS_ERRNOS]);
+/* "open-elsewhere 2, memlock 1", likewise. */
+char *list_refused_for(const uint64_t refused_for[REFUSALS]);
 
 /* Of all its devices. */
 uint64_t list_device_sum(const struct list_process *process,

@@ -107,7 +107,7 @@ static void read_refusal(const struct stats_page *page,
 		return;
 	if (!read_slot(&page->refusal.sequence, page->refusal.word, refusal,
 		       STATS_WORDS(*refusal)) ||
-	    refusal->error >= STATS_ERRNOS)
+	    refusal->error >= STATS_ERRNOS || refusal->reason >= REFUSALS)
 		*refusal = (struct stats_refusal){0};
 	refusal->why[sizeof(refusal->why) - 1] = '\0';
 }
@@ -153,6 +153,7 @@ static int read_page(const struct stats_page *page, pid_t pid, uid_t uid,
 	add_counts(page->registered, process->registered, STRATEGIES);
 	add_counts(page->count, process->count, STATS_COUNTS);
 	add_counts(page->refused, process->refused, STATS_ERRNOS);
+	add_counts(page->refused_for, process->refused_for, REFUSALS);
 	read_devices(page, process);
 	read_refusal(page, process);
 	read_slots(page, process);

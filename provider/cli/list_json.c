@@ -200,11 +200,26 @@ static struct json_object *refused_object(const struct list_process *process)
 	return object;
 }
 
+/* By the reason's name. */
+static struct json_object *
+refused_for_object(const struct list_process *process)
+{
+	struct json_object *object = json_made(json_object_new_object());
+
+	for (unsigned int i = 0; i < REFUSALS; i++)
+		if (process->refused_for[i])
+			json_put_number(object, refusal_name(i),
+					process->refused_for[i]);
+	return object;
+}
+
 static struct json_object *refusal_object(const struct stats_refusal *refusal)
 {
 	struct json_object *object = json_made(json_object_new_object());
 
 	json_put_text(object, "errno", list_errno_name(refusal->error));
+	json_put_text(object, "reason",
+		      refusal_name((unsigned int)refusal->reason));
 	put_us(object, "age_us", clock_now_ns() - refusal->at_ns);
 	json_put_text(object, "why", refusal->why[0] ? refusal->why : NULL);
 	return object;
@@ -233,6 +248,7 @@ static struct json_object *process_object(const struct list_process *process)
 	json_put(object, "devices", devices);
 	json_put(object, "counts", counts_object(process));
 	json_put(object, "refused", refused_object(process));
+	json_put(object, "refused_for", refused_for_object(process));
 	if (process->last_refusal.at_ns)
 		json_put(object, "last_refusal",
 			 refusal_object(&process->last_refusal));

@@ -125,6 +125,31 @@ static void regions(const struct list *list)
 		       offsetof(struct stats_region, keys_changed), false);
 }
 
+static void refusals(const struct list *list)
+{
+	const struct list_process *process;
+
+	head("daxmr_refusals_total", "counter",
+	     "Registrations that failed, by reason.");
+	EACH_PROCESS(list, process)
+	for (unsigned int i = 0; i < REFUSALS; i++) {
+		if (!process->refused_for[i])
+			continue;
+		begin("daxmr_refusals_total", process);
+		print_label("reason", refusal_name(i));
+		end(process->refused_for[i]);
+	}
+	head("daxmr_refusals_by_errno_total", "counter", "The same, by errno.");
+	EACH_PROCESS(list, process)
+	for (size_t i = 0; i < STATS_ERRNOS; i++) {
+		if (!process->refused[i])
+			continue;
+		begin("daxmr_refusals_by_errno_total", process);
+		print_label("errno", list_errno_name(i));
+		end(process->refused[i]);
+	}
+}
+
 static void registrations(const struct list *list)
 {
 	const struct list_process *process;
@@ -140,16 +165,7 @@ static void registrations(const struct list *list)
 		printf(",strategy=\"%s\"", strategy_name(strategies[i]));
 		end(process->registered[strategies[i]]);
 	}
-	head("daxmr_refusals_total", "counter",
-	     "Registrations that failed, by errno.");
-	EACH_PROCESS(list, process)
-	for (size_t i = 0; i < STATS_ERRNOS; i++) {
-		if (!process->refused[i])
-			continue;
-		begin("daxmr_refusals_total", process);
-		print_label("errno", list_errno_name(i));
-		end(process->refused[i]);
-	}
+	refusals(list);
 }
 
 static void process_counts(const struct list *list)

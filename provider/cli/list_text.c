@@ -60,15 +60,17 @@ static void print_region(const struct list_process *process,
 /* What there is no region of. */
 static void print_refused(const struct list_process *process)
 {
-	char *refused;
+	char *refused, *reasons;
 
 	if (!process->last_refusal.at_ns)
 		return;
 	refused = list_refused(process->refused);
-	printf("%7d %-15.15s was refused: %s", (int)process->pid,
+	reasons = list_refused_for(process->refused_for);
+	printf("%7d %-15.15s was refused: %s; for: %s", (int)process->pid,
 	       process->command[0] ? process->command : "-",
-	       refused ? refused : "?");
+	       refused ? refused : "?", reasons ? reasons : "?");
 	free(refused);
+	free(reasons);
 	if (process->last_refusal.why[0]) {
 		fputs("; the last: ", stdout);
 		print_clean(process->last_refusal.why);

@@ -125,6 +125,14 @@ static void draw_process(const struct list_process *process,
 			 list_errno_name(i));
 		detail(page, name, process->refused[i]);
 	}
+	for (unsigned int i = 0; i < REFUSALS; i++)
+		if (process->refused_for[i]) {
+			char name[48];
+
+			snprintf(name, sizeof(name), "  for %s",
+				 refusal_name(i));
+			detail(page, name, process->refused_for[i]);
+		}
 	draw_refusal(&process->last_refusal, page);
 	for (size_t i = 0; i < process->devices; i++)
 		draw_device(process, &process->device[i], page);

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "log.h"
 #include "reason.h"
+#include "refusal.h"
 #include "stage_limits.h"
 #include "window_parts.h"
 
@@ -21,12 +22,14 @@ static int check_place(const struct region_call *call,
 	uint64_t offset;
 
 	if (call->iova != (uintptr_t)call->addr)
-		return reason_set(-EOPNOTSUPP,
-				  WHAT ", which is at the region's address: "
+		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+				       WHAT
+				       ", which is at the region's address: "
 				       "leave the iova to that");
 	if (!stage_piece(stage, &offset))
-		return reason_set(-EOPNOTSUPP,
-				  WHAT ", which has one end: the range is not "
+		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+				       WHAT
+				       ", which has one end: the range is not "
 				       "one piece of one file, register each "
 				       "piece apart");
 	return 0;

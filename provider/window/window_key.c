@@ -4,6 +4,7 @@
 
 #include "log.h"
 #include "reason.h"
+#include "refusal.h"
 #include "window_key.h"
 #include "window_parts.h"
 #include "window_test.h"
@@ -31,22 +32,24 @@ unsigned int window_mr_access(unsigned int access)
 static int check_access(const struct region_call *call, const char *policy)
 {
 	if (call->access & IBV_ACCESS_MW_BIND)
-		return reason_set(-EOPNOTSUPP,
-				  WANTS " of daxmr's: one of the program's own "
-					"(IBV_ACCESS_MW_BIND) would reach what "
-					"that does not",
-				  policy);
+		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+				       WANTS
+				       " of daxmr's: one of the program's own "
+				       "(IBV_ACCESS_MW_BIND) would reach what "
+				       "that does not",
+				       policy);
 	if (call->access & FLUSHES)
-		return reason_set(-EOPNOTSUPP,
-				  WANTS ", which lets no peer flush "
-					"(IBV_ACCESS_FLUSH_GLOBAL)",
-				  policy);
+		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+				       WANTS ", which lets no peer flush "
+					     "(IBV_ACCESS_FLUSH_GLOBAL)",
+				       policy);
 	if (call->access & IBV_ACCESS_ZERO_BASED)
-		return reason_set(-EOPNOTSUPP,
-				  WANTS ", which is at the region's address: "
-					"leave the iova and "
-					"IBV_ACCESS_ZERO_BASED to that",
-				  policy);
+		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+				       WANTS
+				       ", which is at the region's address: "
+				       "leave the iova and "
+				       "IBV_ACCESS_ZERO_BASED to that",
+				       policy);
 	return 0;
 }
 
@@ -60,14 +63,15 @@ static int check_device(const struct region_call *call, const char *policy)
 		  verdict.is_right ? "right" : "not to be used", verdict.seen,
 		  verdict.time_us);
 	if (!verdict.is_right)
-		return reason_set(-EOPNOTSUPP,
-				  WANTS ", and those of %s do not do: %s",
-				  policy, device->name, verdict.seen);
+		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+				       WANTS ", and those of %s do not do: %s",
+				       policy, device->name, verdict.seen);
 	if (call->access & IBV_ACCESS_REMOTE_ATOMIC && !verdict.has_atomics)
-		return reason_set(-EOPNOTSUPP,
-				  WANTS ", and through those of %s come no "
-					"atomics (IBV_ACCESS_REMOTE_ATOMIC)",
-				  policy, device->name);
+		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+				       WANTS
+				       ", and through those of %s come no "
+				       "atomics (IBV_ACCESS_REMOTE_ATOMIC)",
+				       policy, device->name);
 	return 0;
 }
 
@@ -93,9 +97,10 @@ int window_key_open(struct window_key *key, const struct region_call *call,
 	if (!mw) {
 		error = errno ? errno : EOPNOTSUPP;
 		window_pd_put(binder);
-		return reason_set(-error, WANTS ", and %s has none left (%s)",
-				  policy, context->device->name,
-				  strerrordesc_np(error));
+		return reason_set_kind(REFUSAL_WINDOW, -error,
+				       WANTS ", and %s has none left (%s)",
+				       policy, context->device->name,
+				       strerrordesc_np(error));
 	}
 	/* As ibv_alloc_mw() does where the provider does not. */
 	mw->context = context;
@@ -130,11 +135,12 @@ int window_key_explain(int error, uint64_t length, const struct window_key *key,
 {
 	if (error != -EIO || length <= 1UL << 31)
 		return error;
-	return reason_set(-EOPNOTSUPP,
-			  WANTS ", and those of %s are shorter than %llu "
-				"bytes: 2 GiB mostly, register it in pieces",
-			  policy, key->pd->context->device->name,
-			  (unsigned long long)length);
+	return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+			       WANTS
+			       ", and those of %s are shorter than %llu "
+			       "bytes: 2 GiB mostly, register it in pieces",
+			       policy, key->pd->context->device->name,
+			       (unsigned long long)length);
 }
 
 int window_key_clear(struct window_key *key, struct ibv_mr *mr, uint64_t addr,

@@ -87,7 +87,7 @@ static void refuse(unsigned int i)
 	char why[64];
 
 	snprintf(why, sizeof(why), "/pmem/file-%u is open", i);
-	stats_refused(EBUSY, why);
+	stats_refused(EBUSY, REASON_BUSY, why);
 }
 
 static void close_gate(unsigned int i)

@@ -185,6 +185,8 @@ reg_mr__refused_file_without_odp_gets_errno_and_sentence(void **state)
 	assert_int_equal(list_find(&self, 1, &list), 0);
 	assert_int_equal(list.count, 1);
 	assert_int_equal(list.process->last_refusal.error, EFAULT);
+	assert_int_equal(list.process->last_refusal.reason, REFUSAL_NO_ODP);
+	assert_int_equal(list.process->refused_for[REFUSAL_NO_ODP], 1);
 	assert_string_equal(list.process->last_refusal.why, daxmr_errormsg());
 	list_free(&list);
 }

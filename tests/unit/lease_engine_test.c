@@ -306,9 +306,11 @@ static void acquire__refusals_are_sentences(void **state)
 	assert_int_equal(errno, 77);
 	assert_non_null(strstr(reason_text(), "this program (descriptor "));
 	assert_non_null(strstr(reason_text(), "lease-test-"));
+	assert_int_equal(reason_kind(), REASON_BUSY);
 	close(other);
 	assert_int_equal(acquire_range(engine, 999, F_WRLCK, 0, PAGE, &lease),
 			 -EBADF);
+	assert_int_equal(reason_kind(), REASON_OTHER);
 	assert_int_equal(
 		acquire_range(engine, file.fd, F_WRLCK, 0, 5 * PAGE, &lease),
 		-ERANGE);
@@ -331,6 +333,7 @@ static void acquire__other_type_is_refused(void **state)
 	assert_int_equal(acquire_range(engine, fd, F_WRLCK, 0, PAGE, &other),
 			 -EBUSY);
 	assert_non_null(strstr(reason_text(), "for reading"));
+	assert_int_equal(reason_kind(), REASON_TERMS);
 	close(fd);
 	release(lease);
 }

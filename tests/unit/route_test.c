@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "refusal.h"
 #include "route.h"
 #include "unit.h"
 
@@ -59,6 +60,8 @@ static struct route_question ask(const struct memory *memory)
 	return question;
 }
 
+static unsigned int refusal; /* of the last that was checked */
+
 static void check(const struct route_question *question, enum strategy strategy,
 		  int error, const char *in_why)
 {
@@ -72,6 +75,9 @@ static void check(const struct route_question *question, enum strategy strategy,
 	if (!strstr(route.why, in_why))
 		fail_msg("'%s' is not in: %s", in_why, route.why);
 	assert_null(strchr(route.why, '\n'));
+	refusal = route.refusal;
+	if (strategy == STRATEGY_REFUSED)
+		assert_int_not_equal(refusal, REASON_OTHER);
 }
 
 static void ordinary_memory__is_passed_through(void **state)
@@ -151,12 +157,14 @@ static void fsdax__odp_wished_and_not_there_is_refused(void **state)
 	question.wish = STRATEGY_ODP;
 	question.caps = &no_odp;
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "strategy auto");
+	assert_int_equal(refusal, REFUSAL_NO_ODP);
 	route_choose(&question, &route);
 	assert_true(route.ask_kernel);
 	question.trust = ROUTE_TRUST_NO;
 	question.caps = &good_odp;
 	question.trust_seen = "";
 	route_choose(&question, &route);
+	assert_int_equal(route.refusal, REFUSAL_ODP_UNTRUSTED);
 	assert_true(route.ask_kernel);
 	question.access |= IBV_ACCESS_ON_DEMAND; /* would succeed */
 	route_choose(&question, &route);
@@ -297,6 +305,7 @@ static void pinned__is_refused_where_it_would_hold_others_up(void **state)
 	question.kernel = ROUTE_KERNEL_NOT_ASKED;
 	memory.kinds |= MEMORY_BIT(MEMORY_ANONYMOUS);
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "register each apart");
+	assert_int_equal(refusal, REFUSAL_SEVERAL);
 }
 
 static void private_mapping__is_copied(void **state)
@@ -336,6 +345,7 @@ static void flush_persistent__is_refused_where_it_would_be_staged(void **state)
 	check(&question, STRATEGY_ODP, 0, "tested");
 	question.caps = &no_odp;
 	check(&question, STRATEGY_REFUSED, EOPNOTSUPP, "FLUSH_PERSISTENT");
+	assert_int_equal(refusal, REFUSAL_FLUSH_PERSISTENT);
 	route_choose(&question, &route);
 	assert_true(route.ask_kernel);	/* which may not know the flag */
 	question.access = RW | 1U << 8; /* FLUSH_GLOBAL */

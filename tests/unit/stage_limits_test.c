@@ -10,6 +10,7 @@
 #include "config.h"
 #include "reason.h"
 #include "shadows.h"
+#include "refusal.h"
 #include "stage_limits.h"
 #include "unit.h"
 
@@ -59,6 +60,7 @@ static void memory__half_of_what_is_available_may_be_staged(void **state)
 	assert_int_equal(judge(&numbers, 4 * GIB + 1), -ENOMEM);
 	assert_says("beside 4.0 GiB");
 	assert_says("than the 8.0 GiB");
+	assert_int_equal(reason_kind(), REFUSAL_STAGE_MAX);
 }
 
 static void memory__a_limit_that_was_set_holds_for_the_sum(void **state)
@@ -95,6 +97,7 @@ static void again__what_is_pinned_twice_counts_twice(void **state)
 	assert_says("60.0 MiB more, beside 60.0 MiB");
 	assert_says("RLIMIT_MEMLOCK is 100.0 MiB");
 	assert_says("raise it to 120.0 MiB");
+	assert_int_equal(reason_kind(), REFUSAL_MEMLOCK);
 	numbers.memlock = STAGE_NO_LIMIT;
 	assert_int_equal(
 		stage_limits_judge_again(&numbers, 60 * GIB, text, 1024), 0);
@@ -109,6 +112,7 @@ static void memory__a_limit_beyond_what_is_there_is_no_promise(void **state)
 	assert_int_equal(judge(&numbers, 16 * GIB), 0);
 	assert_int_equal(judge(&numbers, 17 * GIB), -ENOMEM);
 	assert_says("16.0 GiB are available");
+	assert_int_equal(reason_kind(), REASON_MEMORY);
 	numbers.available = STAGE_NO_LIMIT;
 	assert_int_equal(judge(&numbers, 17 * GIB), 0);
 }

@@ -236,19 +236,19 @@ static void access__has_names(void **state)
 	}
 }
 
-static void refusals__are_counted_by_errno(void **state)
+static void refusals__are_counted_by_errno_and_reason(void **state)
 {
 	char why[STATS_WHY + 40] = "", *text;
 	struct list list;
 	const struct list_process *process;
 
 	(void)state;
-	stats_refused(100000, "");
-	stats_refused(-1, "");
-	stats_refused(NAMELESS, "");
-	stats_refused(EBUSY, "one");
+	stats_refused(100000, REASON_OTHER, "");
+	stats_refused(-1, REFUSAL_KERNEL, "");
+	stats_refused(NAMELESS, REASON_OTHER, "");
+	stats_refused(EBUSY, REASON_BUSY, "one");
 	memset(why, 'w', sizeof(why) - 1);
-	stats_refused(EBUSY, why);
+	stats_refused(EBUSY, REASON_TERMS, why);
 	process = look_at(getpid(), &list);
 	assert_non_null(process);
 	assert_int_equal(process->refused[EBUSY], 2);
@@ -259,6 +259,11 @@ static void refusals__are_counted_by_errno(void **state)
 	text = list_refused(process->refused);
 	assert_string_equal(text, "unknown 3, EBUSY 2");
 	free(text);
+	text = list_refused_for(process->refused_for);
+	assert_string_equal(
+		text, "other 2, open-elsewhere 1, other-policies 1, kernel 1");
+	free(text);
+	assert_int_equal(process->last_refusal.reason, REASON_TERMS);
 	assert_int_equal(process->refused[0], 3);
 	assert_int_equal(process->refused[NAMELESS], 0);
 	assert_int_equal(process->uid, geteuid());
@@ -575,7 +580,7 @@ int main(void)
 		cmocka_unit_test(regions__have_room_in_more_pages),
 		cmocka_unit_test(region__has_what_was_severed_with_it),
 		cmocka_unit_test(access__has_names),
-		cmocka_unit_test(refusals__are_counted_by_errno),
+		cmocka_unit_test(refusals__are_counted_by_errno_and_reason),
 		cmocka_unit_test(process__is_gone_with_kill_9),
 		cmocka_unit_test(child__has_its_own_alone),
 		cmocka_unit_test(process__is_not_seen_by_other_users),
