@@ -253,14 +253,18 @@ static int own_descriptors(struct lease_engine *engine)
 }
 
 /* -1 is for ever, the greatest of all when it is taken for unsigned. */
-static int timeout_ms(const struct lease_table *table, int look_ms)
+static int timeout_ms(struct lease_table *table)
 {
+	unsigned int look_ms = (unsigned int)staged_look(table);
+	unsigned int sleepers_ms = (unsigned int)staged_wake_late(table);
 	unsigned int keeper = (unsigned int)talk_timeout_ms(table);
 	unsigned int own = (unsigned int)own_desk_timeout_ms(&table->own);
 	unsigned int first = keeper < own ? keeper : own;
 
-	if (first > (unsigned int)look_ms)
-		first = (unsigned int)look_ms;
+	if (first > look_ms)
+		first = look_ms;
+	if (first > sleepers_ms)
+		first = sleepers_ms;
 	return (int)(table->lingering && first > TIDY_MS ? TIDY_MS : first);
 }
 
@@ -280,9 +284,7 @@ static void loop(struct lease_engine *engine)
 			sources[1].events =
 				keeper_events(&engine->table.keeper);
 		}
-		raw_poll(sources, 2,
-			 timeout_ms(&engine->table,
-				    staged_look(&engine->table)));
+		raw_poll(sources, 2, timeout_ms(&engine->table));
 		while (raw_read(engine->signals, &info, sizeof(info)) > 0)
 			;
 		talk_hear(&engine->table);

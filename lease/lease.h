@@ -183,7 +183,8 @@ int lease_release(struct lease *lease, uint64_t offset, uint64_t length,
  *                held up (userfaultfd), and has to be (config.uffd): the
  *                sentence names the remedy
  *   -EOPNOTSUPP  the kernel's userfaultfd is too old; a mapping has what cannot
- *                be made anew
+ *                be made anew; a thread waits there for a mutex that hands
+ *                on priorities (swap_sleepers.h)
  *   -EBUSY       another userfaultfd of the program watches the range
  *   -EAGAIN      mappings of the file come and go
  *   -EMFILE      no descriptors left: two for each extent

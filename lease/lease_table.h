@@ -115,9 +115,12 @@ struct lease_table {
 	unsigned int lingering; /* leases: lease_take.h */
 	int64_t tidied_ns;	/* when those were last looked at */
 	int64_t look_ns;	/* staged_look(), next */
-	unsigned int left;	/* leases: lease_take.h */
-	unsigned int adrift;	/* leases */
-	int64_t recover_ns;	/* when they are looked for again */
+	int64_t sleepers_ns; /* staged_wake_late(), next, and the one after */
+	int64_t sleepers_pause_ns;
+	unsigned int sleepers_looks;	/* so many */
+	unsigned int left;		/* leases: lease_take.h */
+	unsigned int adrift;		/* leases */
+	int64_t recover_ns;		/* when they are looked for again */
 	struct lease *_Atomic consents; /* given, not sent yet */
 	int wake_fd; /* readable when a caller has something new */
 	struct own_desk own;

@@ -109,4 +109,10 @@ int staged_unattached(const struct lease *lease, uint64_t offset, uint64_t end);
  */
 int staged_look(struct lease_table *table);
 
+/*
+ * The same for threads that may have gone to sleep while a shadow took the
+ * file's place: staged_sleepers.c.
+ */
+int staged_wake_late(struct lease_table *table);
+
 #endif

@@ -86,6 +86,9 @@ void staged_let_go_soon(const struct swapping *swapping);
 /* It is laid before the keeper once more, which will let go of it first. */
 void staged_take_again(struct lease_table *table, struct staged *staged);
 
+/* staged_sleepers.c: a shadow has taken a file's place under threads. */
+void staged_expect_sleepers(struct lease_table *table);
+
 /* staged_count.c: it is none of the lease's from now on; its counts stay. */
 void staged_count_gone(struct lease *lease, const struct staged *staged);
 

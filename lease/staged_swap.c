@@ -356,6 +356,8 @@ static int swap_in_once(const struct swapping *swapping)
 		    ? reason_set(-errno, "no descriptor left for a shadow")
 		    : swap_in(&swap);
 	staged_close_view(staged, swap.view_fd);
+	if (!r && !swap.is_alone)
+		staged_expect_sleepers(swapping->table);
 	free(swap.views);
 	return r;
 }

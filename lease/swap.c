@@ -12,6 +12,7 @@
 #include "raw.h"
 #include "reason.h"
 #include "swap.h"
+#include "swap_sleepers.h"
 
 /* How often the thread that moves is looked at when no news comes from it. */
 #define LOOK_MS 1
@@ -218,6 +219,8 @@ static void give_up(const struct swap *swap)
 	for (unsigned int i = 0; i < swap->count; i++)
 		twin_drop(&swap->views[i].shadow);
 	put_rest(swap);
+	/* At what had been filled before. */
+	swap_sleepers_wake(swap, SWAP_SHADOW);
 }
 
 /* Before the trap is closed: until then nobody has seen an unfilled page. */
@@ -263,6 +266,8 @@ static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 		r = trap_twin(trap, &swap->views[i]);
 	for (unsigned int i = 0; !r && i < swap->count; i++)
 		r = swap_move_told(swap->ops, trap, &swap->views[i]);
+	if (!r)
+		swap_sleepers_wake(swap, SWAP_FILE);
 	if (!r)
 		r = fill_all(filling);
 	if (r) {
@@ -329,6 +334,8 @@ static int swap_in_filling(const struct swap *swap, struct filling *filling)
 	if (!r)
 		r = swap->is_still ? swap_in_still(swap, filling)
 				   : swap_in_trapped(swap, filling);
+	if (!r)
+		swap_sleepers_wake(swap, SWAP_FILE);
 	drop_twins(swap);
 	return r;
 }
@@ -339,6 +346,8 @@ int swap_in(const struct swap *swap)
 	int saved_errno = errno, r = check_views(swap);
 	struct filling filling;
 
+	if (!r)
+		r = swap_sleepers_check(swap);
 	if (!r) {
 		r = fill_init(&filling, swap);
 		if (!r)
@@ -388,15 +397,20 @@ static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
 	if (r)
 		refuse(r, "the shadow cannot be held still", swap);
 	else
+		r = swap_sleepers_check(swap);
+	if (!r)
 		r = flush(arg);
 	if (!r)
 		r = swap->ops->let_go(swap->ops->arg);
 	if (!r) {
 		put_files(swap);
 		put_rest(swap);
+		swap_sleepers_wake(swap, SWAP_SHADOW);
 	}
 	if (!swap->is_still)
 		trap_close(&trap);
+	if (!r)
+		swap_sleepers_wake(swap, SWAP_SHADOW);
 	return r;
 }
 

@@ -107,10 +107,10 @@ int swap_move(struct swap_view *view);
 /*
  * 0: every view shows the shadow, which has the file's bytes; the extent's
  * blocks are filled, with digests. Or -errno with a sentence, every view shows
- * the file, and what was stored is in it: those of trap_open() and
- * twin_check(), -EAGAIN (mappings have changed meanwhile, look again), -EBUSY
- * (another userfaultfd has the range), -ENOMEM (also vm.max_map_count), -EIO
- * (the file cannot be read).
+ * the file, and what was stored is in it: those of trap_open(),
+ * twin_check() and swap_sleepers_check(), -EAGAIN (mappings have changed
+ * meanwhile, look again), -EBUSY (another userfaultfd has the range), -ENOMEM
+ * (also vm.max_map_count), -EIO (the file cannot be read).
  */
 int swap_in(const struct swap *swap);
 
