@@ -37,8 +37,11 @@ run_once() {
 
 # A clock that counts instructions leaps to the next timer whenever nobody has
 # anything to do, as while a program is read from the host: a time limit may be
-# over at once.  So everything has run once before it counts, and a run that
-# fails all the same is told and done again, nine times at most.
+# over at once.  So it is a long one (a run that hangs leaps there as well),
+# everything has run once before it counts, and a run that fails all the same is
+# told and done again, nine times at most.
+# shellcheck disable=SC2034  # of perftest, in lib.sh
+limit=(timeout 600)
 warm_up() { # DRAM|WAY PROGRAM OPTIONS...
 	local n
 	for n in $(seq 20); do

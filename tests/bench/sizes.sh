@@ -9,7 +9,9 @@
 #     sizes.sh bandwidth|latency ROUNDS MIB WAY...
 #
 # MIB: what a run moves, within 20 to 2000 messages, or 500 of the latency, which
-# is the typical one of them.
+# is the typical one of them. There both ends wait for events (ib_send_lat -e): on
+# one processor whose clock counts instructions an end that polls would be told
+# how long the other is given to run, and not how long the message takes.
 # shellcheck source=tests/bench/perftest.sh
 . "$SRC/tests/bench/perftest.sh"
 # shellcheck source=tests/bench/budget.sh
@@ -19,8 +21,8 @@ what=$1 rounds=$2 mib=$3
 shift 3
 ways=("$@")
 case $what in
-bandwidth) program=ib_write_bw unit=MB/s most=2000 ;;
-latency) program=ib_write_lat unit=us most=500 ;;
+bandwidth) program=ib_write_bw options=() unit=MB/s most=2000 ;;
+latency) program=ib_send_lat options=(-e) unit=us most=500 ;;
 *) fail "bandwidth or latency, not '$what'" ;;
 esac
 make_file "$DAX/f" 8
@@ -39,7 +41,7 @@ measure() { # SIZE
 		order=(DRAM "${ways[@]}")
 		test $((round % 2)) = 1 || mapfile -t order < <(printf '%s\n' "${order[@]}" | tac)
 		for way in "${order[@]}"; do
-			once "$way" "$program" -s "$size" -n "$count"
+			once "$way" "$program" "${options[@]}" -s "$size" -n "$count"
 			echo "# $size bytes, $way: $measured"
 			all[$way]+="$measured "
 		done
@@ -51,7 +53,7 @@ ratios() { # WAY
 }
 
 for way in DRAM "${ways[@]}"; do
-	warm_up "$way" "$program" -s 64 -n 10
+	warm_up "$way" "$program" "${options[@]}" -s 64 -n 10
 done
 for size in 64 512 4096 65536 1048576; do
 	measure "$size"
@@ -62,6 +64,6 @@ for size in 64 512 4096 65536 1048576; do
 		mapfile -t ratio < <(ratios "$way")
 		budget_point "$what" "$way" "$size" "${ours[@]}"
 		budget_point "$what-ratio" "$way" "$size" "${ratio[@]}"
-		budget_line "$way: $program -s $size" "$unit" DRAM told 0 "${ours[@]}" , "${base[@]}"
+		budget_line "$way: $program${options[*]:+ ${options[*]}} -s $size" "$unit" DRAM told 0 "${ours[@]}" , "${base[@]}"
 	done
 done

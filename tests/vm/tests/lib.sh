@@ -80,17 +80,17 @@ perftest() {
 	perftest_port=$((perftest_port + 1))
 	server_log=$(mktemp) client_log=$(mktemp)
 	local options=(-d rxe0 -F -p "$perftest_port")
-	timeout 60 "${prefix[@]}" "$program" "${options[@]}" "${server_options[@]}" "$@" \
+	"${limit[@]}" "${prefix[@]}" "$program" "${options[@]}" "${server_options[@]}" "$@" \
 		>"$server_log" 2>&1 &
 	local server=$!
 	wait_for_port "$perftest_port" "$server" &&
-		timeout 60 "$program" "${options[@]}" "$@" 10.0.0.1 >"$client_log" 2>&1 ||
+		"${limit[@]}" "$program" "${options[@]}" "$@" 10.0.0.1 >"$client_log" 2>&1 ||
 		client=$?
 	wait "$server" || status=$?
 	test "$status" != 0 || status=$client
 	return "$status"
 }
-server_options=()
+server_options=() limit=(timeout 60)
 
 # Until the server listens, or is gone.
 wait_for_port() { # PORT PID
