@@ -264,6 +264,13 @@ void pinned_windows_leave(struct pinned *pinned);
 /* What the threads do, with the region to themselves. */
 void pinned_go(struct pinned *first); /* and all that go with it */
 void pinned_come_back(struct pinned *pinned);
+
+/*
+ * By who waits in pinned_go() for those that go: what else is due for the
+ * thread that MRs go by, but of those that are to go only such as have less
+ * time. All that is over before the first of those that wait has to be gone.
+ */
+void pinned_do_urgent(const struct pinned *waiting);
 void pinned_sever_stuck(struct pinned *pinned);
 
 /*

@@ -33,6 +33,7 @@ struct course {
 	} named[LEFT_NAMED];
 	int64_t begun_ns;
 	int64_t drained_ns;
+	const struct pinned *first; /* of those that go */
 };
 
 static void note_left(void *arg, uint32_t qp_num, enum gate_left why)
@@ -76,19 +77,30 @@ static void sever(struct pinned_gate *gate, struct course *course, bool all)
 	pinned_disconnect_soon();
 }
 
+/* What others' files need at once does not wait for this one's work. */
+static void meanwhile(void *arg)
+{
+	const struct course *course = arg;
+
+	pinned_do_urgent(course->first);
+}
+
 static void drain(struct pinned_gate *gate, int64_t until_ns,
 		  struct course *course)
 {
-	int left;
+	int left = 0;
 
-	gate->is_quiet = true;
 	if (gate->is_entered) {
 		course->is_stuck = true;
-		return sever(gate, course, true);
+		sever(gate, course, true);
+	} else {
+		left = gate_drain(gate->gate, until_ns, note_left, meanwhile,
+				  course);
 	}
-	left = gate_drain(gate->gate, until_ns, note_left, course);
 	if (left)
 		sever(gate, course, left < 0);
+	/* not before: who comes meanwhile needs the same gate quiet */
+	gate->is_quiet = true;
 }
 
 /* Nothing is waited for. */
@@ -327,7 +339,7 @@ static void tell_forced(const struct pinned *pinned)
 
 void pinned_go(struct pinned *first)
 {
-	struct course course = {.begun_ns = clock_now_ns()};
+	struct course course = {.first = first, .begun_ns = clock_now_ns()};
 	int64_t before_ns, gone_ns;
 	struct pinned *pinned;
 	int r;

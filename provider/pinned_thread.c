@@ -4,9 +4,11 @@
  * due for their regions.
  *
  * There are two. Others wait for what the first does: MRs go, posts are let
- * through. The second registers again, severs what cannot be, and tells peers
- * that were cut off: a device may take seconds for that, and no other file's
- * recall waits for it.
+ * through. While it waits for work that is under way it does, in between, what
+ * others have less time for, in the same way: all of that has an earlier
+ * deadline than what it interrupts, so that one's holds too. The second
+ * registers again, severs what cannot be, and tells peers that were cut off: a
+ * device may take seconds for that, and no other file's recall waits for it.
  *
  * Each looks at all regions, does what is due and has come first in its list of
  * steps, without the lock, and looks again; if nothing is due it waits for
@@ -26,6 +28,9 @@
 #define NEVER INT64_MAX
 #define MS    1000000LL
 #define STACK (256 << 10)
+
+/* Each takes 2 KiB or so of that. */
+#define INTERRUPTED_MAX 16
 
 pthread_mutex_t pinned_lock = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t pinned_changed = PTHREAD_COND_INITIALIZER;
@@ -63,6 +68,9 @@ static struct worker workers[] = {
 
 static bool has_to_disconnect; /* under the lock */
 
+/* How many pinned_go() of the first thread wait now, each for the next. */
+static unsigned int interrupted;
+
 /* Of the thread that forks. */
 static sigset_t signals_before_fork;
 
@@ -82,6 +90,7 @@ static void in_child(void)
 	pthread_mutex_init(&pinned_lock, NULL);
 	pthread_cond_init(&pinned_changed, NULL);
 	has_to_disconnect = false;
+	interrupted = 0;
 	for (size_t i = 0; i < WORKERS; i++)
 		workers[i].is_started = false;
 	for (struct pinned *at = pinned_all; at; at = at->next) {
@@ -320,6 +329,14 @@ static step_fn *due_locked(const struct pinned *pinned, int64_t now_ns,
 			    : NULL;
 }
 
+/* What is ours again, and goes all the same, has all its time to do so. */
+static int64_t deadline_of_locked(const struct pinned *pinned, int64_t now_ns)
+{
+	if (pinned->is_held && pinned->deadline_ns < now_ns)
+		return now_ns + pinned->quiesce_ns;
+	return pinned->deadline_ns;
+}
+
 /* What is heard from now on may make it due again. */
 static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 {
@@ -342,8 +359,7 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 			pinned->on_recall == ON_RECALL_SEVER && is_for_others;
 		pinned->is_forced = pinned_is_programs(pinned) &&
 				    is_for_others && !pinned->has_agreed;
-		if (pinned->is_held && pinned->deadline_ns < now_ns)
-			pinned->deadline_ns = now_ns + pinned->quiesce_ns;
+		pinned->deadline_ns = deadline_of_locked(pinned, now_ns);
 	}
 }
 
@@ -354,19 +370,31 @@ static bool is_due_locked(const struct pinned *pinned, step_fn *step,
 }
 
 /*
- * How long those may take to go whose time is over first. The others come after
- * them: who has little time does not wait for the drain of one that has much.
+ * Which one of those that are to go has the least time, of such as have no time
+ * until before_ns. NULL: none. The others come after it and those that have as
+ * much: who has little time does not wait for the drain of one that has more.
  */
-static int64_t most_urgent_locked(int64_t now_ns)
+static const struct pinned *most_urgent_locked(int64_t now_ns,
+					       int64_t before_ns)
 {
 	const struct pinned *urgent = NULL;
 	int64_t next_ns = NEVER;
 
 	for (const struct pinned *at = pinned_all; at; at = at->next)
 		if (is_due_locked(at, pinned_go, now_ns, &next_ns) &&
+		    deadline_of_locked(at, now_ns) < before_ns &&
 		    (!urgent || at->deadline_ns < urgent->deadline_ns))
 			urgent = at;
-	return urgent ? urgent->quiesce_ns : 0;
+	return urgent;
+}
+
+/* Of those that may go together, for as long as urgent may take. */
+static bool goes_with_locked(const struct pinned *pinned,
+			     const struct pinned *urgent, int64_t now_ns,
+			     int64_t before_ns)
+{
+	return urgent && pinned->quiesce_ns == urgent->quiesce_ns &&
+	       deadline_of_locked(pinned, now_ns) < before_ns;
 }
 
 /*
@@ -374,16 +402,21 @@ static int64_t most_urgent_locked(int64_t now_ns)
  * all others that it is due for, where they are taken together. *next_ns: as
  * due_locked() does.
  */
-static struct pinned *take_due_locked(step_fn *step, bool takes_all,
-				      int64_t now_ns, int64_t *next_ns)
+static struct pinned *take_due_locked(const struct worker *worker,
+				      step_fn *step, int64_t before_ns,
+				      int64_t *next_ns)
 {
 	struct pinned *pinned, *first = NULL, **last = &first;
-	int64_t urgent_ns = step == pinned_go ? most_urgent_locked(now_ns) : 0;
+	const struct pinned *urgent = NULL;
+	int64_t now_ns = clock_now_ns();
 
-	for (pinned = pinned_all; pinned && (takes_all || !first);
+	if (step == pinned_go)
+		urgent = most_urgent_locked(now_ns, before_ns);
+	for (pinned = pinned_all; pinned && (worker->takes_all || !first);
 	     pinned = pinned->next) {
 		if (!is_due_locked(pinned, step, now_ns, next_ns) ||
-		    (step == pinned_go && pinned->quiesce_ns != urgent_ns))
+		    (step == pinned_go &&
+		     !goes_with_locked(pinned, urgent, now_ns, before_ns)))
 			continue;
 		take_locked(pinned, step, now_ns);
 		pinned->also = NULL;
@@ -394,17 +427,16 @@ static struct pinned *take_due_locked(step_fn *step, bool takes_all,
 }
 
 static struct pinned *take_first_due_locked(const struct worker *worker,
+					    int64_t before_ns,
 					    step_fn **ret_step,
 					    int64_t *ret_next_ns)
 {
-	int64_t now_ns = clock_now_ns();
 	struct pinned *first = NULL;
 
 	*ret_next_ns = NEVER;
 	for (step_fn *const *step = worker->steps; *step && !first; step++) {
 		*ret_step = *step;
-		first = take_due_locked(*step, worker->takes_all, now_ns,
-					ret_next_ns);
+		first = take_due_locked(worker, *step, before_ns, ret_next_ns);
 	}
 	return first;
 }
@@ -421,6 +453,39 @@ static void do_step(step_fn *step, struct pinned *first)
 			step(pinned);
 		pinned_end(pinned);
 	}
+}
+
+/* Of those; what is late already has no say, if it is not all of them. */
+static int64_t first_deadline_locked(const struct pinned *waiting,
+				     int64_t now_ns)
+{
+	int64_t first_ns = NEVER;
+
+	for (; waiting; waiting = waiting->also)
+		if (waiting->deadline_ns > now_ns &&
+		    waiting->deadline_ns < first_ns)
+			first_ns = waiting->deadline_ns;
+	return first_ns == NEVER ? now_ns : first_ns;
+}
+
+void pinned_do_urgent(const struct pinned *waiting)
+{
+	struct pinned_locked locked;
+	struct pinned *first = NULL;
+	int64_t before_ns, next_ns;
+	step_fn *step;
+
+	if (interrupted == INTERRUPTED_MAX)
+		return;
+	pinned_lock_take(&locked);
+	before_ns = first_deadline_locked(waiting, clock_now_ns());
+	first = take_first_due_locked(&workers[0], before_ns, &step, &next_ns);
+	pinned_lock_give(&locked);
+	if (!first)
+		return;
+	interrupted++;
+	do_step(step, first);
+	interrupted--;
 }
 
 void pinned_disconnect_soon(void)
@@ -458,7 +523,7 @@ static void *work(void *arg)
 	for (;;) {
 		if (worker->disconnects && has_to_disconnect)
 			disconnect_locked();
-		pinned = take_first_due_locked(worker, &step, &next_ns);
+		pinned = take_first_due_locked(worker, NEVER, &step, &next_ns);
 		if (!pinned) {
 			pinned_wait_locked(next_ns);
 			continue;

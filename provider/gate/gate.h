@@ -130,10 +130,14 @@ const char *gate_left_name(enum gate_left left);
  *
  * The number of QPs that are left undrained, for gate_sever(); each once to
  * each(), if not NULL, with qp_num and why. -ENOMEM: nothing was done.
+ *
+ * meanwhile(), if not NULL, is called again and again while the work is waited
+ * for, with no lock held. It may do what takes time, drain another gate or the
+ * same one and sever what that leaves: the deadline stays.
  */
 int gate_drain(struct gate *gate, int64_t deadline_ns,
 	       void (*each)(void *arg, uint32_t qp_num, enum gate_left why),
-	       void *arg);
+	       void (*meanwhile)(void *arg), void *arg);
 
 /*
  * Ends what drain has left, or all QPs of the gate: they go to ERR. Their work

@@ -181,6 +181,18 @@ void gate_cq_unexpect(struct gate_cq *record, struct gate_marker *marker,
 		free(marker);
 }
 
+long gate_cq_expected(struct gate_cq *record)
+{
+	const struct gate_marker *marker;
+	long count = 0;
+
+	pthread_mutex_lock(&record->lock);
+	for (marker = record->markers; marker; marker = marker->next)
+		count++;
+	pthread_mutex_unlock(&record->lock);
+	return count;
+}
+
 bool gate_cq_has_seen(struct gate_cq *record, const struct gate_marker *marker)
 {
 	bool is_done;

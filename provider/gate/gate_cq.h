@@ -73,6 +73,9 @@ void gate_cq_expect(struct gate_cq *record, struct gate_marker *marker);
 void gate_cq_unexpect(struct gate_cq *record, struct gate_marker *marker,
 		      bool was_posted);
 
+/* How many markers may still come. */
+long gate_cq_expected(struct gate_cq *record);
+
 /* Takes what is in the CQ. 0; -ENOMEM: some is left in it. */
 int gate_cq_reap(struct gate_cq *record);
 

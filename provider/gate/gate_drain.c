@@ -47,6 +47,8 @@ struct drain {
 	struct gate_address *addresses; /* what datagrams are sent to */
 	struct drained *qps;
 	size_t count;
+	void (*meanwhile)(void *arg);
+	void *arg;
 };
 
 const char *gate_left_name(enum gate_left left)
@@ -256,6 +258,8 @@ static void find_room(struct drain *drain)
 		for (size_t j = i; j < drain->count; j++)
 			markers += !drain->qps[j].is_over &&
 				   drain->qps[j].send_cq == cq;
+		/* and those of another drain, or that came too late for it */
+		markers += gate_cq_expected(drain->qps[i].cq);
 		if (has_room(drain, cq, markers))
 			continue;
 		for (size_t j = i; j < drain->count; j++)
@@ -420,6 +424,8 @@ static void wait_for_markers(struct drain *drain)
 	while (!is_all_over(drain)) {
 		if (is_late)
 			return leave_all(drain, GATE_LEFT_LATE);
+		if (drain->meanwhile)
+			drain->meanwhile(drain->arg);
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 		if (pause.tv_nsec < 500000)
 			pause.tv_nsec *= 2;
@@ -514,9 +520,12 @@ static void prepare(struct drain *drain)
 
 int gate_drain(struct gate *gate, int64_t deadline_ns,
 	       void (*each)(void *arg, uint32_t qp_num, enum gate_left why),
-	       void *arg)
+	       void (*meanwhile)(void *arg), void *arg)
 {
-	struct drain drain = {.gate = gate, .deadline_ns = deadline_ns};
+	struct drain drain = {.gate = gate,
+			      .deadline_ns = deadline_ns,
+			      .meanwhile = meanwhile,
+			      .arg = arg};
 	int r = collect(&drain), left = 0;
 
 	if (r)

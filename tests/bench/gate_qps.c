@@ -75,7 +75,7 @@ static void close_once(double *ret_closed, double *ret_drained)
 	if (gate_close(first.pd, deadline, &gate))
 		die("gate_close failed");
 	*ret_closed = pairs_now_ms() - start;
-	if (gate_drain(gate, deadline, say, NULL))
+	if (gate_drain(gate, deadline, say, NULL, NULL))
 		die("not drained");
 	*ret_drained = pairs_now_ms() - start;
 	gate_open(gate);

@@ -107,7 +107,7 @@ static void note(void *arg, uint32_t qp_num, enum gate_left left)
 static int drain_until(int64_t deadline_ns)
 {
 	memset(why, 0, sizeof(why));
-	return gate_drain(gate, deadline_ns, note, NULL);
+	return gate_drain(gate, deadline_ns, note, NULL, NULL);
 }
 
 static int drain(void)
@@ -251,6 +251,41 @@ static void late__severed_and_its_marker_stays_unseen(void **state)
 	fake_run(&qps[0], FAKE_DEPTH);
 	expect(1);
 	expect(2);
+	expect_nothing();
+}
+
+static int nested_left;
+
+/* Another drain of the same gate, that has less time; then the work is done. */
+static void drain_too(void *arg)
+{
+	if (nested_left < 0)
+		nested_left = gate_drain(gate, clock_now_ns() + 1000000, NULL,
+					 NULL, NULL);
+	else
+		fake_run(arg, 1);
+}
+
+static void
+drained_meanwhile__each_has_its_markers_and_its_deadline(void **state)
+{
+	(void)state;
+	for (int i = 1; i < QPS; i++)
+		gate_qp_destroyed(gate_qp_destroying(fake_ibv(&qps[i])), 0);
+	cq.cq.cqe = 8; /* as deep as the queue */
+	for (uint64_t wr_id = 0; wr_id < 6; wr_id++)
+		post(&qps[0], wr_id, IBV_SEND_SIGNALED);
+	nested_left = -1;
+	close_gate();
+	assert_int_equal(gate_drain(gate, later(), NULL, drain_too, &qps[0]),
+			 0);
+	assert_int_equal(nested_left, 1);
+	assert_true(qps[0].head >= 7);
+	assert_int_equal(cq.cq.cqe, 8 + 2);
+	open_gate();
+	fake_run(&qps[0], FAKE_DEPTH);
+	for (uint64_t wr_id = 0; wr_id < 6; wr_id++)
+		expect(wr_id);
 	expect_nothing();
 }
 
@@ -924,6 +959,7 @@ int main(void)
 		TEST(small_cq__is_left_and_severed),
 		TEST(full_queue__marker_waits_for_room),
 		TEST(late__severed_and_its_marker_stays_unseen),
+		TEST(drained_meanwhile__each_has_its_markers_and_its_deadline),
 		TEST(states_and_kinds__told_apart),
 		TEST(extended_cq__drained_and_read_in_order),
 		TEST(extended_cq__never_polled_is_drained),

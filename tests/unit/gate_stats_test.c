@@ -138,7 +138,7 @@ static void drain__qps_are_counted_by_what_became_of_them(void **state)
 	qps[3].depth = 8;
 	assert_int_equal(gate_close(&fake_pds[0], later(), &gate), 0);
 	assert_int_equal(pthread_create(&device, NULL, work, &qps[0]), 0);
-	assert_int_equal(gate_drain(gate, later(), NULL, NULL), 2);
+	assert_int_equal(gate_drain(gate, later(), NULL, NULL, NULL), 2);
 	assert_int_equal(gate_sever(gate, false), 2);
 	is_over = true;
 	pthread_join(device, NULL);

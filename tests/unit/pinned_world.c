@@ -18,7 +18,7 @@
 
 static struct ibv_device device = {.name = "none0"};
 static struct ibv_context context = {.device = &device};
-static struct ibv_pd pds[2] = {{.context = &context}, {.context = &context}};
+struct ibv_pd pds[2] = {{.context = &context}, {.context = &context}};
 struct pinned regions[REGIONS];
 
 atomic_uint closed, drained, opened, severed, gone, back, agreed;
@@ -30,7 +30,8 @@ atomic_uint told[PINNED_SEVERED + 1];
 atomic_bool keep;
 atomic_bool hold_making, hold_closing, hold_disconnecting, hold_draining;
 atomic_uint disconnected;
-atomic_uint held;
+atomic_uint held, turns;
+static atomic_bool is_draining;
 
 void log_try_write(enum log_level level, const char *format, ...)
 {
@@ -67,14 +68,32 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
 	return 0;
 }
 
+/* As a drain does whose work is not done: what is urgent is done meanwhile. */
+static void go_on_while(const atomic_bool *hold, void (*meanwhile)(void *arg),
+			void *arg)
+{
+	int64_t until_ns = clock_now_ns() + 2 * WAIT_SEC * 1000000000LL;
+	const struct timespec pause = {0, 1000000};
+
+	if (!atomic_load(hold))
+		return;
+	atomic_fetch_add(&held, 1);
+	while (atomic_load(hold) && clock_now_ns() < until_ns) {
+		meanwhile(arg);
+		atomic_fetch_add(&turns, 1);
+		nanosleep(&pause, NULL);
+	}
+}
+
 int gate_drain(struct gate *gate, int64_t deadline_ns,
 	       void (*each)(void *arg, uint32_t qp_num, enum gate_left why),
-	       void *arg)
+	       void (*meanwhile)(void *arg), void *arg)
 {
 	int count = atomic_load(&left);
 
-	if (gate == (struct gate *)&pds[0])
-		wait_while(&hold_draining);
+	/* The first of it: another of the same gate may come in between. */
+	if (gate == (struct gate *)&pds[0] && !atomic_exchange(&is_draining, 1))
+		go_on_while(&hold_draining, meanwhile, arg);
 	/* else the machine may be too slow for it */
 	if (regions[0].quiesce_ns == QUIESCE_NS && !atomic_load(&held))
 		assert_true(deadline_ns > clock_now_ns());
@@ -398,9 +417,9 @@ int world_begin(void **state)
 	(void)state;
 	closed = drained = opened = severed = gone = back = agreed = 0;
 	left = refuse = 0;
-	refused = refused_dereg = logged_late = held = 0;
+	refused = refused_dereg = logged_late = held = turns = 0;
 	hold_making = hold_closing = false;
-	hold_disconnecting = hold_draining = false;
+	hold_disconnecting = hold_draining = is_draining = false;
 	disconnected = 0;
 	for (size_t i = 0; i <= PINNED_SEVERED; i++)
 		told[i] = 0;
@@ -470,6 +489,27 @@ void ask_all(void)
 
 	for (size_t i = 0; i < REGIONS; i++)
 		pinned_hear_asked(&regions[i].listener, deadline_ns);
+}
+
+void ask_locked(size_t first, size_t end, int64_t quiesce_ns, int64_t left_ns)
+{
+	int64_t now_ns = clock_now_ns();
+
+	for (size_t i = first; i < end; i += 2) {
+		regions[i].quiesce_ns = quiesce_ns;
+		regions[i].is_held = false;
+		regions[i].is_asked = true;
+		regions[i].leave_ns = now_ns;
+		regions[i].deadline_ns = now_ns + left_ns;
+	}
+	pthread_cond_broadcast(&pinned_changed);
+}
+
+void ask_every_other(size_t first, int64_t quiesce_ns)
+{
+	pthread_mutex_lock(&pinned_lock);
+	ask_locked(first, REGIONS, quiesce_ns, quiesce_ns);
+	pthread_mutex_unlock(&pinned_lock);
 }
 
 void hear_all(enum recall_state to, enum recall_cause cause)

@@ -22,6 +22,7 @@
 
 #define QUIESCE_NS 20000000000LL
 
+extern struct ibv_pd pds[2];
 extern struct pinned regions[REGIONS];
 
 /* What was done. */
@@ -29,15 +30,17 @@ extern atomic_uint closed, drained, opened, severed, gone, back, agreed;
 extern atomic_uint disconnected, refused, refused_dereg, logged_late;
 extern atomic_uint told[PINNED_SEVERED + 1];
 extern atomic_int why_severed;
-extern atomic_uint held; /* who waits for one of those below */
+extern atomic_uint held;  /* who waits for one of those below */
+extern atomic_uint turns; /* of a drain that waits */
 
 /* What is to fail: so many QPs cannot be drained; registrations with errno. */
 extern atomic_int left, refuse;
 extern atomic_bool keep; /* deregistrations fail */
 
 /*
- * Registrations, closings and drains of the first PD's gate, the end of
- * connections: they wait until it is off.
+ * Registrations, closings and the first drain of the first PD's gate, the end
+ * of connections: they wait until it is off. A drain does what is urgent
+ * meanwhile.
  */
 extern atomic_bool hold_making, hold_closing, hold_disconnecting, hold_draining;
 
@@ -70,6 +73,9 @@ void wait_for_all(void);
 
 /* As the engine's thread does, one after another. */
 void ask_all(void);
+/* Every other region, from there on, with so much time, and so much left. */
+void ask_every_other(size_t first, int64_t quiesce_ns);
+void ask_locked(size_t first, size_t end, int64_t quiesce_ns, int64_t left_ns);
 void hear_all(enum recall_state to, enum recall_cause cause);
 
 #endif

@@ -234,7 +234,7 @@ int main(int argc, char **argv)
 		began = now();
 		if (gate_close(a.pd, clock_now_ns() + SECONDS_NS(20), &gate))
 			die("round %u: gate_close failed", i);
-		if (gate_drain(gate, clock_now_ns() + SECONDS_NS(20), say,
+		if (gate_drain(gate, clock_now_ns() + SECONDS_NS(20), say, NULL,
 			       NULL))
 			die("round %u: not drained", i);
 		drains[i] = now() - began;

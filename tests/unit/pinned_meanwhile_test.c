@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What becomes due for pinned regions while the work on others is waited for.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "pinned_world.h"
+#include "unit.h"
+
+/* Every other region has the other PD. */
+static int begin(void **state)
+{
+	int r = world_begin(state);
+
+	pthread_mutex_lock(&pinned_lock);
+	for (size_t i = 0; i < REGIONS; i++)
+		regions[i].pd = &pds[i % 2];
+	pthread_mutex_unlock(&pinned_lock);
+	return r;
+}
+
+static void comes_back(void)
+{
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&back, REGIONS);
+	wait_for_all();
+	assert_int_equal(opened, closed);
+}
+
+static unsigned int how_many_are_there(size_t first)
+{
+	unsigned int count = 0;
+
+	for (size_t i = first; i < REGIONS; i += 2)
+		count += regions[i].mr != NULL;
+	return count;
+}
+
+static void recall__that_has_less_time_does_not_wait_for_anothers(void **state)
+{
+	(void)state;
+	hold_draining = true;
+	ask_every_other(0, QUIESCE_NS);
+	wait_for(&held, 1);
+	ask_every_other(1, QUIESCE_NS / 4);
+	wait_for(&agreed, REGIONS / 2);
+	assert_int_equal(how_many_are_there(0), REGIONS / 2);
+	assert_int_equal(how_many_are_there(1), 0);
+	assert_int_equal(drained, 1);
+	hold_draining = false;
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(drained, 2);
+	assert_int_equal(severed, 0);
+	comes_back();
+}
+
+/* Else the one that waits could be late. */
+static void recall__that_has_more_time_waits_for_anothers(void **state)
+{
+	unsigned int before;
+
+	(void)state;
+	hold_draining = true;
+	ask_every_other(0, QUIESCE_NS);
+	wait_for(&held, 1);
+	pthread_mutex_lock(&pinned_lock);
+	ask_locked(1, 4, QUIESCE_NS / 4, QUIESCE_NS / 4);
+	/* as much time as those two, but not until the same moment */
+	ask_locked(5, REGIONS, QUIESCE_NS / 4, 2 * QUIESCE_NS);
+	pthread_mutex_unlock(&pinned_lock);
+	wait_for(&agreed, 2);
+	before = turns;
+	wait_for(&turns, before + 2);
+	assert_int_equal(agreed, 2);
+	assert_int_equal(how_many_are_there(1), REGIONS / 2 - 2);
+	hold_draining = false;
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(severed, 0);
+	comes_back();
+}
+
+/* And so is what needs no time, for a region that has gone already. */
+static void recall__of_what_has_gone_is_agreed_to_meanwhile(void **state)
+{
+	(void)state;
+	ask_every_other(1, QUIESCE_NS);
+	wait_for(&agreed, REGIONS / 2);
+	hold_draining = true;
+	ask_every_other(0, QUIESCE_NS);
+	wait_for(&held, 1);
+	ask_every_other(1, 2 * QUIESCE_NS);
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(drained, 1);
+	hold_draining = false;
+	wait_for(&gone, REGIONS);
+	comes_back();
+}
+
+/* What has no time makes the gate quiet, for both. */
+static void recall__on_the_same_gate_drains_it_too(void **state)
+{
+	(void)state;
+	pthread_mutex_lock(&pinned_lock);
+	for (size_t i = 0; i < REGIONS; i++)
+		regions[i].pd = &pds[0];
+	pthread_mutex_unlock(&pinned_lock);
+	hold_draining = true;
+	ask_every_other(0, QUIESCE_NS);
+	wait_for(&held, 1);
+	ask_every_other(1, QUIESCE_NS / 4);
+	wait_for(&agreed, REGIONS / 2);
+	assert_int_equal(how_many_are_there(1), 0);
+	assert_int_equal(drained, 1);
+	hold_draining = false;
+	wait_for(&agreed, REGIONS);
+	assert_int_equal(closed, 1);
+	assert_int_equal(drained, 2);
+	comes_back();
+}
+
+int main(void)
+{
+#define CASE(test) cmocka_unit_test_setup_teardown(test, begin, world_end)
+	const struct CMUnitTest tests[] = {
+		CASE(recall__that_has_less_time_does_not_wait_for_anothers),
+		CASE(recall__that_has_more_time_waits_for_anothers),
+		CASE(recall__of_what_has_gone_is_agreed_to_meanwhile),
+		CASE(recall__on_the_same_gate_drains_it_too),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
