@@ -26,6 +26,14 @@ struct gate_context *gate_context_find_locked(const struct ibv_context *context)
 	return found;
 }
 
+bool gate_context_is_of_locked(const struct ibv_context *context,
+			       gate_post_send_fn post_send)
+{
+	const struct gate_context *found = gate_context_find_locked(context);
+
+	return found && found->post_send == post_send;
+}
+
 static void count(const struct ibv_context *context, unsigned int what,
 		  uint64_t by)
 {

@@ -10,6 +10,8 @@
 
 #include <infiniband/verbs.h>
 
+#include "gate_post.h"
+
 typedef int (*gate_bind_mw_fn)(struct ibv_qp *qp, struct ibv_mw *mw,
 			       struct ibv_mw_bind *bind);
 typedef int (*gate_dealloc_mw_fn)(struct ibv_mw *mw);
@@ -46,8 +48,8 @@ struct gate_context;
 int gate_bind_patch_locked(struct gate_context *context);
 void gate_bind_unpatch_locked(struct ibv_context *context);
 
-/* Whether some provider's posts have to be looked at for binds. */
-bool gate_windows_are_bindable_locked(void);
+/* Whether posts of the provider with this function are looked at for binds. */
+bool gate_windows_are_bindable_locked(gate_post_send_fn post_send);
 
 /* A context that is closed. In a child after fork: nobody uses any. */
 void gate_windows_forget_locked(const struct ibv_context *context);

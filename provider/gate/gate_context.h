@@ -34,6 +34,10 @@ struct gate {
 struct gate_context *
 gate_context_find_locked(const struct ibv_context *context);
 
+/* Attached, and of the provider with this function. */
+bool gate_context_is_of_locked(const struct ibv_context *context,
+			       gate_post_send_fn post_send);
+
 struct gate_qp;
 bool gate_has_qp_locked(const struct gate *gate, const struct gate_qp *record);
 

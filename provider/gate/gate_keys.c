@@ -93,20 +93,25 @@ int gate_key_promise(struct ibv_context *context, uint32_t promised,
 	return r;
 }
 
+/* Sends are of a provider, receives of a context. */
 void gate_keys_look_again_locked(const struct ibv_context *context)
 {
 	struct gate_context *found = gate_context_find_locked(context);
-	bool is_any = gate_windows_are_bindable_locked(), is_here = false;
+	bool is_any, is_here = false;
 	const struct entry *entry;
 
+	if (!found)
+		return;
+	is_any = gate_windows_are_bindable_locked(found->post_send);
 	for (size_t i = 0; i < CHAINS; i++)
 		for (entry = chains[i]; entry; entry = entry->next)
 			if (entry->context &&
 			    entry->actual != entry->promised) {
-				is_any = true;
+				is_any |= gate_context_is_of_locked(
+					entry->context, found->post_send);
 				is_here |= entry->context == context;
 			}
-	if (!is_here && found)
+	if (!is_here)
 		gate_untranslate_locked(found, !is_any);
 }
 

@@ -37,11 +37,13 @@ static struct region *region_of(const struct ibv_mr *seen)
 	return region;
 }
 
-bool gate_windows_are_bindable_locked(void)
+bool gate_windows_are_bindable_locked(gate_post_send_fn post_send)
 {
 	const struct region *region = regions;
 
-	while (region && !region->is_bindable)
+	while (region &&
+	       !(region->is_bindable &&
+		 gate_context_is_of_locked(region->context, post_send)))
 		region = region->next;
 	return region;
 }

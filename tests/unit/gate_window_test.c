@@ -233,6 +233,40 @@ static void other_keys__are_no_end_to_looking(void **state)
 	assert_ptr_equal(fake_is_on(mw), actual);
 }
 
+static int post_elsewhere(struct ibv_qp *to, struct ibv_send_wr *wr,
+			  struct ibv_send_wr **bad_wr)
+{
+	(void)to;
+	*bad_wr = wr;
+	return EINVAL;
+}
+
+/* Nor does one of another provider, whose posts these are not. */
+static void other_provider__its_keys_keep_nobody_looking(void **state)
+{
+	struct ibv_context elsewhere = {
+		.device = context->device,
+		.ops = {.post_send = post_elsewhere,
+			.post_recv = context->ops.post_recv,
+			.post_srq_recv = context->ops.post_srq_recv},
+	};
+	struct ibv_mr theirs = {.context = &elsewhere};
+	struct ibv_send_wr wr = {.opcode = IBV_WR_BIND_MW,
+				 .bind_mw = {mw, 7, {&seen, ADDR, LENGTH, 0}}},
+			   *bad_wr;
+
+	(void)state;
+	assert_int_equal(gate_attach(&elsewhere, &fake_verbs), 0);
+	assert_int_equal(gate_key_promise(&elsewhere, 5, 6), 0);
+	assert_int_equal(gate_mr_promise(&elsewhere, &theirs, &theirs, true),
+			 0);
+	gate_mr_forget(context, &seen);
+	assert_int_equal(gate_mr_promise(context, &seen, actual, false), 0);
+	assert_int_equal(ibv_post_send(fake_ibv(&qp), &wr, &bad_wr), 0);
+	assert_ptr_equal(fake_is_on(mw), &seen);
+	gate_context_closing(&elsewhere);
+}
+
 static void detached__the_provider_has_its_functions_back(void **state)
 {
 	struct ibv_context_ops before = context->ops, after;
@@ -473,6 +507,7 @@ int main(void)
 		TEST(batch__binds_are_seen),
 		TEST(no_windows__posts_are_not_looked_at),
 		TEST(other_keys__are_no_end_to_looking),
+		TEST(other_provider__its_keys_keep_nobody_looking),
 		TEST(detached__the_provider_has_its_functions_back),
 		TEST(replaced__the_program_goes_on_with_it),
 		TEST(replaced__not_where_the_device_keeps_it),
