@@ -16,6 +16,7 @@
 #include "log.h"
 #include "pinned_parts.h"
 #include "reason.h"
+#include "stats.h"
 #include "window/window_parts.h"
 #include "window/window_test.h"
 
@@ -82,6 +83,15 @@ static int bind(struct pinned *pinned, const struct gate_window *window,
 	return window_pd_bind(pinned->binder, window->mw, &range, until_ns);
 }
 
+/* One that was silent is asked again, by another pair, the next time. */
+static void forgive_device(struct pinned *pinned)
+{
+	if (!pinned->binder || !window_pd_is_dead(pinned->binder))
+		return;
+	window_pd_put(pinned->binder);
+	pinned->binder = NULL;
+}
+
 static int64_t until(struct pinned *pinned)
 {
 	int64_t least_ns = clock_now_ns() + LEAST_NS, deadline_ns;
@@ -100,6 +110,7 @@ static int unbind(struct pinned *pinned)
 	int64_t until_ns = until(pinned);
 	int r = 0;
 
+	forgive_device(pinned);
 	while (!r && (window = gate_window_next(&pinned->seen.mr,
 						GATE_WINDOW_ON, window))) {
 		if (window->type != IBV_MW_TYPE_1)
@@ -154,17 +165,30 @@ static int settled_dereg_mr(struct pinned *pinned, int r)
 	return pinned->real->dereg_mr(pinned->mr);
 }
 
+/* Who was asked, and said nothing, has done it all the same, if late. */
+static void note_unbound(struct pinned *pinned)
+{
+	struct gate_window *window = NULL;
+
+	while ((window = gate_window_next(&pinned->seen.mr, GATE_WINDOW_ON,
+					  window)))
+		if (window->type == IBV_MW_TYPE_1)
+			gate_window_set(window, GATE_WINDOW_OFF);
+}
+
 int pinned_dereg_mr(struct pinned *pinned, struct pinned_lost *lost)
 {
+	bool is_silent = pinned->keeps_windows && unbind(pinned);
 	int r;
 
-	if (pinned->keeps_windows && unbind(pinned))
-		lost->are_silent = true;
+	lost->are_silent |= is_silent;
 	r = settled_dereg_mr(pinned, pinned->real->dereg_mr(pinned->mr));
 	r = sever(pinned, GATE_WINDOW_ON, r, lost);
 	r = sever(pinned, GATE_WINDOW_OFF, r, lost);
 	r = sever(pinned, GATE_WINDOW_PAST, r, lost);
 	r = settled_dereg_mr(pinned, r);
+	if (!r && is_silent)
+		note_unbound(pinned);
 	if (!r)
 		gate_windows_gone(&pinned->seen.mr);
 	return r;
@@ -182,24 +206,57 @@ static uint64_t left_of(const struct pinned *pinned,
 						   : end - window->addr;
 }
 
+/*
+ * It may be on the MR all the same, if late: so it is bound to nothing once
+ * more before that goes. Whether this is the first time.
+ */
+static bool stays_away(struct pinned *pinned, struct gate_window *window)
+{
+	bool is_first = !window->is_severed;
+
+	log_try_write(LOG_WARN,
+		      "%s: it is back, and the program's window with rkey %#x "
+		      "is severed: it stays bound to nothing, %s",
+		      pinned->file.name, window->mw->rkey, reason_text());
+	gate_window_set(window, GATE_WINDOW_ON);
+	window->is_severed = true;
+	return is_first;
+}
+
+static void count_severed(struct pinned *pinned, unsigned int severed)
+{
+	if (!severed)
+		return;
+	pinned_count(pinned, severed, 0);
+	stats_device_count(pinned->context->device->name, STATS_SEVERED,
+			   severed);
+	pinned_tell(pinned, PINNED_SEVERED, 0, 0);
+}
+
 void pinned_windows_bind(struct pinned *pinned)
 {
 	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
 	struct gate_window *window = NULL;
+	unsigned int severed = 0;
 	uint64_t left;
 
+	forgive_device(pinned);
 	while ((window = gate_window_next(&pinned->seen.mr, GATE_WINDOW_OFF,
 					  window))) {
 		left = left_of(pinned, window);
-		if (left && !bind(pinned, window, left, until_ns))
+		if (!left) {
+			log_try_write(LOG_WARN,
+				      "%s: it is back, and the program's "
+				      "window with rkey %#x stays bound to "
+				      "nothing: what it was on is not there "
+				      "any more",
+				      pinned->file.name, window->mw->rkey);
+		} else if (bind(pinned, window, left, until_ns)) {
+			severed += stays_away(pinned, window);
+		} else {
 			gate_window_set(window, GATE_WINDOW_ON);
-		else
-			log_try_write(
-				LOG_WARN,
-				"%s: it is back, and the program's window "
-				"with rkey %#x stays bound to nothing: %s",
-				pinned->file.name, window->mw->rkey,
-				left ? reason_text()
-				     : "what it was on is not there any more");
+			window->is_severed = false;
+		}
 	}
+	count_severed(pinned, severed);
 }

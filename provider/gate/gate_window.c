@@ -364,6 +364,7 @@ void gate_binding_end(struct gate_binding *binding, struct ibv_mw *mw,
 		window->addr = binding->info.addr;
 		window->length = binding->info.length;
 		window->access = binding->info.mw_access_flags;
+		window->is_severed = false;
 		/* Without an MR behind it it will fail: nobody else does it. */
 		window->state = binding->info.mr == binding->seen
 					? GATE_WINDOW_PAST

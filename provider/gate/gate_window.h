@@ -53,6 +53,7 @@ struct gate_window {
 	uint64_t length;
 	unsigned int access;
 	enum gate_window_state state;
+	bool is_severed;   /* in use: by us, and not bound again since */
 	bool is_over;	   /* it goes with its last use */
 	unsigned int uses; /* by calls of ours that end soon */
 	struct gate_window *next;

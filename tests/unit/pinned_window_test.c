@@ -95,6 +95,64 @@ static void recall__a_window_that_cannot_be_kept_is_severed(void **state)
 	assert_int_equal(binds, 0);
 }
 
+static void begin_again(void)
+{
+	agreed = gone = back = opened = 0;
+	closed = drained = binds = 0;
+}
+
+/* Nobody has taken its place then, and it is ours to bind it again. */
+static void recall__a_window_that_goes_late_comes_back(void **state)
+{
+	(void)state;
+	bind_window(IBV_MW_TYPE_1, true);
+	unbinds_late = true;
+	ask_all();
+	wait_for(&agreed, REGIONS);
+	wait_for_all();
+	assert_int_equal(own_bound, 0);
+	assert_int_equal(own_window.state, GATE_WINDOW_OFF);
+	unbinds_late = false; /* it answers again */
+	hear_all(RECALL_HELD, RECALL_RETAKEN);
+	wait_for(&opened, 2);
+	wait_for_all();
+	assert_int_equal(own_bound, WINDOW_LENGTH);
+	assert_int_equal(binds, 2);
+	assert_int_equal(replaced, 0);
+	assert_int_equal(own_mw.rkey, 5);
+	assert_int_equal(told[PINNED_SEVERED], 0);
+	assert_int_equal(regions[0].severed, 0);
+	begin_again();
+	go_and_come_back();
+	assert_int_equal(own_bound, WINDOW_LENGTH);
+}
+
+/* It is counted once, and bound as soon as the device does that. */
+static void recall__a_window_that_stays_away_is_severed(void **state)
+{
+	(void)state;
+	bind_window(IBV_MW_TYPE_1, true);
+	refuses_binds = unbinds_late = true;
+	go_and_come_back();
+	assert_int_equal(own_bound, 0);
+	assert_int_equal(binds, 2);
+	assert_int_equal(told[PINNED_SEVERED], 1);
+	assert_int_equal(regions[0].severed, 1);
+	begin_again();
+	go_and_come_back();
+	assert_int_equal(own_bound, 0);
+	assert_int_equal(binds, 2);
+	assert_int_equal(told[PINNED_SEVERED], 1);
+	assert_int_equal(regions[0].severed, 1);
+	refuses_binds = unbinds_late = false;
+	begin_again();
+	go_and_come_back();
+	assert_int_equal(own_bound, WINDOW_LENGTH);
+	assert_int_equal(own_mw.rkey, 5);
+	assert_int_equal(replaced, 0);
+	assert_int_equal(told[PINNED_SEVERED], 1);
+}
+
 /* It was invalidated by its peer, say. */
 static void recall__a_window_that_is_not_in_the_way_stays(void **state)
 {
@@ -125,6 +183,8 @@ int main(void)
 		CASE(recall__a_window_goes_and_comes_with_its_key),
 		CASE(recall__a_window_comes_back_as_far_as_the_file_is),
 		CASE(recall__a_window_that_cannot_be_kept_is_severed),
+		CASE(recall__a_window_that_goes_late_comes_back),
+		CASE(recall__a_window_that_stays_away_is_severed),
 		CASE(recall__a_window_that_is_not_in_the_way_stays),
 		CASE(recall__a_window_that_is_just_freed_is_waited_for),
 	};

@@ -140,7 +140,8 @@ int gate_key_promise(struct ibv_context *of, uint32_t promised, uint32_t actual)
 
 struct ibv_mw own_mw;
 struct gate_window own_window;
-bool has_own, refuses_binds;
+bool has_own, refuses_binds, unbinds_late;
+static bool is_binder_dead; /* of who has the region */
 _Atomic uint64_t own_bound;
 atomic_uint replaced, binds;
 
@@ -203,19 +204,27 @@ void gate_windows_settle(const struct ibv_mr *seen)
 
 void gate_windows_gone(const struct ibv_mr *seen)
 {
-	(void)seen;
+	if (seen == &regions[0].seen.mr && own_window.state != GATE_WINDOW_OFF)
+		own_window.is_over = true;
 }
 
 struct window_pd *window_pd_get(const struct real_verbs *real,
 				struct ibv_pd *pd)
 {
 	(void)real;
+	is_binder_dead = false;
 	return (struct window_pd *)pd;
 }
 
 void window_pd_put(struct window_pd *binder)
 {
 	(void)binder;
+}
+
+bool window_pd_is_dead(const struct window_pd *binder)
+{
+	assert_ptr_equal(binder, &pds[0]);
+	return is_binder_dead;
 }
 
 int window_pd_bind(struct window_pd *binder, const struct ibv_mw *of,
@@ -225,11 +234,13 @@ int window_pd_bind(struct window_pd *binder, const struct ibv_mw *of,
 	assert_ptr_equal(of, &own_mw);
 	assert_ptr_equal(range->mr, regions[0].mr);
 	assert_true(until_ns > clock_now_ns());
-	atomic_fetch_add(&binds, 1);
-	if (refuses_binds)
+	if (is_binder_dead)
 		return -ETIMEDOUT;
-	atomic_store(&own_bound, range->length);
-	return 0;
+	atomic_fetch_add(&binds, 1);
+	is_binder_dead = refuses_binds || unbinds_late;
+	if (!refuses_binds || (unbinds_late && !range->length))
+		atomic_store(&own_bound, range->length);
+	return is_binder_dead ? -ETIMEDOUT : 0;
 }
 
 void window_verdict_get(const struct verbs_table *table, struct ibv_device *of,
@@ -428,7 +439,7 @@ int world_begin(void **state)
 	bound = cleared = ended = refused_bind = 0;
 	for (size_t i = 0; i < REGIONS; i++)
 		on[i] = NULL;
-	has_own = refuses_binds = false;
+	has_own = refuses_binds = unbinds_late = is_binder_dead = false;
 	own_bound = 0;
 	replaced = binds = 0;
 	pthread_mutex_lock(&pinned_lock);

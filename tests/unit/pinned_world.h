@@ -60,6 +60,7 @@ extern atomic_uint bound, cleared, ended, refused_bind;
 extern struct ibv_mw own_mw;
 extern struct gate_window own_window;
 extern bool has_own, refuses_binds;
+extern bool unbinds_late;	   /* it is done, and nobody was told */
 extern _Atomic uint64_t own_bound; /* bytes; 0: it is on nothing */
 extern atomic_uint replaced, binds;
 
