@@ -46,6 +46,16 @@ static uint64_t blocks_of(size_t bytes)
 	return (bytes + BLOCK - 1) / BLOCK;
 }
 
+/* For other regions, while this one was away. */
+static void tell_severed(struct pinned *pinned)
+{
+	unsigned int severed = pinned_gate_news(pinned);
+
+	pinned_count(pinned, severed, 0);
+	if (severed)
+		pinned_tell(pinned, PINNED_SEVERED, 0, 0);
+}
+
 static void tell_back(struct pinned *pinned, size_t before)
 {
 	size_t now = pinned->registered;
@@ -91,17 +101,17 @@ static int check(const struct pinned *pinned, size_t length)
 
 /* All QPs of its PD, where they are known; the gate is open afterwards. How
  * many. */
-static int sever_all(struct pinned *pinned, int error)
+static unsigned int sever_all(struct pinned *pinned, int error)
 {
 	int64_t until_ns = clock_now_ns() + pinned->quiesce_ns;
-	int severed = 0;
+	unsigned int severed = 0;
 
 	if (!pinned_is_programs(pinned) &&
-	    !pinned_gate_close_alone(pinned, until_ns))
-		severed = gate_sever(pinned->gate->gate, true);
+	    !pinned_gate_close_alone(pinned, until_ns)) {
+		severed = pinned_gate_sever(pinned->gate, true);
+		pinned_count(pinned, pinned_gate_news(pinned), 0);
+	}
 	pinned_gate_open(pinned);
-	pinned_count(pinned, (uint64_t)severed, 0);
-	pinned_disconnect_soon();
 	pinned_tell(pinned, PINNED_SEVERED, 0, error);
 	return severed;
 }
@@ -125,7 +135,7 @@ static void take_back(struct pinned *pinned, struct ibv_mr *mr, size_t length)
 	if (!r)
 		return;
 	log_try_write(LOG_ERROR,
-		      "%s: its rkey, which was to stay, is lost: %s; %d QPs "
+		      "%s: its rkey, which was to stay, is lost: %s; %u QPs "
 		      "are severed, it comes back with another",
 		      pinned->file.name, why, sever_all(pinned, -ENOKEY));
 }
@@ -210,6 +220,7 @@ void pinned_come_back(struct pinned *pinned)
 	}
 	is_back(pinned);
 	pinned->registered = length;
+	tell_severed(pinned);
 	pinned_gate_open(pinned);
 	PROBE(resumed, pinned->file.dev, pinned->file.ino,
 	      clock_now_ns() - begun_ns, pinned->seen.mr.rkey);
@@ -225,11 +236,11 @@ void pinned_come_back(struct pinned *pinned)
 
 void pinned_sever_stuck(struct pinned *pinned)
 {
-	int severed = sever_all(pinned, pinned->error);
+	unsigned int severed = sever_all(pinned, pinned->error);
 
 	log_try_write(
 		LOG_ERROR,
-		"%s: it could not be registered again for %u ms, %d QPs are "
+		"%s: it could not be registered again for %u ms, %u QPs are "
 		"severed; it is still tried",
 		pinned->file.name, (unsigned int)(pinned->quiesce_ns / MS),
 		severed);

@@ -13,16 +13,29 @@
 /* Under the lock. Added by the thread that MRs go by only. */
 static struct pinned_gate *gates;
 
-static struct pinned_gate *find_and_use(const struct ibv_pd *pd)
+static uint64_t numbers; /* that were given; under the lock */
+
+/* Who has had this gate before has been told what was severed then. */
+static void enter_locked(struct pinned *pinned, struct pinned_gate *gate)
+{
+	if (pinned->told_at != gate->number)
+		pinned->told_severed = 0;
+	pinned->told_at = gate->number;
+	pinned->gate = gate;
+}
+
+static bool enter_closed(struct pinned *pinned)
 {
 	struct pinned_gate *found;
 	struct pinned_locked locked;
 
 	pinned_lock_take(&locked);
-	for (found = gates; found && found->pd != pd;)
+	for (found = gates; found && found->pd != pinned->pd;)
 		found = found->next;
-	if (found)
+	if (found) {
 		found->users++;
+		enter_locked(pinned, found);
+	}
 	pinned_lock_give(&locked);
 	return found;
 }
@@ -39,6 +52,7 @@ static void add(struct pinned_gate *added)
 
 int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns)
 {
+	struct pinned_locked locked;
 	struct pinned_gate *gate;
 	int r;
 
@@ -55,7 +69,10 @@ int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns)
 	gate->pd = pinned->pd;
 	gate->is_entered = r;
 	gate->users = 1;
-	pinned->gate = gate;
+	pinned_lock_take(&locked);
+	gate->number = ++numbers;
+	enter_locked(pinned, gate);
+	pinned_lock_give(&locked);
 	return 0;
 }
 
@@ -63,10 +80,7 @@ int pinned_gate_close(struct pinned *pinned, int64_t until_ns)
 {
 	int r;
 
-	if (pinned->gate)
-		return 0;
-	pinned->gate = find_and_use(pinned->pd);
-	if (pinned->gate)
+	if (pinned->gate || enter_closed(pinned))
 		return 0;
 	r = pinned_gate_close_alone(pinned, until_ns);
 	if (!r)
@@ -94,6 +108,32 @@ void pinned_gate_open(struct pinned *pinned)
 		return;
 	gate_open(gate->gate);
 	free(gate);
+}
+
+unsigned int pinned_gate_sever(struct pinned_gate *gate, bool all)
+{
+	unsigned int severed = (unsigned int)gate_sever(gate->gate, all);
+	struct pinned_locked locked;
+
+	pinned_lock_take(&locked);
+	gate->severed += severed;
+	pinned_lock_give(&locked);
+	pinned_disconnect_soon();
+	return severed;
+}
+
+unsigned int pinned_gate_news(struct pinned *pinned)
+{
+	unsigned int news = 0;
+	struct pinned_locked locked;
+
+	if (!pinned->gate)
+		return 0;
+	pinned_lock_take(&locked);
+	news = pinned->gate->severed - pinned->told_severed;
+	pinned->told_severed = pinned->gate->severed;
+	pinned_lock_give(&locked);
+	return news;
 }
 
 /* They are the parent's, and open here. */

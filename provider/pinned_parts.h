@@ -60,14 +60,16 @@ struct pinned {
 	enum keys keys;
 
 	/* Whoever sets is_busy has these to himself. */
-	unsigned int lost;	  /* windows, at the last recall */
-	struct pinned_ear *ear;	  /* NULL: nobody listens */
-	struct ibv_mr *mr;	  /* the real one; NULL: gone */
-	struct window_key key;	  /* mw NULL: the rkey is the MR's */
-	struct pinned_gate *gate; /* NULL: open */
-	size_t registered;	  /* of length, from the beginning */
-	struct window_pd *binder; /* of its PD's windows; NULL: none yet */
-	int error;		  /* why it could not come back, or 0 */
+	unsigned int lost;	   /* windows, at the last recall */
+	struct pinned_ear *ear;	   /* NULL: nobody listens */
+	struct ibv_mr *mr;	   /* the real one; NULL: gone */
+	struct window_key key;	   /* mw NULL: the rkey is the MR's */
+	struct pinned_gate *gate;  /* NULL: open */
+	uint64_t told_at;	   /* the number of the last; and how many */
+	unsigned int told_severed; /* QPs severed there it was told of */
+	size_t registered;	   /* of length, from the beginning */
+	struct window_pd *binder;  /* of its PD's windows; NULL: none yet */
+	int error;		   /* why it could not come back, or 0 */
 	int key_error; /* why it reaches too much, too little or is lost, and
 			  nobody was told; 0: neither */
 	bool keeps_windows; /* the device binds again with the same key */
@@ -105,12 +107,14 @@ struct pinned {
 struct pinned_gate {
 	struct ibv_pd *pd;
 	struct gate *gate;
-	unsigned int users; /* under the lock */
-	bool is_entered;    /* a post did not end: not to be drained */
+	uint64_t number;
+	bool is_entered; /* a post did not end: not to be drained */
+	/* Under the lock. */
+	unsigned int users;
+	unsigned int severed; /* so many of its QPs */
 	/* pinned_go()'s. */
-	bool is_quiet;	      /* nothing is outstanding any more */
-	bool is_cut;	      /* its QPs were cut off, this time */
-	unsigned int severed; /* so many of them, this time */
+	bool is_quiet; /* nothing is outstanding any more */
+	bool is_cut;   /* its QPs were cut off, this time */
 	struct pinned_gate *next;
 };
 
@@ -223,6 +227,14 @@ bool pinned_own_is_there_locked(const struct pinned *pinned);
 int pinned_gate_close(struct pinned *pinned, int64_t until_ns);
 int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns);
 void pinned_gate_open(struct pinned *pinned);
+
+/*
+ * gate_sever() of all QPs or what is left, the peers of librdmacm's are told
+ * soon; how many. And how many were severed there, for whichever region that
+ * was, since the last time that this one was told.
+ */
+unsigned int pinned_gate_sever(struct pinned_gate *gate, bool all);
+unsigned int pinned_gate_news(struct pinned *pinned);
 
 /*
  * The program's posts of its lkey, and its binds of windows, go with this MR

@@ -70,11 +70,7 @@ static int64_t drain_until(const struct pinned *first,
 
 static void sever(struct pinned_gate *gate, struct course *course, bool all)
 {
-	unsigned int severed = (unsigned int)gate_sever(gate->gate, all);
-
-	gate->severed += severed;
-	course->severed += severed;
-	pinned_disconnect_soon();
+	course->severed += pinned_gate_sever(gate, all);
 }
 
 /* What others' files need at once does not wait for this one's work. */
@@ -160,10 +156,8 @@ static void quiesce(struct pinned *first, struct course *course)
 				      clock_now_ns() + pinned->quiesce_ns / 4);
 		if (r)
 			course->close_error = r;
-		if (pinned->gate) {
+		if (pinned->gate)
 			pinned->gate->is_cut = false;
-			pinned->gate->severed = 0;
-		}
 	}
 	for (pinned = first; pinned; pinned = pinned->also)
 		if (pinned->gate && pinned->is_cut_off)
@@ -337,6 +331,20 @@ static void tell_forced(const struct pinned *pinned)
 			      pinned->file.name);
 }
 
+/* QPs for whichever region of its PD, and windows for it. */
+static void count_severed(struct pinned *pinned)
+{
+	unsigned int qps = pinned_gate_news(pinned);
+
+	pinned_count(pinned, qps + pinned->lost, 0);
+	if (pinned->lost)
+		stats_device_count(pinned->context->device->name, STATS_SEVERED,
+				   pinned->lost);
+	if (pinned->is_cut_off || qps || pinned->lost || pinned->key_error)
+		pinned_tell(pinned, PINNED_SEVERED, 0, pinned->key_error);
+	pinned->key_error = 0;
+}
+
 void pinned_go(struct pinned *first)
 {
 	struct course course = {.first = first, .begun_ns = clock_now_ns()};
@@ -364,20 +372,8 @@ void pinned_go(struct pinned *first)
 		lease_news_consent(&pinned->listener);
 	}
 	gone_ns = clock_now_ns();
-	for (pinned = first; pinned; pinned = pinned->also) {
-		pinned_count(pinned,
-			     (pinned->gate ? pinned->gate->severed : 0) +
-				     pinned->lost,
-			     0);
-		if (pinned->lost)
-			stats_device_count(pinned->context->device->name,
-					   STATS_SEVERED, pinned->lost);
-		if (pinned->is_cut_off || pinned->lost || pinned->key_error ||
-		    (pinned->gate && pinned->gate->severed))
-			pinned_tell(pinned, PINNED_SEVERED, 0,
-				    pinned->key_error);
-		pinned->key_error = 0;
-	}
+	for (pinned = first; pinned; pinned = pinned->also)
+		count_severed(pinned);
 	/* Who was cut off has nothing to wait for. */
 	for (pinned = first; pinned; pinned = pinned->also)
 		if (!pinned->mr && pinned->is_cut_off)

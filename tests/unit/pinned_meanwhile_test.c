@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What becomes due for pinned regions while the work on others is waited for.
+ * What becomes due for pinned regions while the work on others is waited for,
+ * and what is severed for others.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,6 +20,14 @@ static int begin(void **state)
 		regions[i].pd = &pds[i % 2];
 	pthread_mutex_unlock(&pinned_lock);
 	return r;
+}
+
+static void have_one_pd(void)
+{
+	pthread_mutex_lock(&pinned_lock);
+	for (size_t i = 0; i < REGIONS; i++)
+		regions[i].pd = &pds[0];
+	pthread_mutex_unlock(&pinned_lock);
 }
 
 static void comes_back(void)
@@ -102,10 +111,7 @@ static void recall__of_what_has_gone_is_agreed_to_meanwhile(void **state)
 static void recall__on_the_same_gate_drains_it_too(void **state)
 {
 	(void)state;
-	pthread_mutex_lock(&pinned_lock);
-	for (size_t i = 0; i < REGIONS; i++)
-		regions[i].pd = &pds[0];
-	pthread_mutex_unlock(&pinned_lock);
+	have_one_pd();
 	hold_draining = true;
 	ask_every_other(0, QUIESCE_NS);
 	wait_for(&held, 1);
@@ -120,6 +126,50 @@ static void recall__on_the_same_gate_drains_it_too(void **state)
 	comes_back();
 }
 
+static void check_all_are_told(void)
+{
+	assert_int_equal(told[PINNED_SEVERED], REGIONS);
+	for (size_t i = 0; i < REGIONS; i++)
+		assert_int_equal(regions[i].severed, severed);
+}
+
+/* The gate is not drained again, and so nothing is severed for them. */
+static void severed__before_others_had_to_go_is_told_to_them(void **state)
+{
+	(void)state;
+	have_one_pd();
+	left = 1;
+	ask_every_other(0, QUIESCE_NS);
+	wait_for(&agreed, REGIONS / 2);
+	wait_for_all();
+	assert_int_equal(told[PINNED_SEVERED], REGIONS / 2);
+	ask_every_other(1, QUIESCE_NS);
+	wait_for(&agreed, REGIONS);
+	wait_for_all();
+	assert_int_equal(severed, 1);
+	check_all_are_told();
+	comes_back();
+	check_all_are_told();
+}
+
+static void
+severed__while_others_were_away_is_told_when_they_are_back(void **state)
+{
+	(void)state;
+	have_one_pd();
+	ask_every_other(0, QUIESCE_NS);
+	wait_for(&agreed, REGIONS / 2);
+	for (size_t i = 1; i < REGIONS; i += 2)
+		regions[i].on_recall = ON_RECALL_SEVER;
+	ask_every_other(1, QUIESCE_NS);
+	wait_for(&agreed, REGIONS);
+	wait_for_all();
+	assert_int_equal(severed, 1);
+	assert_int_equal(told[PINNED_SEVERED], REGIONS / 2);
+	comes_back();
+	check_all_are_told();
+}
+
 int main(void)
 {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, begin, world_end)
@@ -128,6 +178,8 @@ int main(void)
 		CASE(recall__that_has_more_time_waits_for_anothers),
 		CASE(recall__of_what_has_gone_is_agreed_to_meanwhile),
 		CASE(recall__on_the_same_gate_drains_it_too),
+		CASE(severed__before_others_had_to_go_is_told_to_them),
+		CASE(severed__while_others_were_away_is_told_when_they_are_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
