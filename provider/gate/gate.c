@@ -246,12 +246,16 @@ int gate_post_past(gate_post_send_fn plain, struct ibv_qp *qp,
 	const struct gate_context *found;
 	struct gate_locked locked;
 	gate_post_send_fn post;
+	int r;
 
 	gate_lock(&locked);
 	found = gate_context_find_locked(qp->context);
 	post = found ? found->post_send : plain;
 	gate_unlock(&locked);
-	return post(qp, wr, bad_wr);
+	gate_mark_pass();
+	r = post(qp, wr, bad_wr);
+	gate_mark_leave(GATE_POST);
+	return r;
 }
 
 /*

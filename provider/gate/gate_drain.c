@@ -315,11 +315,13 @@ static int post_marker(struct drain *drain, struct drained *qp)
 		return 0;
 	}
 	gate_cq_expect(qp->cq, qp->marker);
+	gate_mark_pass();
 	r = is_datagrams(qp)
 		    ? gate_datagram_post(qp->ah, drain->gate->post_send,
 					 qp->record->qp, qp->qkey,
 					 (uintptr_t)qp->marker)
 		    : bind_nothing(drain, qp);
+	gate_mark_leave(GATE_POST);
 	gate_qp_unuse(qp->record);
 	if (r) {
 		gate_cq_unexpect(qp->cq, qp->marker, false);

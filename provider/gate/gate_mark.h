@@ -56,6 +56,13 @@ void gate_unlock(const struct gate_locked *locked);
 void gate_mark_enter(struct ibv_qp *qp, uint32_t unit);
 void gate_mark_leave(uint32_t unit);
 
+/*
+ * Before a post of ours, to be left as GATE_POST: no gate holds it up. What
+ * stood in the table when we attached may be another interposer's, and behind
+ * it a function of ours, from an earlier time, that would wait.
+ */
+void gate_mark_pass(void);
+
 /* Puts this thread's mark into the list, if it may be. With the lock. */
 void gate_mark_link_locked(void);
 
