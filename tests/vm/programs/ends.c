@@ -138,7 +138,7 @@ void end_connect(struct end *end, uint32_t qp_number)
 				  IBV_QP_MIN_RNR_TIMER))
 		die("QP to RTR: %s", strerror(errno));
 	attr.qp_state = IBV_QPS_RTS;
-	attr.timeout = 14;
+	attr.timeout = (uint8_t)or_else(end->timeout, 14);
 	attr.retry_cnt = 7;
 	attr.rnr_retry = (uint8_t)or_else(end->rnr_retry, 7);
 	attr.max_rd_atomic = 4;

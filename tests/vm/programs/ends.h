@@ -30,6 +30,7 @@ struct end {
 	uint32_t max_inline_data;
 	uint8_t min_rnr_timer;
 	uint8_t rnr_retry;
+	uint8_t timeout; /* 4.096 us * 2^timeout, eight times */
 };
 
 void die(const char *format, ...)
