@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Ordinary memory costs at most two system calls a registration, and nothing on the data path.
+# Ordinary memory costs at most two system calls a registration, and nothing on the data path; nor does a staged file.
 # on: new-stock-xfs
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
@@ -28,3 +28,9 @@ ours=$("$daxmr" run -- "$programs/rdma_ordinary" 10)
 echo "$ours"
 has "$plain" 'post_send librxe'
 test "$plain" = "$ours" || fail "the data path is another under daxmr"
+
+# Nor is it while a file is staged.
+make_file "$DAX/f" 1
+ours=$("$daxmr" run --strategy staged --log info -- "$programs/rdma_ordinary" 10 "$DAX/f" 2>log) || fail "$(cat log)"
+has "$(cat log)" 'staged: fs-dax file'
+test "$plain" = "$ours" || fail "the data path is another while a file is staged: $ours"
