@@ -253,8 +253,8 @@ int grant_explain(int fd, int type, int error, pid_t except)
 			return reason_set_kind(
 				REASON_FILE_SYSTEM, -EOPNOTSUPP,
 				"%s is on hugetlbfs, which has no "
-				"leases on this kernel (up to 6.1 it "
-				"has): register it as it is, "
+				"leases on this kernel (on Linux 6.1 "
+				"it has): register it as it is, "
 				"strategy auto or passthrough",
 				name);
 		return reason_set_kind(

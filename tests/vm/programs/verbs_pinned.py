@@ -41,9 +41,9 @@ WRITE, READ, SEND, ATOMIC = (
 NAMES = {WRITE: "write", READ: "read", SEND: "send", ATOMIC: "atomic"}
 
 
-def cut(path):
+def cut(path, program):
     """The other process; nothing of verbs or of the file is in it."""
-    while True:
+    while os.getppid() == program:
         time.sleep(0.25)
         os.truncate(path, KEPT)
         time.sleep(0.25)
@@ -209,10 +209,12 @@ def main():
     os.truncate(fd, SIZE)
     os.close(fd)
     wait, go = os.pipe()
-    cutter = os.fork()
+    program, cutter = os.getpid(), os.fork()
     if not cutter:
+        os.close(go)
         os.read(wait, 1)
-        cut(path)
+        cut(path, program)
+        os._exit(1)
     fd = os.open(path, os.O_RDWR)
     area = mmap.mmap(fd, SIZE)
     os.close(fd)
