@@ -233,6 +233,27 @@ static void tell_distribution(unsigned int percent, const double *ms,
 	}
 }
 
+/* ms is sorted. */
+static void tell_open(unsigned int percent, const double *ms, size_t count,
+		      double by_hand_ms)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "opens, %u %% of %zu MiB changed", percent,
+		 length >> 20);
+	budget_print(&(struct budget){
+		.what = what,
+		.unit = "ms",
+		.base_name = "compare and copy",
+		.ours = ms[count / 2],
+		.base = by_hand_ms,
+		.ratio = ms[count / 2] / by_hand_ms,
+		.min = ms[0] / by_hand_ms,
+		.max = ms[count - 1] / by_hand_ms,
+		.count = (unsigned int)count,
+	});
+}
+
 static void tell_opens(const struct lease *lease, uint8_t *shadow,
 		       uint8_t *file, uint8_t *memory, unsigned int percent,
 		       size_t opens)
@@ -254,6 +275,7 @@ static void tell_opens(const struct lease *lease, uint8_t *shadow,
 		point("compare and copy", percent, hand, PAIRS);
 	}
 	spread_of(ms, opens);
+	tell_open(percent, ms, opens, spread_of(hand, PAIRS).median);
 	if (length >> 20 == DRAWN_MIB)
 		tell_distribution(percent, ms, opens);
 	printf("# %zu opens, %u %% of %zu MiB changed: p50 %.2f, p99 %.2f, "
