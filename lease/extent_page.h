@@ -8,6 +8,7 @@
  *   0       file offset, length           program          before the keeper
  *                                                          has it, never again
  *   16      state, counters               keeper           each pass
+ *   20      the DETACH that holds         both             see below
  *   72      a digest for each block       whoever copied   after the copy
  *                                         that block
  *
@@ -29,6 +30,12 @@
  * EXTENT_IN_CONFLICT: both sides have changed it, and nobody is to write over
  * that (policy.h).
  *
+ * A DETACH that the keeper has not answered in time (it has been stopped) is to
+ * be void, whatever becomes of the program: a message that says so may find no
+ * room in the socket, and dies with the program. So the number of the DETACH
+ * stands here from before it is sent, and is taken away once: by the keeper,
+ * which lets go of the extent then, or by the program, whose extent it stays.
+ *
  * The last block may go beyond the end of the file; what is beyond counts as
  * zeroes.
  *
@@ -43,7 +50,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EXTENT_VERSION	   4
+#define EXTENT_VERSION	   5
 #define EXTENT_BLOCK	   4096U
 #define EXTENT_SECRET_SIZE 192
 
@@ -62,8 +69,8 @@ struct extent_page {
 	uint64_t offset; /* in the file; both in whole pages */
 	uint64_t length;
 
-	_Atomic uint32_t state; /* enum extent_state */
-	uint32_t reserved;
+	_Atomic uint32_t state;	   /* enum extent_state */
+	_Atomic uint32_t leaving;  /* the ticket of a DETACH; 0: none holds */
 	_Atomic uint64_t compared; /* blocks, all passes together */
 	_Atomic uint64_t copied;
 	_Atomic uint64_t failed;
@@ -138,6 +145,21 @@ static inline void extent_clear_filled(const struct extent *extent,
 {
 	atomic_store_explicit(&extent->digests[block], EXTENT_NOT_FILLED,
 			      memory_order_relaxed);
+}
+
+/* By the program, before it says so. */
+static inline void extent_begin_leave(const struct extent *extent,
+				      uint32_t ticket)
+{
+	atomic_store(&extent->page->leaving, ticket);
+}
+
+/* By either side. True: the other one has not, and will not. */
+static inline bool extent_end_leave(const struct extent *extent,
+				    uint32_t ticket)
+{
+	return atomic_compare_exchange_strong(&extent->page->leaving, &ticket,
+					      0);
 }
 
 /*

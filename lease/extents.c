@@ -186,6 +186,17 @@ void extents_remove(struct extents *extents, uint32_t id)
 	free(range);
 }
 
+int extents_let_go(struct extents *extents, uint32_t id, uint32_t ticket)
+{
+	const struct range *range = *find(extents, id);
+	const struct extent *extent = range ? extent_of(range) : NULL;
+
+	if (ticket && extent && !extent_end_leave(extent, ticket))
+		return -ECANCELED;
+	extents_remove(extents, id);
+	return 0;
+}
+
 void extents_remove_all(struct extents *extents)
 {
 	while (extents->first)

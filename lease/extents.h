@@ -56,6 +56,11 @@ int extents_add(struct extents *extents, uint32_t id, uint64_t offset,
 		const struct extent_place *page);
 /* What is not flushed is not. */
 void extents_remove(struct extents *extents, uint32_t id);
+/*
+ * The same for a DETACH, if it holds still; ticket 0: it does. 0, also where
+ * there is no such extent; -ECANCELED.
+ */
+int extents_let_go(struct extents *extents, uint32_t id, uint32_t ticket);
 void extents_remove_all(struct extents *extents);
 
 bool extents_have_shadow(const struct extents *extents);

@@ -206,12 +206,12 @@ static void detach(struct leased *leased, const struct keeper_message *message)
 {
 	struct keeper_message reply = *message;
 
-	if (leased)
-		leased_detach(leased, message->extent.id);
+	reply.kind = KEEPER_DETACHED;
+	reply.error = leased ? leased_detach(leased, message->extent.id,
+					     message->ticket)
+			     : -ESRCH;
 	if (!message->ticket)
 		return;
-	reply.kind = KEEPER_DETACHED;
-	reply.error = leased ? 0 : -ESRCH;
 	outbox_answer(&shared.outbox, &reply);
 }
 

@@ -49,8 +49,9 @@
  * nothing.
  *
  * After DETACHED the keeper neither reads nor writes the extent's shadow and
- * page. It does nothing else for a DETACH: who lays the extent before it again
- * has it flushed by then.
+ * page. It does nothing else for a DETACH: who wants it flushed has that done
+ * before. One with a ticket that the program has taken back (extent_page.h)
+ * changes nothing, and is answered with -ECANCELED.
  *
  * FLUSH has tickets that grow. RECALL_WRITTEN and RECALL_FLUSHED have that of
  * the last FLUSH that was heard before the pass began which they are the end
@@ -83,7 +84,7 @@
 
 #include <stdint.h>
 
-#define KEEPER_VERSION 13
+#define KEEPER_VERSION 14
 
 /* Of the process. */
 #define KEEPER_NAME "daxmr-keeper"

@@ -346,10 +346,12 @@ void leased_attach(struct leased *leased, const struct keeper_message *message,
 	due_now(leased);
 }
 
-void leased_detach(struct leased *leased, uint32_t extent)
+int leased_detach(struct leased *leased, uint32_t extent, uint32_t ticket)
 {
-	extents_remove(&leased->extents, extent);
+	int r = extents_let_go(&leased->extents, extent, ticket);
+
 	leased_choose_actions(leased);
+	return r;
 }
 
 void leased_unlock(struct leased *leased)

@@ -148,7 +148,8 @@ void leased_own_end(struct leased *leased, enum keeper_own kind);
 /* Answered; the descriptors stay the caller's. */
 void leased_attach(struct leased *leased, const struct keeper_message *message,
 		   const int *fds);
-void leased_detach(struct leased *leased, uint32_t extent);
+/* 0, or -ECANCELED: extents_let_go(). */
+int leased_detach(struct leased *leased, uint32_t extent, uint32_t ticket);
 /* Drops flock and OFD locks of the description. */
 void leased_unlock(struct leased *leased);
 /* Of who only wants it flushed the ticket is the last one again. */

@@ -145,16 +145,6 @@ void staged_all_gone(struct lease_table *table)
 	free_leaving(table, 0, true);
 }
 
-void staged_take_again(struct lease_table *table, struct staged *staged)
-{
-	struct lease *lease = staged->lease;
-
-	staged->is_let_go = false;
-	staged->left_ticket = 0;
-	staged->attached = (struct attached){.extent = ++lease->last_extent};
-	attach(table, lease, staged);
-}
-
 /*
  * The engine's own view of the shadow, which nothing ever holds up: for
  * transfers by system calls, which have no use for the engine's descriptors.

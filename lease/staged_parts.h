@@ -83,8 +83,6 @@ int staged_flush_one(const struct swapping *swapping);
 int staged_let_go(const struct swapping *swapping);
 /* The same, and its answer is not waited for. */
 void staged_let_go_soon(const struct swapping *swapping);
-/* It is laid before the keeper once more, which will let go of it first. */
-void staged_take_again(struct lease_table *table, struct staged *staged);
 
 /* staged_sleepers.c: a shadow has taken a file's place under threads. */
 void staged_expect_sleepers(struct lease_table *table);

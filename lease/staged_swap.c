@@ -167,6 +167,7 @@ static void send_let_go(const struct swapping *swapping, uint32_t ticket)
 
 	staged->is_let_go = true;
 	staged->left_ticket = ticket;
+	extent_begin_leave(&staged->extent, ticket);
 	keeper_detach(&swapping->table->keeper, swapping->lease->id,
 		      staged->attached.extent, ticket);
 }
@@ -189,13 +190,23 @@ int staged_let_go(const struct swapping *swapping)
 	return r;
 }
 
+/*
+ * What the keeper has not heard of it is not to hear any more: from now on the
+ * program stores in the shadow again. Else it is just about to answer, and the
+ * page is its own until it has.
+ */
 static int let_go_or_stay(void *arg)
 {
 	const struct swapping *swapping = arg;
+	struct staged *staged = swapping->staged;
 	int r = staged_let_go(swapping);
 
-	if (r)
-		staged_take_again(swapping->table, swapping->staged);
+	if (!r)
+		return 0;
+	if (!extent_end_leave(&staged->extent, staged->left_ticket))
+		return 0;
+	staged->is_let_go = false;
+	staged->left_ticket = 0;
 	return r;
 }
 

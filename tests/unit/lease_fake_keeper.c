@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "board.h"
+#include "extent_book.h"
+#include "extent_page.h"
 #include "lease_fake_keeper.h"
 #include "recall.h"
 #include "unit.h"
@@ -34,6 +36,8 @@ static struct {
 	int new_error, old_error, range_error;
 	bool is_flush_answered;
 	bool has_had[EXTENTS_MAX]; /* by number */
+	struct extent extents[EXTENTS_MAX];
+	unsigned int canceled;
 	unsigned int heard[KINDS];
 	uint32_t last_ticket[KINDS];
 	int64_t deadline_ns; /* of the last RELEASE */
@@ -82,19 +86,53 @@ static void answer_locked(const struct keeper_message *to,
 	send_locked(&message);
 }
 
-static int attach_error_locked(const struct keeper_message *message)
+static struct extent *extent_of(const struct keeper_message *message)
 {
+	return &fake.extents[message->extent.id % EXTENTS_MAX];
+}
+
+static void forget_extent(struct extent *extent)
+{
+	if (extent->page)
+		extent_unmap(extent);
+	extent->page = NULL;
+}
+
+static int attach_error_locked(const struct keeper_message *message,
+			       const int fds[2])
+{
+	const struct extent_place page = {fds[1], message->extent.page_at};
 	bool *has_had = &fake.has_had[message->extent.id % EXTENTS_MAX];
 	int error = *has_had ? fake.old_error : fake.new_error;
 
 	if (!message->extent.page_at)
 		return fake.range_error;
+	forget_extent(extent_of(message));
+	if (!error)
+		error = extent_map(&page, extent_of(message));
 	*has_had |= !error;
 	return error;
 }
 
-static void handle_locked(const struct keeper_message *message)
+/* As extents_let_go(). */
+static int detach_error_locked(const struct keeper_message *message)
 {
+	struct extent *extent = extent_of(message);
+
+	if (extent->page && message->ticket &&
+	    !extent_end_leave(extent, message->ticket)) {
+		fake.canceled++;
+		return -ECANCELED;
+	}
+	forget_extent(extent);
+	return 0;
+}
+
+static void handle_locked(const struct keeper_message *message,
+			  const int fds[2])
+{
+	int error;
+
 	switch (message->kind) {
 	case KEEPER_ACQUIRE:
 		report_locked(message->id, RECALL_HELD, RECALL_GRANTED, 0);
@@ -105,11 +143,12 @@ static void handle_locked(const struct keeper_message *message)
 		break;
 	case KEEPER_ATTACH:
 		answer_locked(message, KEEPER_ATTACHED,
-			      attach_error_locked(message));
+			      attach_error_locked(message, fds));
 		break;
 	case KEEPER_DETACH:
+		error = detach_error_locked(message);
 		if (message->ticket)
-			answer_locked(message, KEEPER_DETACHED, 0);
+			answer_locked(message, KEEPER_DETACHED, error);
 		break;
 	case KEEPER_OWN_BEGIN:
 		answer_locked(message, KEEPER_OWN_READY, 0);
@@ -195,6 +234,8 @@ static void end(int socket)
 		munmap(fake.board, BOARD_SIZE);
 	fake.board = NULL;
 	pthread_mutex_unlock(&fake.lock);
+	for (unsigned int i = 0; i < EXTENTS_MAX; i++)
+		forget_extent(&fake.extents[i]);
 	close(socket);
 }
 
@@ -206,7 +247,6 @@ static void converse(int socket)
 
 	begin(socket);
 	while (lives && receive(socket, &message, fds)) {
-		close_all(fds);
 		pthread_mutex_lock(&fake.lock);
 		fake.heard[message.kind]++;
 		fake.last_ticket[message.kind] = message.ticket;
@@ -215,10 +255,11 @@ static void converse(int socket)
 			pthread_cond_wait(&fake.goes_on, &fake.lock);
 		lives = fake.dies_at != message.kind;
 		if (lives)
-			handle_locked(&message);
+			handle_locked(&message, fds);
 		else
 			fake.dies_at = 0;
 		pthread_mutex_unlock(&fake.lock);
+		close_all(fds);
 	}
 	end(socket);
 }
@@ -244,6 +285,7 @@ void fake_start(void)
 	fake.is_stopped = false;
 	fake.new_error = fake.old_error = fake.range_error = 0;
 	fake.is_flush_answered = true;
+	fake.canceled = 0;
 	memset(fake.has_had, 0, sizeof(fake.has_had));
 	memset(fake.heard, 0, sizeof(fake.heard));
 	snprintf(fake.path, sizeof(fake.path), "/tmp/daxmr-fake-%d", getpid());
@@ -344,15 +386,14 @@ unsigned int fake_heard(enum keeper_kind kind)
 	return heard;
 }
 
-unsigned int fake_shadows(void)
+unsigned int fake_canceled(void)
 {
-	unsigned int count = 0;
+	unsigned int canceled;
 
 	pthread_mutex_lock(&fake.lock);
-	for (unsigned int i = 0; i < EXTENTS_MAX; i++)
-		count += fake.has_had[i];
+	canceled = fake.canceled;
 	pthread_mutex_unlock(&fake.lock);
-	return count;
+	return canceled;
 }
 
 uint32_t fake_last_ticket(enum keeper_kind kind)

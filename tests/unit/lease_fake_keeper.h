@@ -44,8 +44,8 @@ void fake_answer_flush(bool is_answered);
 unsigned int fake_heard(enum keeper_kind kind);
 uint32_t fake_last_ticket(enum keeper_kind kind);
 
-/* How many shadows a keeper has had; one that comes again counts again. */
-unsigned int fake_shadows(void);
+/* How many DETACH did not hold any more when they were heard. */
+unsigned int fake_canceled(void);
 
 /* Of the last RELEASE. */
 int64_t fake_deadline_ns(void);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -454,6 +455,37 @@ static void keeper__without_shadows_it_does_not_wake_up(void **state)
 	assert_int_equal(after - before, 0);
 }
 
+/*
+ * It is stopped while the program asks it to let go, which gives up and stores
+ * on; and the program is killed before a message that says so has room in the
+ * socket. So there is none here.
+ */
+static void keeper__let_go_taken_back__it_goes_on_writing(void **state)
+{
+	struct keeper_message answer;
+	uint64_t at = 7 * PAGE;
+
+	(void)state;
+	acquire(PERIOD_MS, 50);
+	attach();
+	assert_int_equal(kill(keeper.pid, SIGSTOP), 0);
+	extent_begin_leave(&extent, 9);
+	assert_int_equal(keeper_detach(&keeper, 0, 1, 9), 0);
+	assert_true(extent_end_leave(&extent, 9));
+	shadow[at] = 'x';
+	assert_int_equal(kill(keeper.pid, SIGCONT), 0);
+	answer = kept_receive(KEEPER_DETACHED);
+	assert_int_equal(answer.ticket, 9);
+	assert_int_equal(answer.error, -ECANCELED);
+	wait_for(is_written, &at, "what was stored since is written");
+
+	/* one that holds */
+	extent_begin_leave(&extent, 10);
+	assert_int_equal(keeper_detach(&keeper, 0, 1, 10), 0);
+	assert_int_equal(kept_receive(KEEPER_DETACHED).error, 0);
+	assert_false(extent_end_leave(&extent, 10));
+}
+
 static void keeper__program_changes_the_file_nothing_is_written(void **state)
 {
 	uint64_t before, at = 7 * PAGE;
@@ -496,6 +528,7 @@ int main(void)
 		TEST(keeper__it_spends_its_share_of_a_cpu),
 		TEST(keeper__break_in_the_middle_of_a_pass_does_not_wait),
 		TEST(keeper__without_shadows_it_does_not_wake_up),
+		TEST(keeper__let_go_taken_back__it_goes_on_writing),
 		TEST(keeper__program_changes_the_file_nothing_is_written),
 	};
 
