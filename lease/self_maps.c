@@ -54,6 +54,7 @@ struct walk {
 	uintptr_t start;
 	uintptr_t end;
 	const struct skipped *skipped; /* NULL: nothing is */
+	bool is_shared;		       /* no others */
 };
 
 /* -ENOTTY: the kernel is to be asked by its text. */
@@ -67,7 +68,8 @@ static int each_by_query(int fd, const struct walk *walk, self_map_fn *fn,
 		struct procmap_query_args query = {
 			.size = sizeof(query),
 			.query_flags =
-				PROCMAP_COVERING_OR_NEXT | PROCMAP_FILE_BACKED,
+				PROCMAP_COVERING_OR_NEXT | PROCMAP_FILE_BACKED |
+				(walk->is_shared ? PROCMAP_VMA_SHARED : 0U),
 			.query_addr = start,
 		};
 		struct self_map map;
@@ -123,7 +125,8 @@ static int each_by_text(int fd, const struct walk *walk, self_map_fn *fn,
 				continue;
 			if (map.start >= walk->end)
 				return 0;
-			if (map.end > walk->start)
+			if (map.end > walk->start &&
+			    (map.is_shared || !walk->is_shared))
 				r = fn(&map, arg);
 		}
 	}
@@ -149,15 +152,15 @@ static int each(const struct walk *walk, self_map_fn *fn, void *arg)
 
 int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg)
 {
-	const struct walk walk = {start, end, NULL};
+	const struct walk walk = {start, end, NULL, false};
 
 	return each(&walk, fn, arg);
 }
 
-int self_maps_each_but(const struct skipped *skipped, self_map_fn *fn,
-		       void *arg)
+int self_maps_each_shared(const struct skipped *skipped, self_map_fn *fn,
+			  void *arg)
 {
-	const struct walk walk = {0, UINTPTR_MAX, skipped};
+	const struct walk walk = {0, UINTPTR_MAX, skipped, true};
 
 	return each(&walk, fn, arg);
 }

@@ -33,8 +33,8 @@ typedef int self_map_fn(const struct self_map *map, void *arg);
  * -errno where /proc cannot be read.
  */
 int self_maps_each(uintptr_t start, uintptr_t end, self_map_fn *fn, void *arg);
-/* Each there is, but some or all of those that are skipped. */
-int self_maps_each_but(const struct skipped *skipped, self_map_fn *fn,
-		       void *arg);
+/* Each shared one there is, but some or all of those that are skipped. */
+int self_maps_each_shared(const struct skipped *skipped, self_map_fn *fn,
+			  void *arg);
 
 #endif

@@ -317,7 +317,8 @@ static int find_rest(void *arg, struct swap_view **ret, unsigned int *ret_count)
 	*ret = NULL;
 	*ret_count = 0;
 	return may_be_mapped(swapping->staged) &&
-			       self_maps_each_but(skipped, is_shadow, arg) > 0
+			       self_maps_each_shared(skipped, is_shadow, arg) >
+				       0
 		       ? find_shadow_views(swapping, true, ret, ret_count)
 		       : 0;
 }

@@ -85,7 +85,7 @@ static bool is_free_of_traps(const struct views *views,
 static bool find_views_alone(struct views *views)
 {
 	struct mapping_state state;
-	int r = self_maps_each_but(views->of.skipped, look_at_map, views);
+	int r = self_maps_each_shared(views->of.skipped, look_at_map, views);
 
 	for (unsigned int i = 0; !r && i < views->count; i++) {
 		r = mapping_state_at(views->list[i].state.mapping.start,

@@ -200,6 +200,40 @@ static void shared__a_child_forked_earlier_is_named(void **state)
 	file_remove(&shared.file);
 }
 
+static void keep_private_mapping(void *arg)
+{
+	struct shared *shared = arg;
+
+	munmap(shared->addr, PAGE);
+	shared->addr = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			    shared->file.fd, 0);
+	close(shared->file.fd);
+	if (shared->addr == MAP_FAILED)
+		_exit(1);
+}
+
+/* What it stores there is its own. */
+static void shared__a_childs_private_mapping_writes_nothing(void **state)
+{
+	struct openers openers;
+	struct shared shared;
+	struct child child;
+
+	(void)state;
+	file_make(&shared.file, PAGE);
+	shared.addr = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   shared.file.fd, 0);
+	assert_ptr_not_equal(shared.addr, MAP_FAILED);
+	child_start(&child, keep_private_mapping, &shared);
+	assert_int_equal(
+		openers_find(shared.file.fd, 0, OPENERS_OTHERS, &openers), 0);
+	assert_int_equal(openers.found, 1);
+	assert_int_equal(grant_check_shared(shared.file.fd, 0), 0);
+	child_end(&child);
+	munmap(shared.addr, PAGE);
+	file_remove(&shared.file);
+}
+
 static void explain__other_answers_have_sentences(void **state)
 {
 	struct file file;
@@ -354,6 +388,8 @@ int main(void)
 		cmocka_unit_test(explain__names_who_has_it_open),
 		cmocka_unit_test(explain__names_ourselves),
 		cmocka_unit_test(shared__a_child_forked_earlier_is_named),
+		cmocka_unit_test(
+			shared__a_childs_private_mapping_writes_nothing),
 		cmocka_unit_test(explain__other_answers_have_sentences),
 		cmocka_unit_test(names__many_are_counted),
 		cmocka_unit_test(allocate__holes_get_blocks_data_and_size_stay),
