@@ -29,7 +29,7 @@
 #define MS    1000000LL
 #define STACK (256 << 10)
 
-/* Each takes 2 KiB or so of that. */
+/* Each takes less than 3 KiB of that. */
 #define INTERRUPTED_MAX 16
 
 pthread_mutex_t pinned_lock = PTHREAD_MUTEX_INITIALIZER;
