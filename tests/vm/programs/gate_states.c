@@ -258,7 +258,7 @@ static void meanwhile_it_goes(bool is_destroyed)
 	pthread_join(thread, NULL);
 	if (drain_left)
 		die("%d QPs are left", drain_left);
-	if (now() - start > DRAIN_S / 2)
+	if (now() - start > DRAIN_S / 2.0)
 		die("the drain has gone on for %.1f s", now() - start);
 	gate_open(gate);
 	must_be_empty(&stuck);
