@@ -6,10 +6,12 @@
  * Until the power is cut a peer and a thread of the program count in FILE
  * without pause (counters.h), half of which is a hole before. Again and again
  * what was acknowledged is made durable, in each WAY in turn: by msync(),
- * fsync(), pmem_persist(), by deregistering, and by waiting until it is in the
- * file unasked. It has to be on DEVICE at once. A line on stdout then says how,
- * and all numbers that are durable from now on:
+ * fsync(), fdatasync(), pmem_persist(), by deregistering, and by waiting until
+ * it is in the file unasked. It has to be on DEVICE at once. A line on stdout
+ * then says how, and all numbers that are durable from now on, and one before
+ * how long the call took:
  *
+ *   took WAY MILLISECONDS
  *   durable WAY NUMBER... .
  *
  * and another, a few times a second, how far the counting is:
@@ -130,6 +132,11 @@ static int by_fsync(void)
 	return fsync(fd);
 }
 
+static int by_fdatasync(void)
+{
+	return fdatasync(fd);
+}
+
 static int by_persist(void)
 {
 	pmem_persist(file, COUNTERS_SIZE);
@@ -160,12 +167,13 @@ static const struct way {
 } ways[] = {
 	{"msync", by_msync},	     {"fsync", by_fsync},
 	{"persist", by_persist},     {"unasked", unasked},
-	{"dereg", by_deregistering},
+	{"dereg", by_deregistering}, {"fdatasync", by_fdatasync},
 };
 
 static void make_durable(const struct way *way)
 {
 	bool goes = way->make_durable == by_deregistering;
+	double begun;
 
 	wait_for_more();
 	if (goes) {
@@ -173,8 +181,10 @@ static void make_durable(const struct way *way)
 		pthread_join(writer, NULL);
 	}
 	counters_mark_done(&counters, &marks);
+	begun = now();
 	if (way->make_durable())
 		die("%s: %s", way->name, strerror(errno));
+	printf("took %s %.0f\n", way->name, (now() - begun) * 1e3);
 	raw_file_read(&raw, bytes);
 	if (!counters_has_least(bytes, &marks))
 		die("%s returned before all was in the file", way->name);
