@@ -119,27 +119,40 @@ static int tell(pid_t tid, const struct call *call, sleeper_fn *fn, void *arg)
 	}
 }
 
-int sleepers_each(sleeper_fn *fn, void *arg)
+static int tell_task(int tasks_fd, pid_t tid, enum sleepers_memory memory,
+		     sleeper_fn *fn, void *arg)
 {
-	int fd = raw_open(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
 	struct call call;
+
+	if (!read_call(tasks_fd, tid, &call) ||
+	    (call.number == SYS_futex_waitv && memory == SLEEPERS_TRAPPED))
+		return 0;
+	return tell(tid, &call, fn, arg);
+}
+
+int sleepers_each(enum sleepers_memory memory, sleeper_fn *fn, void *arg)
+{
+	char room[4096] __attribute__((aligned(8)));
+	int fd = raw_open(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY);
+	long n = 0;
 	int r = 0;
 
-	if (!dir) {
-		r = -errno;
-		if (fd >= 0)
-			raw_close(fd);
-		return r;
-	}
-	while (!r && (entry = readdir(dir))) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+	if (fd < 0)
+		return -errno;
+	while (!r &&
+	       (n = syscall(SYS_getdents64, fd, room, sizeof(room))) > 0) {
+		for (char *at = room; at < room + n && !r;) {
+			const struct dirent64 *entry = (const void *)at;
+			pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (tid && read_call(fd, tid, &call))
-			r = tell(tid, &call, fn, arg);
+			if (tid)
+				r = tell_task(fd, tid, memory, fn, arg);
+			at += entry->d_reclen;
+		}
 	}
-	closedir(dir);
+	if (!r && n < 0)
+		r = -errno;
+	raw_close(fd);
 	return r;
 }
 
@@ -151,6 +164,8 @@ void sleepers_wake(int fd, uint64_t offset)
 
 	if (at == MAP_FAILED)
 		return;
+	/* A child's would count as a use of the file, or of the shadow. */
+	raw_keep_to_us(at, page);
 	syscall(SYS_futex, at + within, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	raw_unmap(at, page);
 }

@@ -27,11 +27,24 @@ struct sleeper {
 };
 
 /*
+ * May this thread wait for itself where it touches the program's memory, as it
+ * holds a trap (trap.h) there? Which views are trapped is not enough to know: a
+ * trap goes with what the program moves.
+ */
+enum sleepers_memory {
+	SLEEPERS_FREE,
+	/* Who sleeps at a list of futexes (futex_waitv()) is left out: the list
+	 * would have to be read. None of them inherits a priority. */
+	SLEEPERS_TRAPPED
+};
+
+/*
  * Each of them, in no order; one that sleeps at several addresses comes several
- * times. Not 0 from fn ends it: that. -errno: they cannot be seen.
+ * times. Not 0 from fn ends it: that. -errno: they cannot be seen. Allocates
+ * nothing, and touches no memory of the program but those lists.
  */
 typedef int sleeper_fn(const struct sleeper *sleeper, void *arg);
-int sleepers_each(sleeper_fn *fn, void *arg);
+int sleepers_each(enum sleepers_memory memory, sleeper_fn *fn, void *arg);
 
 /*
  * Wakes all who went to sleep when their address showed this place of the file.

@@ -84,7 +84,13 @@ int staged_let_go(const struct swapping *swapping);
 /* The same, and its answer is not waited for. */
 void staged_let_go_soon(const struct swapping *swapping);
 
-/* staged_sleepers.c: a shadow has taken a file's place under threads. */
+/*
+ * staged_sleepers.c: does nobody wait in the shadow for a mutex that hands on
+ * priorities? 0, -EOPNOTSUPP with a sentence.
+ */
+int staged_check_sleepers(const struct staged *staged);
+
+/* A shadow has taken a file's place under threads. */
 void staged_expect_sleepers(struct lease_table *table);
 
 /* staged_count.c: it is none of the lease's from now on; its counts stay. */

@@ -451,8 +451,11 @@ static int swap_out_once(const struct swapping *swapping)
 	return r;
 }
 
-/* Before all of it is flushed for nothing, again and again. */
-static int check_trap(const struct swapping *swapping)
+/*
+ * What the swap would be refused for at its end: before all of it is flushed
+ * for nothing, again and again, and the gate is closed.
+ */
+static int check_swap_out(const struct swapping *swapping)
 {
 	struct trap trap;
 	int r;
@@ -460,14 +463,15 @@ static int check_trap(const struct swapping *swapping)
 	if (is_still(swapping))
 		return 0;
 	r = trap_open(swapping->table->config->uffd, &trap);
-	if (!r)
-		trap_close(&trap);
-	return r;
+	if (r)
+		return r;
+	trap_close(&trap);
+	return staged_check_sleepers(swapping->staged);
 }
 
 int staged_swap_out(const struct swapping *swapping)
 {
-	int r = check_trap(swapping);
+	int r = check_swap_out(swapping);
 
 	/* Most of it while the program runs. */
 	if (!r)

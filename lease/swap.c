@@ -219,8 +219,6 @@ static void give_up(const struct swap *swap)
 	for (unsigned int i = 0; i < swap->count; i++)
 		twin_drop(&swap->views[i].shadow);
 	put_rest(swap);
-	/* At what had been filled before. */
-	swap_sleepers_wake(swap, SWAP_SHADOW);
 }
 
 /* Before the trap is closed: until then nobody has seen an unfilled page. */
@@ -267,7 +265,7 @@ static int swap_in_trapped(const struct swap *swap, struct filling *filling)
 	for (unsigned int i = 0; !r && i < swap->count; i++)
 		r = swap_move_told(swap->ops, trap, &swap->views[i]);
 	if (!r)
-		swap_sleepers_wake(swap, SWAP_FILE);
+		r = swap_sleepers_check_and_wake(swap, SWAP_FILE);
 	if (!r)
 		r = fill_all(filling);
 	if (r) {
@@ -334,8 +332,9 @@ static int swap_in_filling(const struct swap *swap, struct filling *filling)
 	if (!r)
 		r = swap->is_still ? swap_in_still(swap, filling)
 				   : swap_in_trapped(swap, filling);
-	if (!r)
-		swap_sleepers_wake(swap, SWAP_FILE);
+	/* Those who sleep at what had been filled before it failed. */
+	if (r)
+		swap_sleepers_wake(swap, SWAP_SHADOW, SLEEPERS_FREE);
 	drop_twins(swap);
 	return r;
 }
@@ -405,12 +404,12 @@ static int swap_out_trapped(const struct swap *swap, int (*flush)(void *arg),
 	if (!r) {
 		put_files(swap);
 		put_rest(swap);
-		swap_sleepers_wake(swap, SWAP_SHADOW);
+		swap_sleepers_wake(swap, SWAP_SHADOW, SLEEPERS_TRAPPED);
 	}
 	if (!swap->is_still)
 		trap_close(&trap);
 	if (!r)
-		swap_sleepers_wake(swap, SWAP_SHADOW);
+		swap_sleepers_wake(swap, SWAP_SHADOW, SLEEPERS_FREE);
 	return r;
 }
 

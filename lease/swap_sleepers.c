@@ -25,16 +25,21 @@ static const struct swap_view *view_of(const struct swap *swap,
 	return NULL;
 }
 
-static int refuse_pi(const struct sleeper *sleeper, void *arg)
+int swap_sleepers_refuse(const struct sleeper *sleeper)
 {
-	if (!sleeper->is_pi || !view_of(arg, sleeper))
-		return 0;
 	return reason_set(-EOPNOTSUPP,
 			  "thread %d waits for a process-shared mutex in the "
 			  "range that hands on priorities "
 			  "(PTHREAD_PRIO_INHERIT), and would never be woken: "
 			  "do it while none waits, or keep the mutex elsewhere",
 			  (int)sleeper->tid);
+}
+
+static int refuse_pi(const struct sleeper *sleeper, void *arg)
+{
+	return sleeper->is_pi && view_of(arg, sleeper)
+		       ? swap_sleepers_refuse(sleeper)
+		       : 0;
 }
 
 static int wake(const struct sleeper *sleeper, void *arg)
@@ -56,18 +61,41 @@ static int wake(const struct sleeper *sleeper, void *arg)
 	return 0;
 }
 
-int swap_sleepers_check(const struct swap *swap)
+static int refuse_or_wake(const struct sleeper *sleeper, void *arg)
 {
-	int r = swap->is_alone ? 0 : sleepers_each(refuse_pi, (void *)swap);
+	const struct waking *waking = arg;
 
-	/* Where they cannot be seen they are not: daxmr(7). */
+	return sleeper->is_pi ? refuse_pi(sleeper, (void *)waking->swap)
+			      : wake(sleeper, arg);
+}
+
+/* Where they cannot be seen they are not: daxmr(7). */
+static int refusal(int r)
+{
 	return r == -EOPNOTSUPP ? r : 0;
 }
 
-void swap_sleepers_wake(const struct swap *swap, enum swap_side side)
+int swap_sleepers_check(const struct swap *swap)
+{
+	return swap->is_alone ? 0
+			      : refusal(sleepers_each(SLEEPERS_TRAPPED,
+						      refuse_pi, (void *)swap));
+}
+
+int swap_sleepers_check_and_wake(const struct swap *swap, enum swap_side side)
+{
+	struct waking waking = {swap, side};
+
+	return swap->is_alone ? 0
+			      : refusal(sleepers_each(SLEEPERS_TRAPPED,
+						      refuse_or_wake, &waking));
+}
+
+void swap_sleepers_wake(const struct swap *swap, enum swap_side side,
+			enum sleepers_memory memory)
 {
 	struct waking waking = {swap, side};
 
 	if (!swap->is_alone)
-		sleepers_each(wake, &waking);
+		sleepers_each(memory, wake, &waking);
 }

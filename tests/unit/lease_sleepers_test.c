@@ -98,7 +98,7 @@ static int is_in_range(const struct sleeper *at, void *arg)
 
 static bool sleeps(void *arg)
 {
-	return sleepers_each(is_in_range, arg) == 1;
+	return sleepers_each(SLEEPERS_FREE, is_in_range, arg) == 1;
 }
 
 static void start_sleeper(void *(*sleep)(void *))
@@ -157,17 +157,30 @@ static void *wait_for_word(void *arg)
 }
 
 /* The second of two words. */
-static void *wait_for_any(void *arg)
+static void wait_for_list(struct futex_waitv *waits)
 {
 	static atomic_uint other;
-	struct futex_waitv waits[2] = {
-		{.uaddr = (uintptr_t)&other, .flags = FUTEX_32},
-		{.uaddr = (uintptr_t)&shared->word, .flags = FUTEX_32},
-	};
 
+	waits[0] = (struct futex_waitv){.uaddr = (uintptr_t)&other,
+					.flags = FUTEX_32};
+	waits[1] = (struct futex_waitv){.uaddr = (uintptr_t)&shared->word,
+					.flags = FUTEX_32};
 	while (!atomic_load(&shared->word))
 		syscall(SYS_futex_waitv, waits, 2, 0, NULL, 0);
 	atomic_store(&is_awake, true);
+}
+
+static void *wait_for_any(void *arg)
+{
+	struct futex_waitv waits[2];
+
+	wait_for_list(waits);
+	return arg;
+}
+
+static void *wait_for_any_of_a_list_in_the_range(void *arg)
+{
+	wait_for_list((struct futex_waitv *)(map + 9 * PAGE));
 	return arg;
 }
 
@@ -236,6 +249,13 @@ static void one_of_several_words__is_woken_across_both_swaps(void **state)
 	check_word(wait_for_any);
 }
 
+/* Whoever reads the list while the range is trapped waits for itself. */
+static void list_of_words__in_the_range_is_woken_across_both_swaps(void **state)
+{
+	(void)state;
+	check_word(wait_for_any_of_a_list_in_the_range);
+}
+
 /* Only its owner can wake who waits for it. */
 static void pi_mutex__that_is_waited_for_is_refused(void **state)
 {
@@ -265,14 +285,20 @@ static bool is_file(void *arg)
 static void pi_mutex__that_is_waited_for_keeps_the_shadow(void **state)
 {
 	struct lease *lease;
+	char was, is;
 
 	(void)state;
 	make_shared(PTHREAD_PRIO_INHERIT);
 	lease = stage();
+	assert_int_equal(pread(file.fd, &was, 1, (off_t)(9 * PAGE)), 1);
 	pthread_mutex_lock(&shared->mutex);
 	start_sleeper(wait_for_mutex);
+	map[9 * PAGE] = (char)(was + 1);
 	assert_int_equal(lease_unstage(lease, PAGE, LENGTH - PAGE),
 			 -EOPNOTSUPP);
+	/* It is tried again and again: not at the price of a flush. */
+	assert_int_equal(pread(file.fd, &is, 1, (off_t)(9 * PAGE)), 1);
+	assert_int_equal(is, was);
 	assert_non_null(strstr(reason_text(), "PTHREAD_PRIO_INHERIT"));
 	assert_int_equal(lease_release(lease, PAGE, LENGTH - PAGE, INT64_MAX),
 			 -EAGAIN);
@@ -348,6 +374,7 @@ int main(void)
 		test(cond__is_signaled_across_both_swaps),
 		test(word__is_woken_across_both_swaps),
 		test(one_of_several_words__is_woken_across_both_swaps),
+		test(list_of_words__in_the_range_is_woken_across_both_swaps),
 		test(pi_mutex__that_is_waited_for_is_refused),
 		test(pi_mutex__that_is_waited_for_keeps_the_shadow),
 		test(turns__go_on_through_many_swaps),

@@ -22,6 +22,7 @@
 #include "lease_stage.h"
 #include "reason.h"
 #include "extent_book.h"
+#include "sleepers.h"
 #include "swap.h"
 #include "unit.h"
 
@@ -75,6 +76,7 @@ struct stage {
 	struct swap_view *view;
 	atomic_int moved;
 	int refuse_move; /* the how-manieth fails; 0: none */
+	pthread_t waiter;
 };
 
 static void ask_move(void *arg, struct swap_view *view)
@@ -637,6 +639,58 @@ static void swap__a_flush_fails_the_shadow_stays(void **state)
 	tear_down(&stage);
 }
 
+static void *wait_for_mutex(void *arg)
+{
+	pthread_mutex_lock(arg);
+	pthread_mutex_unlock(arg);
+	return NULL;
+}
+
+static int is_pi(const struct sleeper *sleeper, void *arg)
+{
+	(void)arg;
+	return sleeper->is_pi;
+}
+
+/* It has been looked for already. */
+static void wait_and_ask_move(void *arg, struct swap_view *view)
+{
+	struct stage *stage = arg;
+	void *mutex = stage->map[0];
+
+	assert_int_equal(
+		pthread_create(&stage->waiter, NULL, wait_for_mutex, mutex), 0);
+	while (sleepers_each(SLEEPERS_FREE, is_pi, NULL) != 1)
+		sched_yield();
+	ask_move(arg, view);
+}
+
+static void swap__who_inherits_priority_comes_late_nothing_changes(void **state)
+{
+	pthread_mutexattr_t attributes;
+	pthread_mutex_t *mutex;
+	struct stage stage;
+	struct swap_ops ops;
+
+	(void)state;
+	set_up(&stage, &ops, 1);
+	ops.move = wait_and_ask_move;
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+	mutex = (pthread_mutex_t *)stage.map[0];
+	assert_int_equal(pthread_mutex_init(mutex, &attributes), 0);
+	pthread_mutex_lock(mutex);
+	strcpy(stage.map[0] + LENGTH - 8, "before");
+	assert_int_equal(swap_in_now(&stage), -EOPNOTSUPP);
+	assert_non_null(strstr(reason_text(), "PTHREAD_PRIO_INHERIT"));
+	assert_true(stage_is_file_at(&stage.file, stage.map[0]));
+	assert_string_equal(stage.map[0] + LENGTH - 8, "before");
+	pthread_mutex_unlock(mutex);
+	pthread_join(stage.waiter, NULL);
+	tear_down(&stage);
+}
+
 /* No trap where nobody is there who could fall into it. */
 static void swap__one_thread_needs_no_trap(void **state)
 {
@@ -742,6 +796,8 @@ int main(void)
 		cmocka_unit_test(swap__a_move_is_refused_what_was_locked_is),
 		cmocka_unit_test(
 			swap__the_file_cannot_be_read_everything_is_as_before),
+		cmocka_unit_test(
+			swap__who_inherits_priority_comes_late_nothing_changes),
 		cmocka_unit_test(swap__a_flush_fails_the_shadow_stays),
 		cmocka_unit_test(swap__pages_that_are_there_are_not_read),
 		cmocka_unit_test(swap__pages_of_no_right_are_read),
