@@ -31,6 +31,7 @@ static bool is_outside;
 /* The program: a child with an engine. In memory that both have. */
 static struct program {
 	pid_t pid;
+	volatile bool is_alone; /* with its description */
 	volatile bool is_ready;
 	volatile pid_t child_pid; /* that it forked, and that lives on */
 } * program;
@@ -99,6 +100,8 @@ static void run_program(void (*then)(void))
 	struct lease *lease;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (!program->is_alone)
+		usleep(200);
 	if (lease_engine_start(&config, &engine) ||
 	    lease_acquire(engine, &want, &lease))
 		_exit(1);
@@ -122,6 +125,7 @@ static void program_start(void (*then)(void))
 	/* as nobody but the program has its description */
 	close(file.fd);
 	file.fd = -1;
+	program->is_alone = true;
 	wait_for(is_ready, NULL, "the program has its lease");
 	assert_true(program->is_ready);
 	keeper_pid = file_lease_holder(&file);

@@ -425,14 +425,17 @@ static void keeper__break_in_the_middle_of_a_pass_does_not_wait(void **state)
 	}
 }
 
-/* What it was at when it lost its shadows is over, however slow the machine. */
+/*
+ * What it was at when it lost its shadows is over, however slow the machine,
+ * and so is what it settles a second after the program has allocated.
+ */
 static bool is_at_rest(void *arg)
 {
 	unsigned long long ns, before, after;
 
 	(void)arg;
 	process_counts(&ns, &before);
-	usleep(100000);
+	usleep(1300000);
 	process_counts(&ns, &after);
 	return after == before;
 }
