@@ -280,7 +280,7 @@ int grant_check_shared(int fd, pid_t except)
 	int r;
 
 	reason_file(fd, name, sizeof(name));
-	r = openers_find(fd, except, OPENERS_OTHERS_WRITING, &openers);
+	r = openers_find(fd, except, OPENERS_OTHERS, &openers);
 	if (r)
 		return refuse_unseen(r, name);
 	if (!openers.found)

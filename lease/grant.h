@@ -43,10 +43,10 @@ int grant_check_openers(int fd, pid_t except);
 
 /*
  * After the lease was granted: what the kernel does not see as another opener,
- * a process with the same open file description or a shared mapping of it (a
- * child forked earlier). This process is not looked at: with a write lease
- * there is one description, which is the one that is leased. 0, or -EBUSY with
- * a sentence that names them.
+ * a process with the same open file description or a mapping of it (a child
+ * forked earlier). This process is not looked at: with a write lease there is
+ * one description, which is the one that is leased. 0, or -EBUSY with a
+ * sentence that names them.
  */
 int grant_check_shared(int fd, pid_t except);
 

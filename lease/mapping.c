@@ -186,13 +186,9 @@ int mapping_refuse(int error)
 		strerrordesc_np(-error));
 }
 
-int mapping_next(int fd, uintptr_t addr, enum mapping_which which,
-		 struct mapping *ret)
+int mapping_next(int fd, uintptr_t addr, struct mapping *ret)
 {
-	uint64_t shared = which == MAPPING_SHARED ? QUERY_SHARED : 0;
-
-	return ask(fd, QUERY_OR_NEXT | QUERY_OF_FILES | shared, addr, ret,
-		   NULL);
+	return ask(fd, QUERY_OR_NEXT | QUERY_OF_FILES, addr, ret, NULL);
 }
 
 void mapping_link(const struct mapping *mapping, char *text)

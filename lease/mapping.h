@@ -39,16 +39,10 @@ struct mapping {
 int mapping_at(uintptr_t addr, struct mapping *ret, char *name);
 
 /*
- * Of the process whose maps fd is: the first mapping of a file, or the first
- * that is shared, that ends above addr. 0, -ENOENT there is none, -ENOTTY
- * before Linux 6.11, -ESRCH it ended.
+ * Of the process whose maps fd is: the first mapping of a file that ends above
+ * addr. 0, -ENOENT there is none, -ENOTTY before Linux 6.11, -ESRCH it ended.
  */
-enum mapping_which {
-	MAPPING_OF_FILE,
-	MAPPING_SHARED
-};
-int mapping_next(int fd, uintptr_t addr, enum mapping_which which,
-		 struct mapping *ret);
+int mapping_next(int fd, uintptr_t addr, struct mapping *ret);
 
 /*
  * Could mprotect() make the shared mapping at addr writable, as its open file

@@ -25,7 +25,6 @@ struct search {
 	dev_t dev;
 	ino_t ino;
 	char text[64]; /* as maps shows the two */
-	enum mapping_which maps;
 	int same;
 };
 
@@ -97,12 +96,10 @@ static bool is_mapping_of(const char *line, const struct search *search)
 {
 	unsigned int major, minor;
 	unsigned long ino;
-	char mode[5];
 
 	return strstr(line, search->text) &&
-	       sscanf(line, "%*x-%*x %4s %*x %x:%x %lu", mode, &major, &minor,
-		      &ino) == 4 &&
-	       (search->maps == MAPPING_OF_FILE || mode[3] == 's') &&
+	       sscanf(line, "%*x-%*x %*4s %*x %x:%x %lu", &major, &minor,
+		      &ino) == 3 &&
 	       makedev(major, minor) == search->dev && ino == search->ino;
 }
 
@@ -135,7 +132,7 @@ static int count_maps(int proc, const struct search *search)
 
 	if (fd < 0)
 		return errno == ENOENT || errno == ESRCH ? 0 : -1;
-	while (!(r = mapping_next(fd, mapping.end, search->maps, &mapping)))
+	while (!(r = mapping_next(fd, mapping.end, &mapping)))
 		found += mapping.dev == search->dev &&
 			 mapping.ino == search->ino;
 	if (r == -ENOTTY)
@@ -200,13 +197,8 @@ static void look_at(int proc, pid_t pid, struct search *search,
 int openers_find(int fd, pid_t except, enum openers_whom whom,
 		 struct openers *ret)
 {
-	struct search search = {
-		.own_fd = fd,
-		.maps = whom == OPENERS_OTHERS_WRITING ? MAPPING_SHARED
-						       : MAPPING_OF_FILE,
-		.same = -1,
-	};
-	pid_t skipped = whom == OPENERS_ALL ? 0 : getpid();
+	struct search search = {.own_fd = fd, .same = -1};
+	pid_t skipped = whom == OPENERS_OTHERS ? getpid() : 0;
 	struct openers openers = {0};
 	int saved_errno = errno;
 	struct dirent *entry;

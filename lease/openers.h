@@ -38,14 +38,7 @@ struct openers {
 
 enum openers_whom {
 	OPENERS_ALL,
-	OPENERS_OTHERS, /* this process is not looked at */
-	/*
-	 * Nor are private mappings, through which nobody writes to a file.
-	 * Programs and libraries are mapped so, most of what there is: where
-	 * the kernel can be asked for the others (Linux 6.11), that is a few
-	 * questions for each process in place of some dozens.
-	 */
-	OPENERS_OTHERS_WRITING
+	OPENERS_OTHERS /* this process is not looked at */
 };
 
 /*

@@ -80,7 +80,7 @@ static uintptr_t find_end(dev_t dev, ino_t ino)
 
 	if (fd < 0)
 		return UINTPTR_MAX;
-	while (!(r = mapping_next(fd, mapping.end, MAPPING_OF_FILE, &mapping)))
+	while (!(r = mapping_next(fd, mapping.end, &mapping)))
 		if (mapping.dev == dev && mapping.ino == ino)
 			end = mapping.end;
 	raw_close(fd);

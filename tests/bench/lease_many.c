@@ -302,15 +302,12 @@ static void tell_recalls(void)
 	point("recall", FIRST, among_few);
 }
 
-/*
- * What /proc has to say of other processes is asked for at each acquire: of a
- * file that the program has open, less than of one that is opened again.
- */
+/* What /proc has to say of other processes is asked for at each acquire. */
 static void tell_walk(double first)
 {
 	char path[4096];
 	struct openers openers;
-	double us[FIRST], open_us[FIRST];
+	double us[FIRST];
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/walk", folder);
@@ -320,15 +317,12 @@ static void tell_walk(double first)
 		us[i] = now_us();
 		openers_find(fd, 0, OPENERS_ALL, &openers);
 		us[i] = now_us() - us[i];
-		open_us[i] = now_us();
-		openers_find(fd, 0, OPENERS_OTHERS_WRITING, &openers);
-		open_us[i] = now_us() - open_us[i];
 	}
 	close(fd);
 	printf("of an acquire, looking at the %u processes of the machine: "
-	       "%.0f us, %.0f %%; if it has the file open %.0f us\n",
+	       "%.0f us, %.0f %%\n",
 	       seen_entries("/proc", true), median(us),
-	       100 * median(us) / first, median(open_us));
+	       100 * median(us) / first);
 }
 
 static bool has_procmap_query(void)
