@@ -2,12 +2,14 @@
 /*
  * Two pinned regions, of two files, that others want one after the other.
  *
- *     pinned_two_files SLOW_FILE FILE SLOW_MS MOST_MS
+ *     pinned_two_files SLOW_FILE FILE SLOW_MS MOST_MS DAXMR
  *
  * A QP of the first region's PD has a peer that does not answer: its work is
  * never done, so that file's recall takes as long as it may, SLOW_MS at most.
  * While it does another process cuts the second file off, which takes MOST_MS
- * at most and is over before the first. The second region's QP goes on.
+ * at most and is over before the first. The second region's QP goes on. That
+ * the first one's gate is closed by then is what DAXMR, the program, says of
+ * us.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,9 +23,8 @@
 #include "daxmr.h"
 #include "ends.h"
 
-#define SIZE	(1UL << 20)
-#define LENGTH	4096U
-#define STILL_S 0.5
+#define SIZE   (1UL << 20)
+#define LENGTH 4096U
 
 /* 69 s, before the device asks the peer again */
 #define LONG_TIMEOUT 24
@@ -39,7 +40,6 @@ static struct side slow, other;
 
 /* A second QP of the slow side's PD, whose work has nothing to do with it. */
 static struct end probe, probed;
-static atomic_ulong written;
 static atomic_bool is_over;
 
 static void *memory(size_t size)
@@ -103,7 +103,6 @@ static void *write_on(void *arg)
 			     (uintptr_t)slow.memory,
 			     slow.memory_mr->rkey) != IBV_WC_SUCCESS)
 			die("a QP that was drained has failed");
-		written++;
 		usleep(1000);
 	}
 	return arg;
@@ -149,21 +148,46 @@ static bool is_cut(pid_t pid, int options)
 	return r == pid;
 }
 
-/* Posts have waited for so long that the gate is closed, for the drain. */
-static void wait_until_held_up(pid_t cutting)
+/* Of all devices; as daxmr-list(1) has it, for no clock can say so. */
+static unsigned long gate_closings(const char *daxmr)
 {
-	double deadline = now() + 60, since = now();
-	unsigned long before = written;
+	static const char key[] = "\"gate_closings\":";
+	unsigned long count = 0;
+	char command[4096], *line = NULL;
+	const char *at = NULL;
+	size_t size = 0;
+	FILE *said;
 
-	while (now() < since + STILL_S) {
+	snprintf(command, sizeof(command),
+		 "exec env -u LD_PRELOAD '%s' list --json %d", daxmr, getpid());
+	said = popen(command, "re");
+	if (!said)
+		die("popen: %m");
+	/* The process's own sum stands before those of its devices. */
+	while (!at && getline(&line, &size, said) > 0)
+		at = strstr(line, key);
+	if (!at)
+		die("daxmr list does not say how often the gate was closed");
+	count = strtoul(at + strlen(key), NULL, 10);
+	while (getline(&line, &size, said) > 0)
+		;
+	free(line);
+	if (pclose(said))
+		die("daxmr list failed");
+	return count;
+}
+
+/* Until the gate is closed for the drain, which then waits for the peer. */
+static void wait_until_held_up(pid_t cutting, const char *daxmr)
+{
+	double deadline = now() + 60;
+
+	while (!gate_closings(daxmr)) {
 		if (is_cut(cutting, WNOHANG))
 			die("the recall has waited for nothing");
 		if (now() > deadline)
 			die("posts are not held up");
 		usleep(10000);
-		if (written != before)
-			since = now();
-		before = written;
 	}
 }
 
@@ -193,8 +217,9 @@ int main(int argc, char **argv)
 	pid_t slow_pid, other_pid;
 	pthread_t thread;
 
-	if (argc != 5)
-		die("usage: pinned_two_files SLOW_FILE FILE SLOW_MS MOST_MS");
+	if (argc != 6)
+		die("usage: pinned_two_files SLOW_FILE FILE SLOW_MS MOST_MS "
+		    "DAXMR");
 	slow_most = atof(argv[3]);
 	most = atof(argv[4]);
 	prepare(&slow, argv[1], (uint32_t)slow_most);
@@ -205,10 +230,12 @@ int main(int argc, char **argv)
 	if (pthread_create(&thread, NULL, write_on, NULL))
 		die("no thread");
 	send_to_nobody();
+	if (gate_closings(argv[5]))
+		die("the gate was closed before anybody wanted a file");
 
 	start = now();
 	slow_pid = cut(argv[1]);
-	wait_until_held_up(slow_pid);
+	wait_until_held_up(slow_pid, argv[5]);
 	other_start = now();
 	other_pid = cut(argv[2]);
 	is_cut(other_pid, 0);

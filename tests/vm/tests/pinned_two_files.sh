@@ -12,7 +12,7 @@ slow_ms=20000 most_ms=8000
 
 # two_files DIRECTORY
 two_files() {
-	"$daxmr" run --log info -- "$programs/pinned_two_files" "$1/slow" "$1/file" "$slow_ms" "$most_ms" >said 2>log || fail "$(cat said log)"
+	"$daxmr" run --log info -- "$programs/pinned_two_files" "$1/slow" "$1/file" "$slow_ms" "$most_ms" "$daxmr" >said 2>log || fail "$(cat said log)"
 	test "$(grep -c 'severed, it could not be drained: its work was not done in time' log)" -eq 1 || fail "not the stuck QP alone: $(cat log)"
 	has "$(cat log)" '/file: others want it: .*, 0 QPs severed'
 	has "$(cat log)" '/slow: others want it: .*, 1 QPs severed'
