@@ -221,6 +221,22 @@ static bool is_marker(struct gate_cq *record, const struct ibv_wc *wc)
 }
 
 /*
+ * An original that is somebody else's may come back to ours, of before him,
+ * which must not ask for the lock again.
+ */
+static int poll_behind(gate_poll_cq_fn original, struct ibv_cq *cq, int count,
+		       struct ibv_wc *wc)
+{
+	uint32_t was = gate_mark.polling;
+	int n;
+
+	gate_mark.polling = 1;
+	n = original(cq, count, wc);
+	gate_mark.polling = was;
+	return n;
+}
+
+/*
  * The program's: markers taken out. Fewer than wanted only where the CQ is
  * empty, since who sees that goes to sleep. How many, or the error.
  */
@@ -232,7 +248,7 @@ static int poll_filtered(struct gate_cq *record, gate_poll_cq_fn original,
 	do {
 		int wanted = count - kept, from = kept;
 
-		n = original(record->cq, wanted, wc + from);
+		n = poll_behind(original, record->cq, wanted, wc + from);
 		for (int i = from; i < from + n; i++)
 			if (!is_marker(record, &wc[i]))
 				wc[kept++] = wc[i];

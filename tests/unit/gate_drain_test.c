@@ -254,48 +254,6 @@ static void late__severed_and_its_marker_stays_unseen(void **state)
 	expect_nothing();
 }
 
-/* Somebody else puts himself before us, and is there when we come again. */
-static struct ibv_context_ops behind;
-static unsigned int seen_elsewhere;
-
-static int post_elsewhere(struct ibv_qp *qp, struct ibv_send_wr *wr,
-			  struct ibv_send_wr **bad_wr)
-{
-	seen_elsewhere++;
-	return behind.post_send(qp, wr, bad_wr);
-}
-
-static int bind_elsewhere(struct ibv_qp *qp, struct ibv_mw *mw,
-			  struct ibv_mw_bind *bind)
-{
-	seen_elsewhere++;
-	return behind.bind_mw(qp, mw, bind);
-}
-
-static void another_interposer__the_drain_waits_for_no_gate(void **state)
-{
-	struct ibv_send_wr wr = {.wr_id = 77}, *bad_wr;
-
-	(void)state;
-	behind = fake_context.context.ops;
-	fake_context.context.ops.post_send = post_elsewhere;
-	fake_context.context.ops.bind_mw = bind_elsewhere;
-	gate_detach(&fake_context.context);
-	assert_int_equal(gate_attach(&fake_context.context, &fake_verbs), 0);
-	post(&qps[0], 0, IBV_SEND_SIGNALED);
-	assert_int_equal(seen_elsewhere, 1);
-	close_gate();
-	start_device();
-	alarm(60); /* else it would be for ever */
-	assert_int_equal(drain(), 0);
-	assert_int_equal(gate_post_past(NULL, fake_ibv(&qps[1]), &wr, &bad_wr),
-			 0);
-	alarm(0);
-	assert_true(seen_elsewhere >= 3);
-	open_gate();
-	expect(0);
-}
-
 static int nested_left;
 
 /* Another drain of the same gate, that has less time; then the work is done. */
@@ -1001,7 +959,6 @@ int main(void)
 		TEST(small_cq__is_left_and_severed),
 		TEST(full_queue__marker_waits_for_room),
 		TEST(late__severed_and_its_marker_stays_unseen),
-		TEST(another_interposer__the_drain_waits_for_no_gate),
 		TEST(drained_meanwhile__each_has_its_markers_and_its_deadline),
 		TEST(states_and_kinds__told_apart),
 		TEST(extended_cq__drained_and_read_in_order),
