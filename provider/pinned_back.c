@@ -46,8 +46,7 @@ static uint64_t blocks_of(size_t bytes)
 	return (bytes + BLOCK - 1) / BLOCK;
 }
 
-/* For other regions, while this one was away. */
-static void tell_severed(struct pinned *pinned)
+void pinned_tell_severed(struct pinned *pinned)
 {
 	unsigned int severed = pinned_gate_news(pinned);
 
@@ -220,7 +219,7 @@ void pinned_come_back(struct pinned *pinned)
 	}
 	is_back(pinned);
 	pinned->registered = length;
-	tell_severed(pinned);
+	pinned_tell_severed(pinned);
 	pinned_gate_open(pinned);
 	PROBE(resumed, pinned->file.dev, pinned->file.ino,
 	      clock_now_ns() - begun_ns, pinned->seen.mr.rkey);

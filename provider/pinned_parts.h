@@ -235,6 +235,8 @@ void pinned_gate_open(struct pinned *pinned);
  */
 unsigned int pinned_gate_sever(struct pinned_gate *gate, bool all);
 unsigned int pinned_gate_news(struct pinned *pinned);
+/* What it is for other regions, while this one was away. */
+void pinned_tell_severed(struct pinned *pinned);
 
 /*
  * The program's posts of its lkey, and its binds of windows, go with this MR

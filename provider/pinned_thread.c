@@ -271,6 +271,7 @@ void pinned_hear_asked(struct lease_listener *listener, int64_t deadline_ns)
 
 static void give_up_waiting(struct pinned *pinned)
 {
+	pinned_tell_severed(pinned); /* the gate knows, and goes */
 	pinned_gate_open(pinned);
 	log_try_write(
 		LOG_WARN,

@@ -22,6 +22,9 @@ static int begin(void **state)
 	return r;
 }
 
+/* Within it the others go, and it is waited for. */
+#define LONG_AWAY_NS 3000000000LL
+
 static void have_one_pd(void)
 {
 	pthread_mutex_lock(&pinned_lock);
@@ -170,6 +173,24 @@ severed__while_others_were_away_is_told_when_they_are_back(void **state)
 	check_all_are_told();
 }
 
+/* They leave the gate when they are given up, and it would not be told. */
+static void
+severed__while_others_were_away_is_told_when_they_give_up(void **state)
+{
+	(void)state;
+	have_one_pd();
+	ask_every_other(0, LONG_AWAY_NS);
+	wait_for(&agreed, REGIONS / 2);
+	for (size_t i = 1; i < REGIONS; i += 2)
+		regions[i].on_recall = ON_RECALL_SEVER;
+	ask_every_other(1, QUIESCE_NS);
+	wait_for(&told[PINNED_SEVERED], REGIONS);
+	assert_int_equal(severed, 1);
+	check_all_are_told();
+	comes_back();
+	check_all_are_told();
+}
+
 int main(void)
 {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, begin, world_end)
@@ -180,6 +201,7 @@ int main(void)
 		CASE(recall__on_the_same_gate_drains_it_too),
 		CASE(severed__before_others_had_to_go_is_told_to_them),
 		CASE(severed__while_others_were_away_is_told_when_they_are_back),
+		CASE(severed__while_others_were_away_is_told_when_they_give_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
