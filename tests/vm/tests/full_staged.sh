@@ -6,16 +6,28 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$SRC/tests/vm/tests/lib.sh"
 
-run() { # CASE OWNER
+no_keeper() {
+	! pgrep -x daxmr-keeper >/dev/null
+}
+
+# run CASE OWNER: fails where the trouble was none: what the file system has set
+# aside for itself it may give back when there is no room, and then there is.
+run() {
 	make_file "$DAX/f" 4
 	chown "$2" "$DAX/f"
-	"$daxmr" run --flush-ms 50 --flush-cpu 100 --log info -- "$programs/rdma_full" "$1" "$DAX/f" >out 2>log ||
-		fail "$1: $(cat out log)"
-	cat out
+	if "$daxmr" run --flush-ms 50 --flush-cpu 100 --log info -- "$programs/rdma_full" "$1" "$DAX/f" >out 2>log; then
+		cat out
+		return
+	fi
+	cat out log | grep -q 'there is room for all of it' || fail "$1: $(cat out log)"
+	rm "$DAX"/f.*
+	until_is "the keeper gone" no_keeper
+	rm "$DAX/f"
+	return 1
 }
 
 full() { # OWNER ERROR
-	run full "$1"
+	run full "$1" || run full "$1" || run full "$1" || fail "three times there was room: $(cat out log)"
 	has "$(cat log)" "daxmr\[[0-9]+\] warn: .*(merging|flushing) failed and is tried again.*: $2"
 	has "$(cat out)" "full: msync: $2"
 	# The other process has changed no byte of it.
