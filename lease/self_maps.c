@@ -112,7 +112,7 @@ static int each_by_text(int fd, const struct walk *walk, self_map_fn *fn,
 
 	while (!r && (n = raw_read(fd, text, sizeof(text))) > 0) {
 		for (ssize_t i = 0; i < n && !r; i++) {
-			struct self_map map;
+			struct self_map map = {0};
 
 			if (text[i] != '\n') {
 				if (used < sizeof(line) - 1)

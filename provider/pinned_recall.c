@@ -138,8 +138,10 @@ static void drain_all(struct pinned *first, struct course *course)
 			continue;
 		now_ns = clock_now_ns();
 		until_ns = drain_until(first, pinned->gate);
-		drain(pinned->gate, now_ns + (until_ns - now_ns) / left--,
+		drain(pinned->gate,
+		      now_ns + (until_ns - now_ns) / (left > 1 ? left : 1),
 		      course);
+		left--;
 	}
 }
 
