@@ -2,10 +2,10 @@
 /* Work beside the engine's thread: errand.h. */
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "errand.h"
+#include "heap.h"
 #include "lease_talk.h"
 #include "reason.h"
 
@@ -68,13 +68,13 @@ static void *run_sent(void *arg)
 
 void errand_send(struct lease_table *table, errand_fn *fn, void *arg)
 {
-	struct sent *sent = malloc(sizeof(*sent));
+	struct sent *sent = heap_get(1, sizeof(*sent));
 
 	if (sent)
 		*sent = (struct sent){
 			.next = table->sent, .fn = fn, .arg = arg};
 	if (!sent || pthread_create(&sent->thread, NULL, run_sent, sent)) {
-		free(sent);
+		heap_put(sent);
 		fn(arg);
 		return;
 	}
@@ -93,7 +93,7 @@ void errand_reap(struct lease_table *table)
 			continue;
 		}
 		*at = sent->next;
-		free(sent);
+		heap_put(sent);
 	}
 }
 
@@ -113,6 +113,6 @@ void errand_end(struct lease_table *table)
 
 		pthread_join(sent->thread, NULL);
 		table->sent = sent->next;
-		free(sent);
+		heap_put(sent);
 	}
 }

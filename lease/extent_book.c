@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "extent_book.h"
+#include "heap.h"
 #include "raw.h"
 #include "reason.h"
 
@@ -112,8 +112,8 @@ static void free_book(struct extent_book *book)
 		raw_unmap(book->bytes, book->size);
 	if (book->fd >= 0)
 		raw_close(book->fd);
-	free(book->spans);
-	free(book);
+	heap_put(book->spans);
+	heap_put(book);
 }
 
 static int make(struct extent_book *book)
@@ -143,14 +143,14 @@ static int make(struct extent_book *book)
 static int new_book(struct extent_shelf *shelf, uint64_t page)
 {
 	uint64_t size = EXTENT_BOOK_HEAD + BOOK_PAGES * page;
-	struct extent_book *book = calloc(1, sizeof(*book));
+	struct extent_book *book = heap_get(1, sizeof(*book));
 	int r = -ENOMEM;
 
 	if (book) {
 		book->fd = -1;
 		book->size = size <= BOOK_SIZE ? BOOK_SIZE
 					       : (size + 4095) / 4096 * 4096;
-		book->spans = malloc(sizeof(*book->spans));
+		book->spans = heap_get(1, sizeof(*book->spans));
 		r = book->spans ? make(book) : -ENOMEM;
 	}
 	if (r) {
@@ -188,8 +188,8 @@ static bool insert_span(struct extent_book *book, unsigned int i)
 	struct span *bigger = book->spans;
 
 	if (book->count == book->room) {
-		bigger = reallocarray(book->spans, 2 * book->room,
-				      sizeof(*bigger));
+		bigger =
+			heap_more(book->spans, 2 * book->room, sizeof(*bigger));
 		if (!bigger)
 			return false;
 		book->spans = bigger;
@@ -336,7 +336,7 @@ static struct extent_book *open_book(int fd, const struct stat *st)
 		book = book->next;
 	if (book)
 		return book;
-	book = calloc(1, sizeof(*book));
+	book = heap_get(1, sizeof(*book));
 	if (!book)
 		return NULL;
 	book->fd = -1;

@@ -11,12 +11,12 @@
  * by a transfer that was in flight before.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "fill.h"
+#include "heap.h"
 #include "raw.h"
 
 /* Filled and let go at a time: a huge page. */
@@ -61,15 +61,15 @@ int fill_init(struct filling *filling, const struct swap *swap)
 		.chunks = (swap->extent->length + CHUNK - 1) / CHUNK,
 		.in_file = length_in_file(swap),
 	};
-	filling->is_done = calloc(filling->chunks, sizeof(*filling->is_done));
-	filling->slice = malloc(SLICE);
+	filling->is_done = heap_get(filling->chunks, sizeof(*filling->is_done));
+	filling->slice = heap_get(1, SLICE);
 	return filling->is_done && filling->slice ? 0 : -ENOMEM;
 }
 
 void fill_done(struct filling *filling)
 {
-	free(filling->slice);
-	free(filling->is_done);
+	heap_put(filling->slice);
+	heap_put(filling->is_done);
 }
 
 static int read_all(int fd, char *to, uint64_t offset, size_t length)

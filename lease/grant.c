@@ -9,7 +9,6 @@
 #include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "grant.h"
+#include "heap.h"
 #include "mapping.h"
 #include "privilege.h"
 #include "raw.h"
@@ -157,7 +157,7 @@ static uintptr_t find_mapping(int fd, int type)
 		if (type == F_RDLCK ? mapping_has(&states[i], "mw")
 				    : !states[i].mapping.is_shared)
 			found = states[i].mapping.start;
-	free(states);
+	heap_put(states);
 	return found;
 }
 

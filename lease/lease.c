@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "errand.h"
+#include "heap.h"
 #include "lease_take.h"
 #include "lease_talk.h"
 #include "raw.h"
@@ -341,13 +341,13 @@ static void free_engine(struct lease_engine *engine)
 	skipped_free(&engine->table.skipped);
 	pthread_cond_destroy(&engine->done);
 	pthread_mutex_destroy(&engine->lock);
-	free(engine);
+	heap_put(engine);
 }
 
 int lease_engine_start(const struct lease_config *config,
 		       struct lease_engine **ret)
 {
-	struct lease_engine *engine = calloc(1, sizeof(*engine));
+	struct lease_engine *engine = heap_get(1, sizeof(*engine));
 	pthread_condattr_t monotonic;
 	int saved_errno = errno, r;
 

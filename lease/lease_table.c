@@ -2,9 +2,9 @@
 /*
  * The leases of an engine: lease_table.h.
  */
-#include <stdlib.h>
 
 #include "lease_table.h"
+#include "heap.h"
 #include "range.h"
 #include "raw.h"
 
@@ -27,13 +27,13 @@ struct lease *table_find(struct lease_table *table, dev_t dev, ino_t ino)
 /* Slots in turn: a late message about one that is free again finds nothing. */
 struct lease *table_add(struct lease_table *table, dev_t dev, ino_t ino)
 {
-	struct lease *lease = calloc(1, sizeof(*lease)), **bucket;
+	struct lease *lease = heap_get(1, sizeof(*lease)), **bucket;
 	uint32_t tried = 0;
 
 	while (table->by_id[table->next_id] && tried++ < BOARD_SLOTS)
 		table->next_id = (table->next_id + 1) % BOARD_SLOTS;
 	if (!lease || table->by_id[table->next_id]) {
-		free(lease);
+		heap_put(lease);
 		return NULL;
 	}
 	lease->table = table;
@@ -73,6 +73,6 @@ void table_remove(struct lease_table *table, struct lease *lease)
 	table->adrift -= lease->is_adrift;
 	range_free_all(lease);
 	table->left -= lease->is_left;
-	free(lease->path);
-	free(lease);
+	heap_put(lease->path);
+	heap_put(lease);
 }

@@ -9,12 +9,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
+#include "lines.h"
 #include "mapping_parts.h"
 #include "raw.h"
 #include "reason.h"
@@ -37,6 +37,9 @@ struct query {
 	uint64_t name_addr;
 	uint64_t build_id_addr;
 };
+
+/* What stands before the name, and the name with its newlines as \012. */
+#define LINE_MAX_USED (128 + MAPPING_NAME_MAX)
 
 #define QUERY	       _IOWR('f', 17, struct query)
 #define QUERY_READABLE 0x01
@@ -121,43 +124,27 @@ static void copy_name(char *name, const char *text)
 	name[used] = '\0';
 }
 
-FILE *mapping_open_text(const char *path)
-{
-	int fd = raw_open(AT_FDCWD, path, O_RDONLY);
-	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
-
-	if (fd >= 0 && !file)
-		raw_close(fd);
-	/* Fewer calls than with what /proc says is best. */
-	if (file)
-		setvbuf(file, NULL, _IOFBF, 16384);
-	return file;
-}
-
 /* Reads no further than the address, so that what it says is new. */
 static int read_up_to(uintptr_t addr, struct mapping *ret, char *name)
 {
-	FILE *file = mapping_open_text("/proc/thread-self/maps");
+	char line[LINE_MAX_USED];
 	struct mapping mapping = {0};
 	const char *shown = "";
-	char *line = NULL;
-	size_t size = 0;
-	int r = -EFAULT;
+	struct lines lines;
+	int r = lines_open(&lines, "/proc/thread-self/maps");
 
-	if (!file)
-		return -errno;
-	while (mapping.end <= addr && getline(&line, &size, file) > 0)
+	if (r)
+		return r;
+	while (mapping.end <= addr && lines_next(&lines, line, sizeof(line)))
 		if (!mapping_parse(line, &mapping, &shown))
 			break;
-	if (mapping.start <= addr && addr < mapping.end) {
-		if (name)
-			copy_name(name, shown);
-		*ret = mapping;
-		r = 0;
-	}
-	free(line);
-	fclose(file);
-	return r;
+	lines_close(&lines);
+	if (mapping.start > addr || addr >= mapping.end)
+		return -EFAULT;
+	if (name)
+		copy_name(name, shown);
+	*ret = mapping;
+	return 0;
 }
 
 int mapping_at(uintptr_t addr, struct mapping *ret, char *name)

@@ -65,7 +65,7 @@ struct mapping_state {
 /* Is this two-letter flag there? */
 bool mapping_has(const struct mapping_state *state, const char *flag);
 
-/* All mappings of a file. 0 and *ret for free(), or -errno. */
+/* All mappings of a file. 0 and *ret for heap_put(), or -errno. */
 int mapping_all(dev_t dev, ino_t ino, struct mapping_state **ret,
 		size_t *ret_count);
 

@@ -6,14 +6,10 @@
 #ifndef DAXMR_LEASE_MAPPING_PARTS_H
 #define DAXMR_LEASE_MAPPING_PARTS_H
 
-#include <stdio.h>
-
 #include "mapping.h"
 
 /* A line of maps or the first of a mapping in smaps. */
 bool mapping_parse(const char *line, struct mapping *ret,
 		   const char **ret_name);
-/* NULL and errno. */
-FILE *mapping_open_text(const char *path);
 
 #endif

@@ -4,10 +4,10 @@
  * run in the engine's thread.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "heap.h"
 #include "lease_talk.h"
 #include "mapping.h"
 #include "own_map_parts.h"
@@ -54,8 +54,8 @@ static bool goes_on(const struct mapping *before, const struct mapping *mapping)
 static int look_at_piece(const struct lease_table *table, struct pieces *pieces,
 			 uintptr_t addr, uintptr_t end)
 {
-	struct mapping_state *states = reallocarray(
-		pieces->states, pieces->count + 1, sizeof(*states));
+	struct mapping_state *states =
+		heap_more(pieces->states, pieces->count + 1, sizeof(*states));
 	struct mapping_state *state;
 	struct mapping *mapping;
 
@@ -280,7 +280,7 @@ static int map_move(struct lease_table *table, void *arg)
 	if (!r && pieces.lease)
 		shadow_places_add(moving->result,
 				  moving->result + move->new_size);
-	free(pieces.states);
+	heap_put(pieces.states);
 	return r;
 }
 
@@ -328,7 +328,7 @@ static int map_moved(struct lease_table *table, void *arg)
 			r = own_map_put(pieces.lease, state);
 		recover_prepare(pieces.lease);
 	}
-	free(pieces.states);
+	heap_put(pieces.states);
 	return r;
 }
 

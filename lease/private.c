@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
 #include "private.h"
+#include "heap.h"
 #include "private_hold.h"
 #include "raw.h"
 #include "reason.h"
@@ -340,7 +340,7 @@ static int copy_parts(const struct lease_table *table,
 		cut(part, start, end);
 		r = copy_part(table, mover, &states[i]);
 	}
-	free(states);
+	heap_put(states);
 	return r || is_there ? r : -EAGAIN;
 }
 

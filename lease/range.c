@@ -3,10 +3,10 @@
  * The ranges of a leased file: range.h.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "heap.h"
 #include "lease_talk.h"
 #include "range.h"
 #include "reason.h"
@@ -75,7 +75,7 @@ static void drop_covered(struct lease_table *table, struct lease *lease)
 		keeper_detach(&table->keeper, lease->id, range->attached.extent,
 			      0);
 		*at = range->next;
-		free(range);
+		heap_put(range);
 	}
 }
 
@@ -104,7 +104,7 @@ static int look_after(struct lease_table *table, struct lease *lease,
 
 	if (is_covered(lease, &wanted))
 		return 0;
-	range = malloc(sizeof(*range));
+	range = heap_get(1, sizeof(*range));
 	if (!range)
 		return reason_set(-ENOMEM, "no memory for one range more");
 	*range = wanted;
@@ -123,7 +123,7 @@ static int look_after(struct lease_table *table, struct lease *lease,
 	}
 	keeper_detach(&table->keeper, lease->id, range->attached.extent, 0);
 	lease->ranges = range->next;
-	free(range);
+	heap_put(range);
 	return r;
 }
 
@@ -165,12 +165,12 @@ int range_add(struct lease_table *table, struct lease *lease, uint64_t offset,
 		region->refs++;
 		return 0;
 	}
-	region = malloc(sizeof(*region));
+	region = heap_get(1, sizeof(*region));
 	if (!region)
 		return reason_set(-ENOMEM, "no memory for one range more");
 	r = look_after(table, lease, range);
 	if (r) {
-		free(region);
+		heap_put(region);
 		return r;
 	}
 	*region = wanted;
@@ -226,7 +226,7 @@ static void cut(struct lease_table *table, struct lease *lease,
 	has_left = range->offset < gap->offset;
 	has_right = range->end > gap->end;
 	if (has_left && has_right) {
-		right = malloc(sizeof(*right));
+		right = heap_get(1, sizeof(*right));
 		if (!right)
 			return;
 		*right = (struct lease_range){
@@ -247,7 +247,7 @@ static void cut(struct lease_table *table, struct lease *lease,
 	if (has_left || has_right)
 		return;
 	*at = range->next;
-	free(range);
+	heap_put(range);
 }
 
 int range_remove(struct lease_table *table, struct lease *lease,
@@ -267,7 +267,7 @@ int range_remove(struct lease_table *table, struct lease *lease,
 	if (--region->refs)
 		return 0;
 	*at = region->next;
-	free(region);
+	heap_put(region);
 	for (; find_gap(lease, wanted.offset, wanted.end, &gap);
 	     wanted.offset = gap.end)
 		cut(table, lease, &gap);
@@ -280,12 +280,12 @@ void range_free_all(struct lease *lease)
 		struct lease_range *range = lease->ranges;
 
 		lease->ranges = range->next;
-		free(range);
+		heap_put(range);
 	}
 	while (lease->regions) {
 		struct lease_region *region = lease->regions;
 
 		lease->regions = region->next;
-		free(region);
+		heap_put(region);
 	}
 }

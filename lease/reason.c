@@ -14,7 +14,9 @@
 
 _Static_assert(REASON_MAX == THREAD_TEXT_MAX, "as thread_text.h has it");
 
-static _Thread_local unsigned int last_kind;
+/* initial-exec: what else says where it lies is malloc()'s (heap.h) */
+static _Thread_local unsigned int last_kind
+	__attribute__((tls_model("initial-exec")));
 
 static enum reason_kind kind_of(int error)
 {

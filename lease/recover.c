@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "description.h"
+#include "heap.h"
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
@@ -35,8 +36,8 @@ void recover_prepare(struct lease *lease)
 	spare = limit.rlim_cur / 4 < SPARE ? limit.rlim_cur / 4 : SPARE;
 	if ((rlim_t)lease->fd < limit.rlim_cur - spare)
 		return;
-	free(lease->path);
-	lease->path = strdup(reason_file(lease->fd, path, sizeof(path)));
+	heap_put(lease->path);
+	lease->path = heap_text(reason_file(lease->fd, path, sizeof(path)));
 	raw_close(lease->fd);
 	lease->fd = -1;
 }

@@ -6,12 +6,12 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "heap.h"
 #include "mapping.h"
 #include "raw.h"
 #include "reason.h"
@@ -60,7 +60,7 @@ static int make_twins(int fd, const struct mapping_state *states, size_t count,
 /* As twin_put(), of all. */
 static int remap_once(int fd, const struct mapping_state *states, size_t count)
 {
-	struct twin *twins = calloc(count, sizeof(*twins));
+	struct twin *twins = heap_get(count, sizeof(*twins));
 	int r, changed = 0;
 
 	if (!twins)
@@ -83,7 +83,7 @@ static int remap_once(int fd, const struct mapping_state *states, size_t count)
 	}
 	for (size_t i = 0; i < count; i++)
 		twin_drop(&twins[i]);
-	free(twins);
+	heap_put(twins);
 	return r < 0 ? r : changed;
 }
 
@@ -104,7 +104,7 @@ int remap_file(int fd)
 			break;
 		}
 		r = count ? remap_once(fd, states, count) : 0;
-		free(states);
+		heap_put(states);
 	} while (r > 0 && ++round < ROUNDS);
 	if (r > 0)
 		r = reason_set(-EBUSY,

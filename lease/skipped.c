@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What walks over mappings leave out: skipped.h. */
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "skipped.h"
+#include "heap.h"
 
 /* The first that ends behind `at`. */
 static unsigned int find(const struct skipped *skipped, uintptr_t at)
@@ -30,7 +30,7 @@ static bool insert(struct skipped *skipped, unsigned int i, uintptr_t start,
 	if (skipped->count == skipped->room) {
 		unsigned int room = 2 * skipped->room + 8;
 
-		bigger = reallocarray(bigger, room, sizeof(*bigger));
+		bigger = heap_more(bigger, room, sizeof(*bigger));
 		if (!bigger)
 			return false;
 		skipped->ranges = bigger;
@@ -92,7 +92,7 @@ void skipped_remove(struct skipped *skipped, uintptr_t start, uintptr_t end)
 
 void skipped_free(struct skipped *skipped)
 {
-	free(skipped->ranges);
+	heap_put(skipped->ranges);
 	*skipped = (struct skipped){0};
 }
 

@@ -11,10 +11,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "heap.h"
+#include "lines.h"
 #include "mapping_parts.h"
 #include "raw.h"
 
@@ -22,6 +24,10 @@
 #define LOW_START 0x10000UL
 #define LOW_END	  0x400000UL
 #define LOW_STEP  0x10000UL
+
+#define SMAPS "/proc/thread-self/smaps"
+/* Names are cut. */
+#define LINE_MAX_USED 256
 
 /* Spaces between them, so no two can be taken for a third. */
 bool mapping_has(const struct mapping_state *state, const char *flag)
@@ -35,11 +41,11 @@ static bool is_detail(const char *line)
 	return line[0] >= 'A' && line[0] <= 'Z';
 }
 
-static void read_detail(char *line, struct mapping_state *state)
+static void read_detail(const char *line, struct mapping_state *state)
 {
 	if (!strncmp(line, "VmFlags: ", 9)) {
-		line[strcspn(line, "\n")] = '\0';
-		snprintf(state->flags, sizeof(state->flags), "%s", line + 9);
+		snprintf(state->flags, sizeof(state->flags), "%.*s",
+			 (int)sizeof(state->flags) - 1, line + 9);
 	} else {
 		sscanf(line, "ProtectionKey: %d", &state->key);
 	}
@@ -56,7 +62,7 @@ static struct mapping_state *add(struct list *list)
 	if (list->count == list->room) {
 		size_t room = 2 * list->room + 8;
 		struct mapping_state *bigger =
-			reallocarray(list->states, room, sizeof(*bigger));
+			heap_more(list->states, room, sizeof(*bigger));
 
 		if (!bigger)
 			return NULL;
@@ -91,18 +97,17 @@ int mapping_all(dev_t dev, ino_t ino, struct mapping_state **ret,
 		size_t *ret_count)
 {
 	uintptr_t end = find_end(dev, ino);
-	FILE *file = mapping_open_text("/proc/thread-self/smaps");
 	struct mapping_state *state = NULL;
 	struct list list = {0};
 	struct mapping mapping;
+	struct lines lines;
 	const char *unused;
-	char *line = NULL;
-	size_t size = 0;
-	int r = 0;
+	char line[LINE_MAX_USED];
+	int r = lines_open(&lines, SMAPS);
 
-	if (!file)
-		return -errno;
-	while (!r && getline(&line, &size, file) > 0) {
+	if (r)
+		return r;
+	while (!r && lines_next(&lines, line, sizeof(line))) {
 		if (is_detail(line)) {
 			if (state)
 				read_detail(line, state);
@@ -121,10 +126,9 @@ int mapping_all(dev_t dev, ino_t ino, struct mapping_state **ret,
 		else
 			r = -ENOMEM;
 	}
-	free(line);
-	fclose(file);
+	lines_close(&lines);
 	if (r) {
-		free(list.states);
+		heap_put(list.states);
 		return r;
 	}
 	*ret = list.states;
@@ -154,22 +158,21 @@ static uintptr_t map_low(uintptr_t addr, size_t page)
 /* Of the first mapping there is, if that is where it should be. */
 static int read_low(uintptr_t low, struct mapping_state *state)
 {
-	FILE *file = mapping_open_text("/proc/thread-self/smaps");
 	struct mapping mapping = {0};
+	struct lines lines;
 	const char *unused;
-	char *line = NULL;
-	size_t size = 0;
+	char line[LINE_MAX_USED];
+	int r = lines_open(&lines, SMAPS);
 
-	if (!file)
-		return -errno;
-	while (!state->flags[0] && getline(&line, &size, file) > 0) {
+	if (r)
+		return r;
+	while (!state->flags[0] && lines_next(&lines, line, sizeof(line))) {
 		if (mapping.start == low && is_detail(line))
 			read_detail(line, state);
 		else if (mapping.end || !mapping_parse(line, &mapping, &unused))
 			break;
 	}
-	free(line);
-	fclose(file);
+	lines_close(&lines);
 	if (!state->flags[0] || mapping.dev != state->mapping.dev ||
 	    mapping.ino != state->mapping.ino)
 		return -ENOENT;

@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "clock.h"
+#include "heap.h"
 #include "lease_talk.h"
 #include "range.h"
 #include "raw.h"
@@ -78,7 +78,7 @@ static void free_staged(struct lease_table *table, struct staged *staged)
 		extent_free(&table->shelf, &staged->extent);
 	if (staged->shadow_fd >= 0)
 		raw_close(staged->shadow_fd);
-	free(staged);
+	heap_put(staged);
 }
 
 struct lease *staged_lease(const struct lease_table *table, dev_t dev,
@@ -262,7 +262,7 @@ static int add_extent(struct lease_table *table, struct lease *lease,
 		      uint64_t offset, uint64_t end,
 		      const struct staged_mover *mover)
 {
-	struct staged *staged = calloc(1, sizeof(*staged));
+	struct staged *staged = heap_get(1, sizeof(*staged));
 	struct swapping swapping = {table, lease, staged, mover};
 	int r;
 

@@ -10,6 +10,7 @@
 
 #include "aside.h"
 #include "errand.h"
+#include "heap.h"
 #include "lease_talk.h"
 #include "raw.h"
 #include "reason.h"
@@ -33,7 +34,7 @@ static bool is_exiting(int tasks_fd, const char *name)
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/stat", name);
+	snprintf(path, sizeof(path), "%.32s/stat", name);
 	fd = raw_open(tasks_fd, path, O_RDONLY);
 	if (fd < 0)
 		return errno == ENOENT || errno == ESRCH;
@@ -65,24 +66,26 @@ static bool counts(const struct lease_table *table, int tasks_fd,
  */
 bool staged_is_alone(const struct lease_table *table)
 {
-	struct dirent *entry;
 	unsigned int tasks = 0;
-	DIR *dir;
+	_Alignas(struct dirent64) char entries[1024];
+	long n = -1;
 	int fd;
 
 	if (!table->is_asked)
 		return false;
 	fd = raw_open(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY);
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		if (fd >= 0)
-			raw_close(fd);
+	if (fd < 0)
 		return false;
-	}
-	while (tasks <= 2 && (entry = readdir(dir)))
-		tasks += counts(table, fd, entry->d_name);
-	closedir(dir);
-	return tasks <= 2;
+	while (tasks <= 2 &&
+	       (n = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
+		for (long at = 0; at < n;) {
+			const struct dirent64 *entry = (void *)(entries + at);
+
+			tasks += counts(table, fd, entry->d_name);
+			at += entry->d_reclen;
+		}
+	raw_close(fd);
+	return n >= 0 && tasks <= 2;
 }
 
 int staged_open_view(struct staged *staged)
@@ -250,7 +253,7 @@ static int part_views(const struct undumped *undumped, struct swap_view **views,
 
 	if (!borders)
 		return 0;
-	parts = calloc(*count + borders + 1, sizeof(*parts));
+	parts = heap_get(*count + borders + 1, sizeof(*parts));
 	if (!parts)
 		return reason_set(-ENOMEM, "no memory for the mappings' list");
 	for (unsigned int i = 0; i < *count; i++) {
@@ -266,7 +269,7 @@ static int part_views(const struct undumped *undumped, struct swap_view **views,
 			part->state.mapping.offset += at - whole->start;
 		}
 	}
-	free(*views);
+	heap_put(*views);
 	*views = parts;
 	*count = found;
 	return 0;
@@ -292,7 +295,7 @@ static int find_shadow_views(const struct swapping *swapping, bool is_frozen,
 	if (!r) {
 		r = part_views(swapping->table->undumped, ret, ret_count);
 		if (r)
-			free(*ret);
+			heap_put(*ret);
 	}
 	for (unsigned int i = 0; !r && i < *ret_count; i++)
 		staged_describe_as_file(staged, &(*ret)[i].state);
@@ -370,7 +373,7 @@ static int swap_in_once(const struct swapping *swapping)
 	staged_close_view(staged, swap.view_fd);
 	if (!r && !swap.is_alone)
 		staged_expect_sleepers(swapping->table);
-	free(swap.views);
+	heap_put(swap.views);
 	return r;
 }
 
@@ -447,7 +450,7 @@ static int swap_out_once(const struct swapping *swapping)
 		undumped_set(&swapping->table->undumped,
 			     swap.views[i].state.mapping.start,
 			     swap.views[i].state.mapping.end, false);
-	free(swap.views);
+	heap_put(swap.views);
 	return r;
 }
 

@@ -3,12 +3,12 @@
  * Shadow and file change places: swap.h.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "fill.h"
+#include "heap.h"
 #include "raw.h"
 #include "reason.h"
 #include "swap.h"
@@ -187,14 +187,14 @@ static void put_rest(const struct swap *swap)
 					 &rest.count))
 			return;
 		if (!rest.count) {
-			free(rest.views);
+			heap_put(rest.views);
 			return;
 		}
 		for (unsigned int i = 0; i < rest.count; i++)
 			make_file_twin(&rest, &rest.views[i]);
 		put_files(&rest);
 		drop_twins(&rest);
-		free(rest.views);
+		heap_put(rest.views);
 	}
 }
 

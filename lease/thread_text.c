@@ -10,7 +10,8 @@
 
 _Static_assert(THREAD_TEXTS *THREAD_TEXT_MAX <= SIZE, "one page has them");
 
-static _Thread_local char *page;
+/* as reason.c */
+static _Thread_local char *page __attribute__((tls_model("initial-exec")));
 static pthread_key_t key;
 
 static void unmap(void *of)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the program wants left out of core dumps: undumped.h. */
-#include <stdlib.h>
 
 #include "undumped.h"
+#include "heap.h"
 
 struct undumped {
 	struct undumped *next;
@@ -12,7 +12,7 @@ struct undumped {
 
 static void insert(struct undumped **at, uintptr_t start, uintptr_t end)
 {
-	struct undumped *range = malloc(sizeof(*range));
+	struct undumped *range = heap_get(1, sizeof(*range));
 
 	if (!range)
 		return;
@@ -36,7 +36,7 @@ static void cut_out(struct undumped **at, uintptr_t start, uintptr_t end)
 			range->start = end;
 		} else {
 			*at = range->next;
-			free(range);
+			heap_put(range);
 		}
 	}
 }

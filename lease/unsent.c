@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Messages to a keeper that found no room: unsent.h. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "heap.h"
 #include "raw.h"
 #include "unsent.h"
 
@@ -48,7 +48,7 @@ static void close_all(struct unsent_message *one)
 int unsent_keep(struct unsent *unsent, const struct keeper_message *message,
 		const int *fds, unsigned int count)
 {
-	struct unsent_message *one = calloc(1, sizeof(*one));
+	struct unsent_message *one = heap_get(1, sizeof(*one));
 	int r;
 
 	if (!one)
@@ -61,7 +61,7 @@ int unsent_keep(struct unsent *unsent, const struct keeper_message *message,
 		if (fd < 0) {
 			r = -errno;
 			close_all(one);
-			free(one);
+			heap_put(one);
 			return r;
 		}
 		one->fds[one->count++] = fd;
@@ -80,7 +80,7 @@ static void drop_first(struct unsent *unsent)
 
 	unsent->first = one->next;
 	close_all(one);
-	free(one);
+	heap_put(one);
 }
 
 void unsent_drop(struct unsent *unsent)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What shows a part of a file: views.h. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "heap.h"
 #include "reason.h"
 #include "self_maps.h"
 #include "views.h"
@@ -30,8 +30,7 @@ static int add_view(struct views *views, const struct mapping_state *state)
 
 	if (views->count == views->room) {
 		views->room = 2 * views->room + 4;
-		bigger =
-			reallocarray(views->list, views->room, sizeof(*bigger));
+		bigger = heap_more(views->list, views->room, sizeof(*bigger));
 		if (!bigger)
 			return -ENOMEM;
 		views->list = bigger;
@@ -113,7 +112,7 @@ static int find_views_among_all(struct views *views)
 	for (size_t i = 0; !r && i < count; i++)
 		if (shows_part(views, &states[i].mapping))
 			r = add_view(views, &states[i]);
-	free(states);
+	heap_put(states);
 	return r ? reason_set(r, "no memory for the mappings' list") : 0;
 }
 
@@ -144,7 +143,7 @@ int views_find(const struct views_of *of, struct swap_view **ret,
 		r = find_views_among_all(&views);
 
 	if (r) {
-		free(views.list);
+		heap_put(views.list);
 		return r;
 	}
 	cut_views(&views);

@@ -23,7 +23,7 @@ struct views_of {
 };
 
 /*
- * 0; *ret is for free(), also where there is none. -errno with a sentence:
+ * 0; *ret is for heap_put(), also where there is none. -errno with a sentence:
  * /proc cannot be read, -ENOMEM.
  */
 int views_find(const struct views_of *of, struct swap_view **ret,

@@ -3,8 +3,7 @@
  * What happens to leased files, counted: stats.h. All of it is the engine's
  * thread's.
  */
-#include <stdlib.h>
-
+#include "heap.h"
 #include "lease.h"
 #include "stats.h"
 
@@ -17,14 +16,14 @@ struct counted {
 static struct counted *begin(struct lease *lease,
 			     const struct recall_report *report)
 {
-	struct counted *counted = calloc(1, sizeof(*counted));
+	struct counted *counted = heap_get(1, sizeof(*counted));
 	dev_t dev;
 	ino_t ino;
 
 	if (counted)
 		counted->slot = stats_file_take();
 	if (!counted || !counted->slot) {
-		free(counted);
+		heap_put(counted);
 		return NULL;
 	}
 	lease_file(lease, &dev, &ino);
@@ -171,5 +170,5 @@ void stats_lease_gone(struct lease *lease)
 		return;
 	lease_heard(lease)->counted = NULL;
 	stats_file_give_back(counted->slot);
-	free(counted);
+	heap_put(counted);
 }

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "heap.h"
 #include "lease_stage.h"
 #include "mapping.h"
 #include "reason.h"
@@ -499,7 +500,7 @@ static void mapping__may_write_as_its_description(void **state)
 		assert_int_equal(seen.count, 1);
 		assert_int_equal(mapping_has(seen.states, "mw"),
 				 modes[i] == O_RDWR);
-		free(seen.states);
+		heap_put(seen.states);
 	}
 	munmap(addr, PAGE);
 }

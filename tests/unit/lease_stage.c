@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "heap.h"
 #include "lease_stage.h"
 #include "mapping.h"
 #include "reason.h"
@@ -77,7 +78,7 @@ struct seen seen_of(dev_t dev, ino_t ino)
 
 void seen_free(struct seen *seen)
 {
-	free(seen->states);
+	heap_put(seen->states);
 }
 
 void seen_forget_dirty(struct mapping_state *state)

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "lease_file.h"
+#include "heap.h"
 #include "lease_stage.h"
 #include "reason.h"
 #include "extent_book.h"
@@ -139,7 +140,7 @@ static void set_up(struct stage *stage, struct swap_ops *ops,
 	assert_int_equal(count, views);
 	for (unsigned int i = 0; i < views; i++)
 		stage->views[i].state = states[i];
-	free(states);
+	heap_put(states);
 	*ops = ops_of_test;
 	ops->arg = stage;
 	stage->swap = (struct swap){

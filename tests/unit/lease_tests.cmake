@@ -11,7 +11,7 @@ target_link_libraries(unit-lease-listener PUBLIC unit-lease-file)
 target_compile_definitions(unit-lease-listener PUBLIC KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
 add_dependencies(unit-lease-listener daxmr-keeper)
 
-foreach(name recall recall_owner late grant remap description limit keeper engine guest death fate listen outside own own_change settle swap staged staged_alone staged_read lent cases private shadow_places book policy_staged regions sleepers stopped talk unsent moved)
+foreach(name recall recall_owner late grant remap description limit keeper engine guest death fate listen outside own own_change settle swap staged staged_alone staged_read lent cases private shadow_places book policy_staged regions sleepers stopped talk unsent moved heap)
     add_executable(unit-lease-${name} ${CMAKE_CURRENT_LIST_DIR}/lease_${name}_test.c)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-file)
     add_test(NAME unit-lease-${name} COMMAND unit-lease-${name})

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Memory that is not the program's: heap.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap.h"
+#include "raw.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+
+void *heap_get(size_t count, size_t size)
+{
+	return calloc(count, size);
+}
+
+void *heap_more(void *old, size_t count, size_t size)
+{
+	return reallocarray(old, count, size);
+}
+
+void heap_put(void *block)
+{
+	int saved_errno = errno;
+
+	free(block);
+	errno = saved_errno;
+}
+
+#else
+
+/* Blocks of 64 bytes, 128 and so on, cut from pieces; larger ones are mapped.
+ */
+#define SMALLEST 64UL
+#define CLASSES	 10U
+#define LARGEST	 (SMALLEST << (CLASSES - 1))
+#define PIECE	 (256UL << 10)
+#define PAGE	 4096UL
+
+/* In front of each block, and keeps it aligned for anything. */
+struct head {
+	size_t room;	   /* with this */
+	struct head *next; /* of those that are free */
+};
+
+_Static_assert(sizeof(struct head) % _Alignof(max_align_t) == 0, "aligned");
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct head *unused[CLASSES];
+static char *piece;
+static size_t piece_left;
+
+static void take_lock(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void give_lock(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* A child has but the thread that forks, which has the lock then. */
+static void follow_forks(void)
+{
+	pthread_atfork(take_lock, give_lock, give_lock);
+}
+
+static unsigned int class_of(size_t room)
+{
+	unsigned int class = 0;
+
+	while (SMALLEST << class < room)
+		class ++;
+	return class;
+}
+
+static void *map(size_t length)
+{
+	void *addr = raw_map_memory(length, 0);
+
+	return addr == MAP_FAILED ? NULL : addr;
+}
+
+/* Locked. What is left of a piece is smaller than what was asked for. */
+static struct head *cut(size_t room)
+{
+	struct head *head;
+
+	if (piece_left < room) {
+		char *fresh = map(PIECE);
+
+		if (!fresh)
+			return NULL;
+		piece = fresh;
+		piece_left = PIECE;
+	}
+	head = (struct head *)(void *)piece;
+	piece += room;
+	piece_left -= room;
+	return head;
+}
+
+static struct head *take(size_t room)
+{
+	unsigned int class = class_of(room);
+	struct head *head;
+
+	pthread_once(&once, follow_forks);
+	take_lock();
+	head = unused[class];
+	if (head)
+		unused[class] = head->next;
+	else
+		head = cut(SMALLEST << class);
+	give_lock();
+	if (head)
+		head->room = SMALLEST << class;
+	return head;
+}
+
+static struct head *get(size_t length)
+{
+	struct head *head = NULL;
+	size_t room = length + sizeof(*head);
+
+	if (room < length || room > SIZE_MAX - PAGE) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (room <= LARGEST)
+		return take(room);
+	room = (room + PAGE - 1) & ~(PAGE - 1);
+	head = map(room);
+	if (head)
+		head->room = room;
+	return head;
+}
+
+void *heap_get(size_t count, size_t size)
+{
+	struct head *head = NULL;
+	size_t length;
+
+	if (__builtin_mul_overflow(count, size, &length))
+		errno = ENOMEM;
+	else
+		head = get(length);
+	return head ? memset(head + 1, 0, length) : NULL;
+}
+
+void *heap_more(void *old, size_t count, size_t size)
+{
+	struct head *head = old;
+	size_t length, room = head ? head[-1].room - sizeof(*head) : 0;
+
+	if (__builtin_mul_overflow(count, size, &length)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (old && length <= room)
+		return old;
+	head = get(length);
+	if (!head)
+		return NULL;
+	if (old)
+		memcpy(head + 1, old, room);
+	heap_put(old);
+	return head + 1;
+}
+
+void heap_put(void *block)
+{
+	struct head *head = block;
+	int saved_errno = errno;
+	unsigned int class;
+
+	if (!block)
+		return;
+	head--;
+	if (head->room > LARGEST) {
+		raw_unmap(head, head->room);
+		errno = saved_errno;
+		return;
+	}
+	class = class_of(head->room);
+	take_lock();
+	head->next = unused[class];
+	unused[class] = head;
+	give_lock();
+}
+
+#endif
+
+char *heap_text(const char *text)
+{
+	size_t size = strlen(text) + 1;
+	char *copy = heap_get(size, 1);
+
+	return copy ? memcpy(copy, text, size) : NULL;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Memory for what the engine's thread touches. Not the program's malloc(): that
+ * may keep its blocks in the very file that is being staged (an allocator of
+ * persistent memory), or be locked by a thread that waits at a page which is
+ * held up until the engine is through. This lies in mappings of our own that
+ * nobody registers, and its lock is held for a few instructions.
+ *
+ * Any thread; not in a signal handler. Fork: the child's is in order, whoever
+ * had the lock. What is returned is never given back to the kernel but the
+ * large: as much as there was at once. Under AddressSanitizer it is malloc(),
+ * so that leaks and what is touched after its end are found.
+ */
+#ifndef DAXMR_LEASE_HEAP_H
+#define DAXMR_LEASE_HEAP_H
+
+#include <stddef.h>
+
+/* Zeroed; NULL: no memory, errno is ENOMEM. */
+void *heap_get(size_t count, size_t size);
+/* As reallocarray(): what is new is not zeroed. old is valid where it is NULL.
+ */
+void *heap_more(void *old, size_t count, size_t size);
+char *heap_text(const char *text);
+/* NULL: nothing. errno is kept. */
+void heap_put(void *block);
+
+#endif
