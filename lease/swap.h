@@ -66,7 +66,8 @@ struct swap_ops {
 	int (*let_go)(void *arg);
 	/*
 	 * When all views are the file's again: what shows the shadow still, as
-	 * it was moved, cut or protected meanwhile; for heap_put(). (NULL: nothing)
+	 * it was moved, cut or protected meanwhile; for heap_put(). (NULL:
+	 * nothing)
 	 */
 	int (*find_rest)(void *arg, struct swap_view **ret,
 			 unsigned int *ret_count);
