@@ -31,7 +31,8 @@
 #define WORDS	  (LENGTH / sizeof(uint64_t))
 #define WRITERS	  3
 #define SWAPS	  12
-#define READS	  32 /* of 64 KiB, for a piece that is let go */
+#define MOVES_SEC 100 /* for so many of them, on a machine that is busy */
+#define READS	  32  /* of 64 KiB, for a piece that is let go */
 #define VIEWS_MAX 2
 
 /*
@@ -421,7 +422,7 @@ static void swap__system_calls_into_the_range_lose_nothing(void **state)
 	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
 	set_up(&stage, &ops, 1);
 	swapper.stage = &stage;
-	swapper.deadline = now_sec() + WAIT_SEC;
+	swapper.deadline = now_sec() + MOVES_SEC;
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	pthread_create(&pumping, NULL, pump, &ends[1]);
 	pthread_create(&swapping, NULL, swap_all_the_time, &swapper);
@@ -471,7 +472,7 @@ static void swap__closing_everything_meanwhile_harms_nothing(void **state)
 		if (extent_new(&stage.shelf, 0, LENGTH, &stage.extent))
 			_exit(5);
 		swapper.stage = &stage;
-		swapper.deadline = now_sec() + WAIT_SEC;
+		swapper.deadline = now_sec() + MOVES_SEC;
 		if (pthread_create(&swapping, NULL, swap_all_the_time,
 				   &swapper))
 			_exit(3);
@@ -507,7 +508,7 @@ static void swap__a_child_forked_meanwhile_sees_no_empty_page(void **state)
 	set_up(&stage, &ops, 1);
 	memset(stage.map[0], 0x5a, LENGTH);
 	swapper.stage = &stage;
-	swapper.deadline = now_sec() + WAIT_SEC;
+	swapper.deadline = now_sec() + MOVES_SEC;
 	pthread_create(&swapping, NULL, swap_all_the_time, &swapper);
 	while (goes_on(&swapper, 2 * SWAPS)) {
 		pid_t child = fork();
