@@ -10,6 +10,11 @@
  * it is there, does not find the hook as long as it is not loaded. (A verb
  * would say ENOSYS.)
  *
+ * UCX's memory hooks ask all libraries for mmap() and the like to write a jump
+ * over what they find. They get the C library's, as without us: our hooks call
+ * it, and go on to theirs. Where they found ours, no call of the program would
+ * come here any more.
+ *
  * Everything else must be as if we were not there. RTLD_NEXT and RTLD_DEFAULT
  * mean "as seen from the caller", which the C library finds out by the return
  * address: those calls, and all that are none of our business, are jumped to,
@@ -130,6 +135,42 @@ static __attribute__((noinline)) void *find_place(void *handle,
 	return handle;
 }
 
+/* What both we and UCX hook. */
+static bool is_memory_call(const char *name)
+{
+	return dl_is_same(name, "mmap") || dl_is_same(name, "munmap") ||
+	       dl_is_same(name, "mremap") || dl_is_same(name, "madvise");
+}
+
+static bool is_memory_hooks(const void *caller)
+{
+	const char *base, *at;
+	Dl_info library;
+
+	if (!dladdr(caller, &library) || !library.dli_fname)
+		return false;
+	base = library.dli_fname;
+	for (at = base; *at; at++)
+		if (*at == '/')
+			base = at + 1;
+	return dl_starts_with(base, "libucm");
+}
+
+/* Where the caller is to search for a function that it may overwrite. */
+static __attribute__((noinline)) void *
+find_what_to_overwrite(void *handle, const void *caller)
+{
+	void *library;
+
+	if (!is_memory_hooks(caller))
+		return handle;
+	library = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+	if (!library)
+		return handle;
+	dlclose(library);
+	return library;
+}
+
 /* dlfcn.h says that names are never NULL; callers are not always that kind. */
 static inline bool may_be_hooked(const char *name)
 {
@@ -152,6 +193,9 @@ JUMPS void *hook_dlsym(void *restrict handle, const char *restrict name)
 		if (hook)
 			return hook;
 	}
+	if (name && name[0] == 'm' && is_search(handle) && is_memory_call(name))
+		handle = find_what_to_overwrite(handle,
+						__builtin_return_address(0));
 	JUMP_TO real(handle, name);
 }
 
