@@ -10,6 +10,10 @@
  *  - through /proc/self/map_files (needs CAP_CHECKPOINT_RESTORE);
  *  - among the program's own descriptors (deleted files).
  *
+ * The latter two are asked of the calling thread: a process whose first thread
+ * has ended, as pthread_exit() in main() ends it, shows nothing of that sort
+ * any more (but in map_files, which threads have none of).
+ *
  * O_PATH descriptors break no lease and need no permission on the file, and no
  * server of a network file system is asked (AT_STATX_DONT_SYNC).
  * Whether a file is DAX is what statx() says of it (STATX_ATTR_DAX, Linux 5.8):
@@ -177,7 +181,7 @@ static bool look_path(const char *path, const struct vma *vma,
 
 static bool look_own_fds(const struct vma *vma, struct memory_file *file)
 {
-	DIR *dir = opendir("/proc/self/fd");
+	DIR *dir = opendir("/proc/thread-self/fd");
 	struct dirent *entry;
 	bool found = false;
 
@@ -212,7 +216,7 @@ static bool look_mounts(const struct vma *vma, struct memory_file *file)
 	size_t size = 0;
 
 	if (vma->dev_major == 0) /* no file system on a block device */
-		mounts = fopen("/proc/self/mountinfo", "re");
+		mounts = fopen("/proc/thread-self/mountinfo", "re");
 	while (mounts && !found && getline(&line, &size, mounts) > 0) {
 		type = strstr(line, " - ");
 		if (!type ||

@@ -95,7 +95,8 @@ static int open_high(void)
 	struct rlimit limit;
 	int fd, high;
 
-	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	/* Not "self": it has nothing once the first thread has ended. */
+	fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	high = HIGH_FD;

@@ -109,7 +109,8 @@ int vma_each_text(uintptr_t start, uintptr_t end, vma_fn *fn, void *arg)
 	buffer = malloc(CHUNK_SIZE);
 	if (!buffer)
 		return -ENOMEM;
-	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	/* Not "self": it has nothing once the first thread has ended. */
+	fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		r = -errno;
 		free(buffer);

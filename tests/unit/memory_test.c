@@ -458,6 +458,81 @@ static void threads__look_at_once(void **state)
 	munmap(addr, PAGE);
 }
 
+/* In a child: its first thread ends, and with it what /proc/self shows. */
+static void *look_alone(void *addr)
+{
+	struct memory memory;
+	char byte;
+	int i, fd;
+
+	for (i = 0; i < 1000; i++) {
+		fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || read(fd, &byte, 1) <= 0)
+			break;
+		close(fd);
+		usleep(10000);
+	}
+	if (i == 1000)
+		_exit(2);
+	if (memory_look_with(vma_each_text, addr, PAGE, &memory) ||
+	    memory.kinds != MEMORY_BIT(MEMORY_PAGECACHE))
+		_exit(3);
+	_exit(memory_look(addr, PAGE, &memory) ||
+	      memory.kinds != MEMORY_BIT(MEMORY_PAGECACHE));
+}
+
+/* A file that only a descriptor leads to. */
+static void first_thread__has_ended(void **state)
+{
+	struct statfs fs;
+	pthread_t thread;
+	int fd, status;
+	void *addr;
+	pid_t pid;
+
+	(void)state;
+	fd = make_file("/var/tmp", 1, NULL);
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	if (fs.f_type == TMPFS_MAGIC) {
+		print_message("/var/tmp is a tmpfs\n");
+		skip();
+	}
+	addr = map(fd, PAGE, MAP_SHARED);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (pthread_create(&thread, NULL, look_alone, addr))
+			_exit(4);
+		pthread_exit(NULL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	munmap(addr, PAGE);
+	close(fd);
+}
+
+static void *look_once(void *addr)
+{
+	struct memory memory;
+
+	return memory_look(addr, PAGE, &memory) ? addr : NULL;
+}
+
+/* What was opened first, and kept, was opened by a thread that is gone. */
+static void kept_descriptor__outlives_its_thread(void **state)
+{
+	void *addr = map(-1, PAGE, MAP_PRIVATE | MAP_ANONYMOUS), *failed;
+	pthread_t thread;
+
+	(void)state;
+	syscall(SYS_close_range, 10, ~0U, 0);
+	assert_int_equal(pthread_create(&thread, NULL, look_once, addr), 0);
+	pthread_join(thread, &failed);
+	assert_null(failed);
+	check_kind(addr, PAGE, MEMORY_ANONYMOUS);
+	munmap(addr, PAGE);
+}
+
 static void newline_in_a_name(void **state)
 {
 	char dir[] = "/dev/shm/daxmr\n\\012-XXXXXX", path[64];
@@ -526,7 +601,9 @@ int main(void)
 		cmocka_unit_test(readers__agree_about_all_of_this_process),
 		cmocka_unit_test(kept_descriptor__closed_or_taken_by_program),
 		cmocka_unit_test(kept_descriptor__is_not_used_by_a_child),
+		cmocka_unit_test(kept_descriptor__outlives_its_thread),
 		cmocka_unit_test(threads__look_at_once),
+		cmocka_unit_test(first_thread__has_ended),
 		cmocka_unit_test(newline_in_a_name),
 		cmocka_unit_test(control_characters_in_a_name),
 	};
