@@ -325,8 +325,10 @@ int flush_copy_piece(struct flush *flush)
 	while (!fault_try(store_all, flush))
 		store_otherwise(flush);
 	look_for_more(flush);
-	if (!flush->founds && flush->next >= flush_blocks_to_look_at(flush))
+	if (!flush->founds && flush->next >= flush_blocks_to_look_at(flush)) {
+		flush_file_touch(&flush->file);
 		flush->phase = SYNCING;
+	}
 	return 1;
 }
 

@@ -182,6 +182,7 @@ int flush_file_grow(struct flush_file *file, uint64_t end)
 void flush_file_store(struct flush_file *file, uint64_t at, const void *bytes,
 		      size_t length)
 {
+	file->is_changed = true;
 	if (file->is_durable_by_drain) {
 		pmem_copy(file->bytes + at, bytes, length, PMEM2_F_MEM_NODRAIN);
 		return;
@@ -198,6 +199,7 @@ bool flush_file_exchange(struct flush_file *file, uint64_t at, void *theirs,
 	const word *with = bytes;
 	size_t words = (length + sizeof(word) - 1) / sizeof(word), i;
 
+	file->is_changed = true;
 	for (i = 0; i < words; i++) {
 		word was = from[i];
 
@@ -214,6 +216,18 @@ bool flush_file_exchange(struct flush_file *file, uint64_t at, void *theirs,
 	else
 		mark_unsynced(file, at, length);
 	return i == words;
+}
+
+void flush_file_touch(struct flush_file *file)
+{
+	const struct timespec times[] = {
+		{.tv_nsec = UTIME_OMIT},
+		{.tv_nsec = UTIME_NOW},
+	};
+
+	if (file->is_changed)
+		futimens(file->fd, times);
+	file->is_changed = false;
 }
 
 int flush_file_write(struct flush_file *file, uint64_t at, const void *bytes,

@@ -233,6 +233,54 @@ static void flush__shadow_makes_no_sense_refused(void **state)
 	assert_null(other);
 }
 
+static struct timespec mtime_of(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_mtim;
+}
+
+/* In memory, where no store of ours sets it: as on fs-dax, all but the first.
+ */
+static void flush__mtime_says_what_was_written(void **state)
+{
+	const struct timespec tick = {.tv_nsec = 20 * 1000000L};
+	struct flush *of_disk = flush;
+	struct timespec before, after;
+	int fd;
+
+	(void)state;
+	fd = open("/dev/shm", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, OFFSET + SIZE), 0);
+	assert_int_equal(flush_open(fd, shadow_fd, &extent, &flush), 0);
+	fill(0, BLOCKS);
+	assert_int_equal(pass(), 0);
+	for (int round = 0; round < 3; round++) {
+		before = mtime_of(fd);
+		nanosleep(&tick, NULL);
+		shadow[round * PAGE]++;
+		if (round < 2) {
+			assert_int_equal(pass(), 0);
+		} else {
+			flush_begin_part(flush, 0, SIZE, false);
+			while (flush_part_piece(flush) > 0)
+				;
+		}
+		after = mtime_of(fd);
+		assert_memory_not_equal(&after, &before, sizeof(after));
+	}
+	/* What nobody has written to is not newer either. */
+	nanosleep(&tick, NULL);
+	assert_int_equal(pass(), 0);
+	before = mtime_of(fd);
+	assert_memory_equal(&after, &before, sizeof(after));
+	flush_close(flush);
+	flush = of_disk;
+	close(fd);
+}
+
 /* A signal that somebody sends is no fault of memory. */
 static void flush__sigbus_sent_by_somebody_does_nothing(void **state)
 {
@@ -261,6 +309,7 @@ int main(void)
 		TEST(flush__shadow_can_be_sealed_under_it),
 		TEST(flush__program_scribbles_on_the_page_keeper_lives),
 		TEST(flush__shadow_makes_no_sense_refused),
+		TEST(flush__mtime_says_what_was_written),
 		TEST(flush__sigbus_sent_by_somebody_does_nothing),
 	};
 
