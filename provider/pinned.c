@@ -93,14 +93,14 @@ void pinned_show(struct pinned *pinned)
 	uint32_t rkey = pinned->mr ? pinned->mr->rkey : 0;
 
 	if (pinned_is_programs(pinned))
-		__atomic_store_n(&pinned->seen.mr.lkey,
+		__atomic_store_n(&pinned->seen->mr.lkey,
 				 pinned->mr ? pinned->mr->lkey : 0,
 				 __ATOMIC_RELAXED);
 	if (pinned->mr)
-		pinned->seen.mr.handle = pinned->mr->handle;
+		pinned->seen->mr.handle = pinned->mr->handle;
 	if (pinned->key.mw)
 		rkey = pinned->key.rkey;
-	__atomic_store_n(&pinned->seen.mr.rkey, rkey, __ATOMIC_RELAXED);
+	__atomic_store_n(&pinned->seen->mr.rkey, rkey, __ATOMIC_RELAXED);
 }
 
 static void list(struct pinned *pinned)
@@ -217,9 +217,9 @@ static int check_shadows(const struct pinned *pinned)
  * is not the device's nobody gets as long as it is promised. The window is in
  * the way, and peers reach nothing from then on, whatever becomes of the MR.
  */
-static int drop_mr(struct pinned *pinned)
+int pinned_drop_mr(struct pinned *pinned)
 {
-	uint32_t lkey = pinned->seen.mr.lkey;
+	uint32_t lkey = pinned->seen->mr.lkey;
 	bool is_promised = !pinned_is_programs(pinned);
 	bool is_devices = is_promised && pinned->mr && pinned->mr->lkey == lkey;
 	int r;
@@ -283,7 +283,7 @@ static int make_first(struct pinned *pinned, const struct region_call *call)
 					  strerrordesc_np(errno));
 	}
 	pinned->registered = pinned->length;
-	pinned->seen.mr = *pinned->mr;
+	pinned->seen->mr = *pinned->mr;
 	r = pinned_promise(pinned, pinned->mr);
 	if (r) {
 		gate_key_forget(pinned->context, pinned->mr->lkey);
@@ -311,7 +311,7 @@ static int make_first_and_key(struct pinned *pinned,
 	}
 	window_key_close(&pinned->key);
 	if (pinned->mr)
-		drop_mr(pinned);
+		pinned_drop_mr(pinned);
 	return r;
 }
 
@@ -357,12 +357,23 @@ static int enter(struct pinned *pinned, const struct region_call *call)
 	return r;
 }
 
+static void free_pinned(struct pinned *pinned)
+{
+	free(pinned->seen);
+	free(pinned);
+}
+
 static struct pinned *new_pinned(const struct region_call *call)
 {
 	struct pinned *pinned = calloc(1, sizeof(*pinned));
 
 	if (!pinned)
 		return NULL;
+	pinned->seen = calloc(1, sizeof(*pinned->seen));
+	if (!pinned->seen) {
+		free(pinned);
+		return NULL;
+	}
 	pinned->real = call->real;
 	pinned->context = call->pd->context;
 	pinned->pd = call->pd;
@@ -437,6 +448,64 @@ static int check_access(const struct pinned *pinned)
 			  "IBV_ACCESS_MW_BIND out");
 }
 
+static int check_hooks(const struct pinned *pinned)
+{
+	if (pinned_is_programs(pinned) || atomic_load(&has_hooks))
+		return 0;
+	return reason_set(-EOPNOTSUPP,
+			  "the work on its QPs is not seen: run the program by "
+			  "`daxmr run`, or let it be asked (on_recall, "
+			  "DAXMR_ON_RECALL_ASK)");
+}
+
+/* On nothing that could be recalled. It is begun. */
+static int carry(struct pinned *pinned, const struct region_call *call)
+{
+	int r;
+
+	pinned->is_plain = true;
+	pinned->is_held = true;
+	pinned->is_busy = true;
+	list(pinned);
+	r = make_first_and_key(pinned, call);
+	if (r)
+		unlist(pinned);
+	else
+		pinned_end(pinned);
+	return r;
+}
+
+int pinned_carry(const struct region_call *call, struct pinned **ret)
+{
+	struct pinned *pinned = new_pinned(call);
+	int saved_errno = errno, r;
+	sigset_t signals;
+
+	if (!pinned)
+		return reason_set(-ENOMEM, "no memory for one region more");
+	r = check_hooks(pinned);
+	if (!r)
+		r = check_access(pinned);
+	if (!r)
+		pinned->keeps_windows =
+			pinned_windows_test(pinned, pinned->access);
+	if (!r)
+		r = take_gate(pinned);
+	if (!r) {
+		quiet_begin(&signals);
+		r = carry(pinned, call);
+		quiet_end(&signals);
+		if (r)
+			leave_device(pinned);
+	}
+	if (r)
+		free_pinned(pinned);
+	else
+		*ret = pinned;
+	errno = saved_errno;
+	return r;
+}
+
 int pinned_register(const struct region_call *call, struct pinned **ret,
 		    struct ibv_mr **ret_mr)
 {
@@ -446,14 +515,9 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 
 	if (!pinned)
 		return reason_set(-ENOMEM, "no memory for one region more");
-	if (!pinned_is_programs(pinned) && !atomic_load(&has_hooks)) {
-		r = reason_set(-EOPNOTSUPP,
-			       "the work on its QPs is not seen: run the "
-			       "program by `daxmr run`, or let it be asked "
-			       "(on_recall, DAXMR_ON_RECALL_ASK)");
-		goto free_it;
-	}
-	r = check_access(pinned);
+	r = check_hooks(pinned);
+	if (!r)
+		r = check_access(pinned);
 	if (!r)
 		r = pinned_find_file((uintptr_t)call->addr,
 				     (uintptr_t)call->addr + call->length,
@@ -479,14 +543,14 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 		goto release;
 	errno = saved_errno;
 	*ret = pinned;
-	*ret_mr = &pinned->seen.mr;
+	*ret_mr = &pinned->seen->mr;
 	return 0;
 release:
 	give_back(pinned);
 detach:
 	leave_device(pinned);
 free_it:
-	free(pinned);
+	free_pinned(pinned);
 	errno = saved_errno;
 	return r;
 }
@@ -495,9 +559,18 @@ free_it:
 static void leave_file(struct pinned *pinned)
 {
 	unlist(pinned);
+	if (pinned->is_plain)
+		return;
 	lease_news_unlisten(&pinned->listener);
 	if (!pinned->ear) /* which hears of the lease, too */
 		give_back(pinned);
+}
+
+void pinned_leave(struct pinned *pinned)
+{
+	leave_device(pinned);
+	leave_file(pinned);
+	free_pinned(pinned);
 }
 
 int pinned_deregister(struct pinned *pinned)
@@ -508,7 +581,7 @@ int pinned_deregister(struct pinned *pinned)
 	quiet_begin(&signals);
 	if (!pinned->is_dead) {
 		pinned_begin(pinned);
-		r = drop_mr(pinned);
+		r = pinned_drop_mr(pinned);
 		if (r) {
 			pinned_end(pinned);
 		} else {
@@ -520,7 +593,7 @@ int pinned_deregister(struct pinned *pinned)
 	}
 	quiet_end(&signals);
 	if (!r)
-		free(pinned);
+		free_pinned(pinned);
 	errno = saved_errno;
 	return r;
 }
@@ -571,7 +644,7 @@ struct pinned *pinned_context_closing(const struct ibv_context *context)
 	while (pinned_are_there() && (pinned = first_alive_of(context))) {
 		pinned_begin(pinned);
 		die(pinned);
-		if (drop_mr(pinned)) {
+		if (pinned_drop_mr(pinned)) {
 			/* nobody else has it until the device is gone */
 			pinned->also = left;
 			left = pinned;
@@ -614,7 +687,7 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 	pinned->keeps_windows |= keeps_windows;
 	before = *pinned;
 	if (flags & IBV_REREG_MR_CHANGE_PD)
-		pinned->pd = pinned->seen.mr.pd = pd;
+		pinned->pd = pinned->seen->mr.pd = pd;
 	if (flags & IBV_REREG_MR_CHANGE_ACCESS)
 		pinned->access =
 			(unsigned int)access & ~(unsigned)IBV_ACCESS_ON_DEMAND;
@@ -635,14 +708,14 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 	}
 	if (mr && !r) {
 		pinned->mr = mr;
-		gate_windows_gone(&pinned->seen.mr);
+		gate_windows_gone(&pinned->seen->mr);
 		pinned_promise(pinned, mr);
 		pinned_show(pinned);
 	} else if (mr) {
 		pinned->real->dereg_mr(mr);
 	}
 	if (r) {
-		pinned->pd = pinned->seen.mr.pd = before.pd;
+		pinned->pd = pinned->seen->mr.pd = before.pd;
 		pinned->access = before.access;
 	} else if (pinned->pd != before.pd) { /* they are of that one */
 		pinned_gate_open(pinned);

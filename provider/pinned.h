@@ -83,6 +83,25 @@ int pinned_deregister(struct pinned *pinned);
 int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		      int access);
 
+/*
+ * As ibv_rereg_mr() onto what is there, a file's or not (is_file), with
+ * the options of this one: the program's struct ibv_mr stays, with keys of its
+ * own, and is ret's from then on; this one is gone. Others may have either
+ * file; what it moves to is waited for as by pinned_register().
+ *
+ * Else -errno with a sentence, and it is as it was: those of pinned_register(),
+ * what the device says of a deregistration (-EBUSY: the program's windows), and
+ * -EOPNOTSUPP where somebody listens. Not for one whose key stays.
+ */
+int pinned_move(struct pinned *pinned, const struct region_call *where,
+		bool is_file, struct pinned **ret);
+
+/*
+ * For that: memory that is no file's as a region that nobody recalls. 0, or
+ * -errno with a sentence.
+ */
+int pinned_carry(const struct region_call *call, struct pinned **ret);
+
 /* What is told of a region beside what becomes of its lease (lease_news.h). */
 enum pinned_news {
 	PINNED_BACK,	/* its MR is there; a new rkey but for keys=window */
@@ -134,7 +153,7 @@ bool pinned_may_be_bound(const struct pinned *pinned, unsigned int access);
  */
 void pinned_agreed(struct pinned *pinned);
 
-/* What keeps others from its file, as long as it is registered. */
+/* What keeps others from its file, as long as it is registered. NULL: none. */
 struct lease *pinned_lease(const struct pinned *pinned);
 
 /* A region needs it, also where its MR is away just now: EBUSY. */

@@ -222,7 +222,7 @@ void pinned_come_back(struct pinned *pinned)
 	pinned_tell_severed(pinned);
 	pinned_gate_open(pinned);
 	PROBE(resumed, pinned->file.dev, pinned->file.ino,
-	      clock_now_ns() - begun_ns, pinned->seen.mr.rkey);
+	      clock_now_ns() - begun_ns, pinned->seen->mr.rkey);
 	tell_back(pinned, before);
 	log_try_write(
 		length < pinned->length ? LOG_WARN : LOG_INFO,
@@ -230,7 +230,7 @@ void pinned_come_back(struct pinned *pinned)
 		"us, rkey %#x",
 		pinned->file.name, length, pinned->length,
 		(long long)(clock_now_ns() - begun_ns) / 1000,
-		pinned->seen.mr.rkey);
+		pinned->seen->mr.rkey);
 }
 
 void pinned_sever_stuck(struct pinned *pinned)

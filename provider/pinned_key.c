@@ -16,7 +16,8 @@
 
 static bool wants_window(const struct pinned *pinned, unsigned int access)
 {
-	return pinned->keys == KEYS_WINDOW && window_key_is_due(access);
+	return pinned->keys == KEYS_WINDOW && !pinned->is_plain &&
+	       window_key_is_due(access);
 }
 
 bool pinned_keeps_key(const struct pinned *pinned, unsigned int access)

@@ -12,6 +12,7 @@
  *   pinned_count.c   what daxmr-list(1) says of them
  *   pinned_key.c     rkeys that stay
  *   pinned_window.c  the program's own windows on them
+ *   pinned_move.c    ibv_rereg_mr() onto something else
  */
 #ifndef DAXMR_PINNED_PARTS_H
 #define DAXMR_PINNED_PARTS_H
@@ -36,15 +37,18 @@ struct pinned_file {
 	char name[160];	   /* for sentences */
 };
 
+/*
+ * The program's. Providers have more behind theirs; nobody but they looks
+ * there, and they never see this one.
+ */
+union pinned_seen {
+	struct ibv_mr mr;
+	char room[512];
+};
+
 struct pinned {
-	/*
-	 * The program's. Providers have more behind theirs; nobody but they
-	 * looks there, and they never see this one.
-	 */
-	union {
-		struct ibv_mr mr;
-		char room[512];
-	} seen;
+	/* Stays for the program when it moves: another region's then. */
+	union pinned_seen *seen;
 
 	const struct real_verbs *real;
 	struct ibv_context *context;
@@ -72,6 +76,7 @@ struct pinned {
 	int error;		   /* why it could not come back, or 0 */
 	int key_error; /* why it reaches too much, too little or is lost, and
 			  nobody was told; 0: neither */
+	bool is_plain; /* of no file: no lease, never recalled */
 	bool keeps_windows; /* the device binds again with the same key */
 
 	/* Under the lock. */
@@ -159,6 +164,8 @@ int pinned_start(void);
  * of the program's has its signals blocked meanwhile, for the same reason.
  */
 void pinned_begin(struct pinned *pinned);
+/* Two of them, and has none while it waits. */
+void pinned_begin_both(struct pinned *pinned, struct pinned *other);
 void pinned_end(struct pinned *pinned);
 
 /*
@@ -166,6 +173,14 @@ void pinned_end(struct pinned *pinned);
  * has promised. NULL and errno.
  */
 struct ibv_mr *pinned_make_mr(const struct pinned *pinned, size_t length);
+
+/*
+ * As ibv_dereg_mr() of its MR and of the key that stays; the region is left. 0
+ * or a positive errno: it has its MR still, but no key that stays. By who has
+ * it. leave: nothing of it is in the way of others any more, and it is freed.
+ */
+int pinned_drop_mr(struct pinned *pinned);
+void pinned_leave(struct pinned *pinned);
 
 static inline bool pinned_is_of(const struct pinned *pinned, uint64_t dev,
 				uint64_t ino)

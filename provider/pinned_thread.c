@@ -139,6 +139,17 @@ void pinned_begin(struct pinned *pinned)
 	pinned_lock_give(&locked);
 }
 
+void pinned_begin_both(struct pinned *pinned, struct pinned *other)
+{
+	struct pinned_locked locked;
+
+	pinned_lock_take(&locked);
+	while (pinned->is_busy || other->is_busy)
+		pinned_wait_locked(NEVER);
+	pinned->is_busy = other->is_busy = true;
+	pinned_lock_give(&locked);
+}
+
 void pinned_end(struct pinned *pinned)
 {
 	struct pinned_locked locked;

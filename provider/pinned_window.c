@@ -34,11 +34,11 @@ int pinned_promise(struct pinned *pinned, struct ibv_mr *mr)
 
 	if (pinned_is_programs(pinned))
 		return 0;
-	r = gate_key_promise(pinned->context, pinned->seen.mr.lkey,
+	r = gate_key_promise(pinned->context, pinned->seen->mr.lkey,
 			     mr ? mr->lkey : 0);
 	if (r)
 		return r;
-	return gate_mr_promise(pinned->context, &pinned->seen.mr, mr,
+	return gate_mr_promise(pinned->context, &pinned->seen->mr, mr,
 			       is_bindable(pinned));
 }
 
@@ -60,7 +60,7 @@ bool pinned_windows_test(const struct pinned *pinned, unsigned int access)
 
 void pinned_windows_leave(struct pinned *pinned)
 {
-	gate_mr_forget(pinned->context, &pinned->seen.mr);
+	gate_mr_forget(pinned->context, &pinned->seen->mr);
 	if (pinned->binder)
 		window_pd_put(pinned->binder);
 	pinned->binder = NULL;
@@ -111,7 +111,7 @@ static int unbind(struct pinned *pinned)
 	int r = 0;
 
 	forgive_device(pinned);
-	while (!r && (window = gate_window_next(&pinned->seen.mr,
+	while (!r && (window = gate_window_next(&pinned->seen->mr,
 						GATE_WINDOW_ON, window))) {
 		if (window->type != IBV_MW_TYPE_1)
 			continue;
@@ -141,7 +141,7 @@ static int sever(struct pinned *pinned, enum gate_window_state state, int r,
 	uint32_t before, after;
 
 	while (r &&
-	       (window = gate_window_next(&pinned->seen.mr, state, window))) {
+	       (window = gate_window_next(&pinned->seen->mr, state, window))) {
 		before = window->mw->rkey;
 		if (gate_window_replace(window, &after))
 			continue;
@@ -161,7 +161,7 @@ static int settled_dereg_mr(struct pinned *pinned, int r)
 {
 	if (!r)
 		return 0;
-	gate_windows_settle(&pinned->seen.mr);
+	gate_windows_settle(&pinned->seen->mr);
 	return pinned->real->dereg_mr(pinned->mr);
 }
 
@@ -170,7 +170,7 @@ static void note_unbound(struct pinned *pinned)
 {
 	struct gate_window *window = NULL;
 
-	while ((window = gate_window_next(&pinned->seen.mr, GATE_WINDOW_ON,
+	while ((window = gate_window_next(&pinned->seen->mr, GATE_WINDOW_ON,
 					  window)))
 		if (window->type == IBV_MW_TYPE_1)
 			gate_window_set(window, GATE_WINDOW_OFF);
@@ -190,7 +190,7 @@ int pinned_dereg_mr(struct pinned *pinned, struct pinned_lost *lost)
 	if (!r && is_silent)
 		note_unbound(pinned);
 	if (!r)
-		gate_windows_gone(&pinned->seen.mr);
+		gate_windows_gone(&pinned->seen->mr);
 	return r;
 }
 
@@ -241,7 +241,7 @@ void pinned_windows_bind(struct pinned *pinned)
 	uint64_t left;
 
 	forgive_device(pinned);
-	while ((window = gate_window_next(&pinned->seen.mr, GATE_WINDOW_OFF,
+	while ((window = gate_window_next(&pinned->seen->mr, GATE_WINDOW_OFF,
 					  window))) {
 		left = left_of(pinned, window);
 		if (!left) {

@@ -9,6 +9,7 @@
 #include "log.h"
 #include "mr_record.h"
 #include "pinned.h"
+#include "reason.h"
 #include "region.h"
 #include "region_parts.h"
 #include "stats.h"
@@ -238,35 +239,144 @@ static void end_change(struct change *change, int result)
 	errno = saved_errno;
 }
 
-static int refuse_pinned(const struct change *change, const char *why)
+static int refuse_input(const struct change *change, int error, const char *why)
 {
 	log_sentence(LOG_WARN, "ibv_rereg_mr of %zu bytes at %p: %s",
 		     change->mr->length, change->old_addr, why);
-	errno = EOPNOTSUPP;
+	errno = error;
 	return IBV_REREG_MR_ERR_INPUT;
 }
 
-/*
- * A region that is pinned stays where it is, and nothing else comes to be one:
- * the lease, the gate and the key are the struct ibv_mr's for its life.
- */
-static int change_pinned(struct change *change, int access)
+/* What libibverbs and the kernel say of any call. */
+static const char *misuse(const struct change *change, int access)
 {
+	const int known = IBV_REREG_MR_CHANGE_TRANSLATION |
+			  IBV_REREG_MR_CHANGE_PD | IBV_REREG_MR_CHANGE_ACCESS;
+
+	if (!change->flags || change->flags & ~known)
+		return "it is not said what is to change";
+	if (is_moved(change) && (!change->addr || !change->length))
+		return "there is nothing to be moved to";
+	if (access && !has_access(change))
+		return "access flags without IBV_REREG_MR_CHANGE_ACCESS";
+	if (!change->pd || change->pd->context != change->mr->context)
+		return "the protection domain is not of its device";
+	return NULL;
+}
+
+/* Where a region that is pinned goes: 0, or the errno of a refusal. */
+static int route_pinned(struct change *change, const struct real_verbs *real,
+			const struct region_call *where)
+{
+	struct choice choice;
+
+	choice_open(&choice, where->addr, where->length, where->access,
+		    config_get()->strategy);
+	choice_make(&choice, real, change->mr->context);
+	try_plain(change, real, &choice);
+	if (choice.route.strategy == STRATEGY_REFUSED) {
+		log_sentence(LOG_WARN, "%s", choice.route.why);
+		return choice.route.error;
+	}
+	if (is_rerouted(choice.route.strategy)) {
+		log_sentence(LOG_WARN,
+			     "ibv_rereg_mr of a pinned region onto what would "
+			     "be %s: deregister it and register another",
+			     strategy_name(choice.route.strategy));
+		return EOPNOTSUPP;
+	}
+	change->rec.strategy = choice.route.strategy;
+	change->file = choice.memory.file;
+	return 0;
+}
+
+/* What it was is not there any more. */
+static void list_moved(struct change *change)
+{
+	struct region_listed listed = {
+		.device = change->mr->context->device->name,
+		.addr = change->mr->addr,
+		.length = change->mr->length,
+		.access = change->rec.access,
+		.strategy = change->rec.strategy,
+		.file = &change->file,
+		.lease = pinned_lease(change->rec.pinned),
+	};
+
+	stats_region_remove(change->rec.listed);
+	change->rec.listed = 0;
+	if (change->rec.strategy != STRATEGY_PINNED)
+		return;
+	change->rec.listed = region_list(&listed);
+	pinned_list(change->rec.pinned, change->rec.listed);
+}
+
+/*
+ * The lease, the gate and the key are a region's for its life, so another takes
+ * its place, under the same struct ibv_mr.
+ */
+static int replace_pinned(struct change *change,
+			  const struct region_call *where)
+{
+	int saved_errno = errno, r;
+
+	r = pinned_move(change->rec.pinned, where,
+			change->rec.strategy == STRATEGY_PINNED,
+			&change->rec.pinned);
+	if (r) {
+		log_sentence(LOG_WARN,
+			     "ibv_rereg_mr of %zu bytes at %p, to %zu bytes at "
+			     "%p: %s",
+			     change->mr->length, change->old_addr,
+			     where->length, where->addr, reason_text());
+		errno = -r;
+		return IBV_REREG_MR_ERR_INPUT;
+	}
+	list_moved(change);
+	mr_record_put(&change->rec);
+	errno = saved_errno;
+	return 0;
+}
+
+static int move_pinned(struct change *change, const struct real_verbs *real)
+{
+	struct region_call where = {
+		.real = real,
+		.pd = change->pd,
+		.addr = change->addr,
+		.length = change->length,
+		.iova = (uintptr_t)change->addr,
+		.access = change->rec.access,
+	};
+	int saved_errno = errno, r = route_pinned(change, real, &where);
+
+	if (r) {
+		errno = r;
+		return IBV_REREG_MR_ERR_INPUT;
+	}
+	errno = saved_errno;
+	return replace_pinned(change, &where);
+}
+
+static int change_pinned(struct change *change, const struct real_verbs *real,
+			 int access)
+{
+	const char *why = misuse(change, access);
 	int r;
 
-	if (is_moved(change))
-		return refuse_pinned(change,
-				     "a pinned region cannot be moved, "
-				     "deregister it and register another");
-	if (pinned_keeps_key(change->rec.pinned, change->rec.access))
-		return refuse_pinned(change,
-				     "a pinned region with keys=window cannot "
-				     "be changed, deregister it and register "
-				     "another");
+	if (why)
+		return refuse_input(change, EINVAL, why);
 	if (!pinned_may_be_bound(change->rec.pinned, change->rec.access))
-		return refuse_pinned(change, "a pinned region of a program "
-					     "that is asked cannot have "
-					     "IBV_ACCESS_MW_BIND");
+		return refuse_input(change, EOPNOTSUPP,
+				    "a pinned region of a program that is "
+				    "asked cannot have IBV_ACCESS_MW_BIND");
+	if (pinned_keeps_key(change->rec.pinned, change->rec.access))
+		return refuse_input(change, EOPNOTSUPP,
+				    "a pinned region with keys=window cannot "
+				    "be changed, deregister it and register "
+				    "another");
+	if (is_moved(change))
+		return move_pinned(change, real);
 	r = pinned_reregister(change->rec.pinned, change->flags, change->pd,
 			      access);
 	if (!r) {
@@ -297,7 +407,7 @@ int region_reregister(const struct real_verbs *real, struct ibv_mr *mr,
 		change.rec.access = (unsigned int)access;
 	log_clear_sentence();
 	if (change.rec.pinned)
-		return change_pinned(&change, access);
+		return change_pinned(&change, real, access);
 	if (change.rec.window) {
 		refuse_window(&change);
 		errno = EOPNOTSUPP;

@@ -445,10 +445,199 @@ static void rereg__keeps_the_lkey(void **state)
 	assert_int_equal(device->seen.access, IBV_ACCESS_LOCAL_WRITE);
 	assert_int_equal(mr->lkey, lkey);
 	assert_int_not_equal(key_of_a_post(lkey), lkey);
-	assert_int_equal(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_TRANSLATION, NULL,
-				      file, 4096, 0),
+}
+
+static int move_to(void *addr, size_t length)
+{
+	return ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_TRANSLATION, NULL, addr,
+			    length, 0);
+}
+
+/* What a post of the region goes with is what was registered last. */
+static void assert_is_at(const void *addr, size_t length)
+{
+	assert_ptr_equal(mr->addr, addr);
+	assert_int_equal(mr->length, length);
+	assert_int_equal(calls(STANDIN_DEREG_MR),
+			 registrations() - refused - 1);
+	assert_int_equal(key_of_a_post(mr->lkey), shown_rkey());
+	assert_int_not_equal(shown_rkey(), 0);
+}
+
+static void rereg__moves_within_its_file(void **state)
+{
+	unsigned int before;
+
+	(void)state;
+	assert_int_equal(move_to(file + SIZE / 2, SIZE / 4), 0);
+	assert_ptr_equal(device->seen.addr, file + SIZE / 2);
+	assert_int_equal(device->seen.access, RW);
+	assert_is_at(file + SIZE / 2, SIZE / 4);
+	/* and is what others wait for from then on */
+	before = registrations();
+	cut_by_other(SIZE / 2 + 4096);
+	wait_for_registrations(before + 1);
+	assert_ptr_equal(device->seen.addr, file + SIZE / 2);
+	assert_int_equal(device->seen.length, 4096);
+	assert_int_equal(key_of_a_post(mr->lkey), shown_rkey());
+}
+
+static void rereg__moves_to_another_file(void **state)
+{
+	char other_path[] = "./pinned-moved-XXXXXX";
+	int other_fd = mkostemp(other_path, O_CLOEXEC);
+	struct ibv_pd other_pd = *pd;
+	unsigned int before;
+	char *other;
+
+	(void)state;
+	assert_int_equal(ftruncate(other_fd, SIZE), 0);
+	other = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, other_fd,
+		     0);
+	assert_ptr_not_equal(other, MAP_FAILED);
+	assert_int_equal(ibv_rereg_mr(mr,
+				      IBV_REREG_MR_CHANGE_TRANSLATION |
+					      IBV_REREG_MR_CHANGE_PD |
+					      IBV_REREG_MR_CHANGE_ACCESS,
+				      &other_pd, other, SIZE,
+				      IBV_ACCESS_LOCAL_WRITE),
+			 0);
+	assert_int_equal(device->seen.access, IBV_ACCESS_LOCAL_WRITE);
+	assert_ptr_equal(mr->pd, &other_pd);
+	assert_is_at(other, SIZE);
+	/* nobody waits for it in the first file, but in the second */
+	before = registrations();
+	cut_by_other(SIZE / 2);
+	assert_int_equal(calls(STANDIN_DEREG_MR), before - 1);
+	assert_int_equal(truncate(other_path, SIZE / 2), 0);
+	wait_for_attempts(before + 1);
+	assert_int_equal(device->seen.length, SIZE / 2);
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	mr = NULL;
+	munmap(other, SIZE);
+	close(other_fd);
+	unlink(other_path);
+}
+
+static void rereg__moves_to_memory_and_back(void **state)
+{
+	static char memory[2 * 4096];
+	unsigned int before;
+
+	(void)state;
+	assert_int_equal(move_to(memory, sizeof(memory)), 0);
+	assert_is_at(memory, sizeof(memory));
+	before = registrations();
+	cut_by_other(SIZE / 2);
+	assert_int_equal(registrations(), before);
+	assert_int_equal(calls(STANDIN_DEREG_MR), before - 1);
+	assert_int_equal(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL,
+				      NULL, 0, IBV_ACCESS_LOCAL_WRITE),
+			 0);
+	assert_is_at(memory, sizeof(memory));
+	assert_int_equal(device->seen.access, IBV_ACCESS_LOCAL_WRITE);
+	assert_int_equal(move_to(file, SIZE / 2), 0);
+	assert_is_at(file, SIZE / 2);
+	before = registrations();
+	cut_by_other(4096);
+	wait_for_registrations(before + 1);
+	assert_int_equal(device->seen.length, 4096);
+}
+
+/* Its pages cannot be had again, and it has no MR. */
+static void rereg__moves_while_it_is_away(void **state)
+{
+	static char memory[4096];
+	unsigned int before = registrations();
+
+	(void)state;
+	__atomic_store_n(&device->refuse_files, ENOMEM, __ATOMIC_RELAXED);
+	cut_by_other(SIZE / 2);
+	wait_for_attempts(before + 1);
+	assert_int_equal(move_to(memory, sizeof(memory)), 0);
+	__atomic_store_n(&device->refuse_files, 0, __ATOMIC_RELAXED);
+	refused = registrations() - 2;
+	assert_is_at(memory, sizeof(memory));
+}
+
+static void assert_refused(int result, int error)
+{
+	assert_int_equal(result, IBV_REREG_MR_ERR_INPUT);
+	assert_int_equal(errno, error);
+	assert_is_at(file, SIZE);
+}
+
+/* As it was, and others who want the file wait for it as before. */
+static void rereg__failed_leaves_it_as_it_was(void **state)
+{
+	static char memory[4096];
+	const struct ibv_mr was = *mr;
+	struct ibv_context elsewhere = *pd->context;
+	struct ibv_pd stranger = {.context = &elsewhere};
+	char *again =
+		mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	unsigned int before;
+	int r;
+
+	(void)state;
+	assert_refused(move_to(NULL, 4096), EINVAL);
+	assert_refused(move_to(file, 0), EINVAL);
+	assert_refused(ibv_rereg_mr(mr, 0, NULL, NULL, 0, 0), EINVAL);
+	assert_refused(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_TRANSLATION, NULL,
+				    file, 4096, RW),
+		       EINVAL);
+	assert_refused(
+		ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_PD, &stranger, NULL, 0, 0),
+		EINVAL);
+	/* the device does not register */
+	device->refuse_all = ENOMEM;
+	r = move_to(again, 4096);
+	device->refuse_all = 0;
+	refused = registrations() - 1 - calls(STANDIN_DEREG_MR);
+	assert_refused(r, ENOMEM);
+	device->refuse_memory = EFAULT;
+	r = move_to(memory, sizeof(memory));
+	device->refuse_memory = 0;
+	refused = registrations() - 1 - calls(STANDIN_DEREG_MR);
+	assert_refused(r, EFAULT);
+	/* or deregister */
+	device->refuse_once = 1;
+	device->refuse_dereg = EBUSY;
+	r = move_to(memory, sizeof(memory));
+	assert_int_equal(r, IBV_REREG_MR_ERR_INPUT);
+	assert_int_equal(errno, EBUSY);
+	assert_non_null(strstr(daxmr_errormsg(), "does not deregister"));
+	assert_memory_equal(mr, &was, sizeof(was));
+	assert_int_equal(key_of_a_post(mr->lkey), shown_rkey());
+	before = registrations();
+	cut_by_other(SIZE / 2);
+	wait_for_registrations(before + 1);
+	assert_int_equal(device->seen.length, SIZE / 2);
+	refused = registrations() - 1 - calls(STANDIN_DEREG_MR);
+	munmap(again, SIZE);
+}
+
+/* Who listens would not hear of the other. */
+static void rereg__of_a_listened_region_is_refused(void **state)
+{
+	struct daxmr_options options = {.size = sizeof(options),
+					.strategy = DAXMR_STRATEGY_PINNED};
+	struct daxmr_info info = {.size = sizeof(info)};
+	struct daxmr_region *region;
+
+	(void)state;
+	assert_int_equal(daxmr_channel_open(&options.channel), 0);
+	assert_int_equal(daxmr_reg_mr(pd, file, SIZE, RW, &options, &region),
+			 0);
+	assert_int_equal(daxmr_region_info(region, &info), 0);
+	errno = 0;
+	assert_int_equal(ibv_rereg_mr(info.mr, IBV_REREG_MR_CHANGE_TRANSLATION,
+				      NULL, file, 4096, 0),
 			 IBV_REREG_MR_ERR_INPUT);
-	assert_non_null(strstr(daxmr_errormsg(), "cannot be moved"));
+	assert_int_equal(errno, EOPNOTSUPP);
+	assert_non_null(strstr(daxmr_errormsg(), "daxmr_reg_mr"));
+	assert_int_equal(daxmr_dereg_mr(region), 0);
+	assert_int_equal(daxmr_channel_close(options.channel), 0);
 }
 
 /* The stand-in has no windows. Who has no peers needs none. */
@@ -650,6 +839,12 @@ int main(void)
 		WITH_REGION(recall__qps_of_a_program_that_is_asked_are_its_own),
 		WITH_REGION(window__is_refused_to_a_program_that_is_asked),
 		WITH_REGION(rereg__keeps_the_lkey),
+		WITH_REGION(rereg__moves_within_its_file),
+		WITH_REGION(rereg__moves_to_another_file),
+		WITH_REGION(rereg__moves_to_memory_and_back),
+		WITH_REGION(rereg__moves_while_it_is_away),
+		WITH_REGION(rereg__failed_leaves_it_as_it_was),
+		WITH_REGION(rereg__of_a_listened_region_is_refused),
 		WITH_REGION(keys__that_cannot_stay_are_refused),
 		WITH_REGION(window__may_be_bound),
 		WITH_REGION(tmpfs__is_pinned_where_it_is_asked_for),

@@ -193,8 +193,12 @@ EXPORT int ibv_dereg_mr(struct ibv_mr *mr)
 	count(STANDIN_DEREG_MR);
 	__atomic_store_n(&control.seen.dropped_at, mr->addr, __ATOMIC_RELAXED);
 	if (control.refuse_dereg) {
+		int refuse = control.refuse_dereg;
+
 		refused_mr = mr;
-		return control.refuse_dereg;
+		if (control.refuse_once)
+			control.refuse_dereg = control.refuse_once = 0;
+		return refuse;
 	}
 	if (refused_mr == mr)
 		refused_mr = NULL;

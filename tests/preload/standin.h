@@ -45,6 +45,7 @@ struct standin_control {
 	/* For shared mappings that cannot be written, as Linux before 6.2. */
 	int refuse_read_only;
 	int refuse_dereg;     /* positive errno, or 0 */
+	int refuse_once;      /* that one, and nothing after it */
 	void (*before)(void); /* a registration, if not NULL; once */
 	void (*after)(void);  /* a deregistration, if not NULL; once */
 	uint32_t next_key;    /* of the next registration, or 0 */

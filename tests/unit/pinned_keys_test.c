@@ -17,7 +17,7 @@ static void give_windows(void)
 		regions[i].keys = KEYS_WINDOW;
 		regions[i].access = IBV_ACCESS_REMOTE_WRITE;
 		regions[i].key.mw = &windows[i];
-		regions[i].key.rkey = regions[i].seen.mr.rkey = KEY;
+		regions[i].key.rkey = regions[i].seen->mr.rkey = KEY;
 		on[i] = regions[i].mr;
 	}
 	pthread_mutex_unlock(&pinned_lock);
@@ -145,7 +145,7 @@ static void window__lost_with_an_mr_that_stays(void **state)
 	assert_int_equal(refused_dereg, REGIONS);
 	for (size_t i = 0; i < REGIONS; i++) {
 		assert_non_null(regions[i].mr);
-		assert_int_equal(regions[i].seen.mr.rkey, 0);
+		assert_int_equal(regions[i].seen->mr.rkey, 0);
 	}
 	keep = false;
 }
@@ -162,7 +162,7 @@ static void window__lost_before_an_mr_that_does_not_go(void **state)
 	wait_for(&told[PINNED_SEVERED], REGIONS);
 	wait_for(&refused_dereg, 4 * REGIONS);
 	pinned_begin(&regions[0]);
-	shown = regions[0].seen.mr.rkey;
+	shown = regions[0].seen->mr.rkey;
 	pinned_end(&regions[0]);
 	keep = false;
 	assert_int_not_equal(shown, KEY);
@@ -189,7 +189,7 @@ static void window__is_on_an_mr_that_does_not_go(void **state)
 	for (size_t i = 0; i < REGIONS; i++) {
 		assert_non_null(regions[i].mr);
 		assert_ptr_equal(on[i], regions[i].mr);
-		assert_int_equal(regions[i].seen.mr.rkey, KEY);
+		assert_int_equal(regions[i].seen->mr.rkey, KEY);
 	}
 	keep = false;
 }

@@ -20,6 +20,7 @@ static struct ibv_device device = {.name = "none0"};
 static struct ibv_context context = {.device = &device};
 struct ibv_pd pds[2] = {{.context = &context}, {.context = &context}};
 struct pinned regions[REGIONS];
+static union pinned_seen seens[REGIONS];
 
 atomic_uint closed, drained, opened, severed, gone, back, agreed;
 atomic_int left, refuse;
@@ -165,7 +166,7 @@ struct gate_window *gate_window_next(const struct ibv_mr *seen,
 				     enum gate_window_state state,
 				     struct gate_window *after)
 {
-	bool is_it = has_own && !after && seen == &regions[0].seen.mr &&
+	bool is_it = has_own && !after && seen == &regions[0].seen->mr &&
 		     own_window.state == state && !own_window.is_over;
 
 	if (after)
@@ -198,13 +199,13 @@ int gate_window_replace(struct gate_window *of, uint32_t *ret_rkey)
 /* The program has freed it by then. */
 void gate_windows_settle(const struct ibv_mr *seen)
 {
-	if (seen == &regions[0].seen.mr && !has_own)
+	if (seen == &regions[0].seen->mr && !has_own)
 		atomic_store(&own_bound, 0);
 }
 
 void gate_windows_gone(const struct ibv_mr *seen)
 {
-	if (seen == &regions[0].seen.mr && own_window.state != GATE_WINDOW_OFF)
+	if (seen == &regions[0].seen->mr && own_window.state != GATE_WINDOW_OFF)
 		own_window.is_over = true;
 }
 
@@ -398,9 +399,9 @@ size_t pinned_surviving(const struct pinned *pinned)
 
 void pinned_show(struct pinned *pinned)
 {
-	pinned->seen.mr.rkey = pinned->key.mw ? pinned->key.rkey
-			       : pinned->mr   ? pinned->mr->rkey
-					      : 0;
+	pinned->seen->mr.rkey = pinned->key.mw ? pinned->key.rkey
+				: pinned->mr   ? pinned->mr->rkey
+					       : 0;
 }
 
 void pinned_tell(struct pinned *pinned, enum pinned_news news, uint64_t blocks,
@@ -444,7 +445,9 @@ int world_begin(void **state)
 	replaced = binds = 0;
 	pthread_mutex_lock(&pinned_lock);
 	memset(regions, 0, sizeof(regions));
+	memset(seens, 0, sizeof(seens));
 	for (size_t i = 0; i < REGIONS; i++) {
+		regions[i].seen = &seens[i];
 		regions[i].real = &verbs;
 		regions[i].context = &context;
 		regions[i].pd = &pds[i >= REGIONS / 2];
