@@ -3,13 +3,15 @@
  * The exported calls that read and write by descriptors: the original, and as
  * soon as there are shadows those of file_io.h first. As file_hooks.c for all
  * else: without shadows one relaxed load and a jump, for these are also the
- * calls on sockets and pipes.
+ * calls on sockets and pipes. Verbs' own calls, two or three for each message
+ * of a program that sleeps until it comes, stay without (file_verbs.h).
  */
 #include <pthread.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 #include "file_hooks.h"
+#include "file_verbs.h"
 
 typedef ssize_t read_fn(int fd, void *buffer, size_t length);
 typedef ssize_t pread_fn(int fd, void *buffer, size_t length, off_t offset);
@@ -100,24 +102,48 @@ vector_staged(enum file_call call, bool is_write, int fd,
 
 EXPORT ssize_t hook_read(int fd, void *buffer, size_t length) __asm__("read");
 
-ssize_t hook_read(int fd, void *buffer, size_t length)
+/* This one, whoever stands in front of us. */
+extern __typeof__(hook_read) read_here
+	__attribute__((alias("read"), visibility("hidden")));
+
+static __attribute__((noinline)) ssize_t
+read_staged(int fd, void *buffer, size_t length, const void *back)
 {
-	if (!has_shadows())
+	if (file_verbs_have_called((void *)read_here, back))
 		return ((read_fn *)file_real(FILE_read))(fd, buffer, length);
 	return buffer_staged(FILE_read, false, fd, buffer, length,
 			     OWN_IO_POSITION);
 }
 
+ssize_t hook_read(int fd, void *buffer, size_t length)
+{
+	if (!has_shadows())
+		return ((read_fn *)file_real(FILE_read))(fd, buffer, length);
+	return read_staged(fd, buffer, length, __builtin_return_address(0));
+}
+
 EXPORT ssize_t hook_write(int fd, const void *buffer,
 			  size_t length) __asm__("write");
+
+extern __typeof__(hook_write) write_here
+	__attribute__((alias("write"), visibility("hidden")));
+
+static __attribute__((noinline)) ssize_t
+write_staged(int fd, const void *buffer, size_t length, const void *back)
+{
+	if (file_verbs_have_called((void *)write_here, back))
+		return ((read_fn *)file_real(FILE_write))(fd, (void *)buffer,
+							  length);
+	return buffer_staged(FILE_write, true, fd, buffer, length,
+			     OWN_IO_POSITION);
+}
 
 ssize_t hook_write(int fd, const void *buffer, size_t length)
 {
 	if (!has_shadows())
 		return ((read_fn *)file_real(FILE_write))(fd, (void *)buffer,
 							  length);
-	return buffer_staged(FILE_write, true, fd, buffer, length,
-			     OWN_IO_POSITION);
+	return write_staged(fd, buffer, length, __builtin_return_address(0));
 }
 
 EXPORT ssize_t hook_pread(int fd, void *buffer, size_t length,

@@ -17,10 +17,10 @@
 
 #include "dl_hooks.h"
 #include "engine.h"
+#include "file_hooks.h"
+#include "file_verbs.h"
 #include "mr_init_attr.h"
 #include "quiet.h"
-
-#define EXPORT __attribute__((visibility("default")))
 
 /* initial-exec: this object is there from the start, no allocation ever */
 static __thread unsigned int depth __attribute__((tls_model("initial-exec")));
@@ -49,6 +49,13 @@ static void leave(int cancel_state)
 	depth--;
 }
 
+/* The driver of the device is there by now. */
+static void find_verbs(void)
+{
+	if (has_shadows())
+		file_verbs_find();
+}
+
 /* Registers through the engine, or plainly when entered again. */
 static struct ibv_mr *hand_over(const struct region_call *call)
 {
@@ -58,6 +65,7 @@ static struct ibv_mr *hand_over(const struct region_call *call)
 	if (!enter(&cancel_state))
 		return call->original(call, call->access);
 	mr = engine()->reg(call);
+	find_verbs();
 	leave(cancel_state);
 	return mr;
 }
@@ -206,6 +214,7 @@ int hook_ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd,
 	if (!enter(&cancel_state))
 		return real->rereg_mr(mr, flags, pd, addr, length, access);
 	r = engine()->rereg(real, mr, flags, pd, addr, length, access);
+	find_verbs();
 	leave(cancel_state);
 	return r;
 }

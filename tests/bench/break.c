@@ -21,6 +21,11 @@
  * misses the goal. On a clock of time (flush.c) a digest is little beside the
  * memory. Hence what one of each block that changed adds to the baseline is
  * told as well.
+ *
+ * In instructions of that clock, AVX2 on both sides, for a block (6.1):
+ * memcmp() 590, our compare 620, the digest 1150, libpmem2's copy 710. These
+ * alone are 1.9 of the baseline where all has changed: no work on the rest
+ * meets the goal there. Where a tenth has, they are 1.2, and the rest decides.
  */
 #include <fcntl.h>
 #include <stdatomic.h>

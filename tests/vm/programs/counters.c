@@ -249,3 +249,19 @@ void counters_store(struct counters *counters, void *file, atomic_int *stop)
 			nanosleep(&pause, NULL);
 	}
 }
+
+void counters_copy(struct counters *counters, void *file,
+		   counters_copy_fn *copy, struct counters_marks *marks)
+{
+	uint64_t words[COUNTERS_WORDS];
+
+	for (uint32_t slot = 1; slot < COUNTERS_SLOTS; slot += 2) {
+		uint64_t value = begin(counters, slot);
+
+		for (uint32_t i = 0; i < COUNTERS_WORDS; i++)
+			words[i] = value;
+		copy(word_of(file, slot), words, sizeof(words));
+		atomic_store(&counters->done[slot], value);
+		marks->least[slot] = value;
+	}
+}

@@ -71,5 +71,12 @@ void counters_write(struct counters *counters, struct end *peer,
 		    uint64_t address, uint32_t rkey, atomic_int *stop);
 /* Counts by stores, until *stop. */
 void counters_store(struct counters *counters, void *file, atomic_int *stop);
+/*
+ * Counts once in each of the program's slots by `copy`, while nobody stores.
+ * The marks then say that this is done, and nothing new of the others' slots.
+ */
+typedef void counters_copy_fn(void *to, const void *from, size_t length);
+void counters_copy(struct counters *counters, void *file,
+		   counters_copy_fn *copy, struct counters_marks *marks);
 
 #endif

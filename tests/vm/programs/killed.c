@@ -77,6 +77,8 @@ static void be_victim(const char *path)
 	while (!atomic_load(&board->must_deregister)) {
 		if (atomic_exchange(&board->must_fork, 0))
 			fork_child();
+		if (atomic_load(&board->must_exit))
+			exit(0);
 		pause_a_little();
 	}
 	start = now();

@@ -25,6 +25,7 @@ struct killed {
 	atomic_int has_part; /* registered before: there are lease and keeper */
 	atomic_int must_deregister;
 	atomic_int must_fork;
+	atomic_int must_exit; /* with the MR, its thread still storing */
 	atomic_int child; /* of the victim: has the device open, and lives on */
 	atomic_int stop;  /* the peer */
 	_Atomic uint32_t

@@ -6,10 +6,12 @@
  * Until the power is cut a peer and a thread of the program count in FILE
  * without pause (counters.h), half of which is a hole before. Again and again
  * what was acknowledged is made durable, in each WAY in turn: by msync(),
- * fsync(), fdatasync(), pmem_persist(), by deregistering, and by waiting until
- * it is in the file unasked. It has to be on DEVICE at once. A line on stdout
- * then says how, and all numbers that are durable from now on, and one before
- * how long the call took:
+ * fsync(), fdatasync(), pmem_persist(), the function that libpmem2 hands out
+ * for that, by deregistering, and by waiting until it is in the file unasked.
+ * Or, in the way of "copy", the program counts by libpmem2's memcpy instead of
+ * by its thread: what that copies is durable, and nothing else. It has to be on
+ * DEVICE at once. A line on stdout then says how, and all numbers that are
+ * durable from now on, and one before how long the call took:
  *
  *   took WAY MILLISECONDS
  *   durable WAY NUMBER... .
@@ -24,6 +26,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libpmem.h>
+#include <libpmem2.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,14 +43,15 @@
 #define MOST	     1000000 /* nobody comes that far */
 
 static struct counters counters;
-static struct counters_marks marks;
+static struct counters_marks marks; /* of the last line */
 static struct end server, peer;
 static struct ibv_mr *mr;
 static struct raw_file raw;
 static unsigned char *file, *bytes;
 static const char *path;
-static pthread_t writer;
-static atomic_int stop_writer;
+static pthread_t writer, storer;
+static atomic_int stop_writer, stop_storer;
+static struct pmem2_map *map; /* another mapping of it */
 static int fd;
 
 static void pause_ms(long ms)
@@ -59,9 +63,7 @@ static void pause_ms(long ms)
 
 static void *count_by_stores(void *arg)
 {
-	static atomic_int never;
-
-	counters_store(&counters, file, &never);
+	counters_store(&counters, file, &stop_storer);
 	return arg;
 }
 
@@ -108,6 +110,26 @@ static void start_writer(void)
 	start_thread(&writer, count_by_writes);
 }
 
+static void start_storer(void)
+{
+	atomic_store(&stop_storer, 0);
+	start_thread(&storer, count_by_stores);
+}
+
+static void map_by_libpmem2(void)
+{
+	struct pmem2_config *config;
+	struct pmem2_source *source;
+
+	if (pmem2_config_new(&config) || pmem2_source_from_fd(&source, fd) ||
+	    pmem2_config_set_required_store_granularity(
+		    config, PMEM2_GRANULARITY_PAGE) ||
+	    pmem2_map_new(&map, config, source))
+		die("libpmem2: %s", pmem2_errormsg());
+	pmem2_source_delete(&source);
+	pmem2_config_delete(&config);
+}
+
 static void wait_for_more(void)
 {
 	uint64_t writes = atomic_load(&counters.writes) + SOME;
@@ -143,6 +165,26 @@ static int by_persist(void)
 	return 0;
 }
 
+static int by_libpmem2(void)
+{
+	pmem2_get_persist_fn(map)(pmem2_map_get_address(map), COUNTERS_SIZE);
+	return 0;
+}
+
+static void copy(void *to, const void *from, size_t length)
+{
+	pmem2_get_memcpy_fn(map)(to, from, length, 0);
+}
+
+static int by_copying(void)
+{
+	atomic_store(&stop_storer, 1);
+	pthread_join(storer, NULL);
+	counters_copy(&counters, pmem2_map_get_address(map), copy, &marks);
+	start_storer();
+	return 0;
+}
+
 static int unasked(void)
 {
 	double deadline = now() + WAIT_SECONDS;
@@ -168,6 +210,7 @@ static const struct way {
 	{"msync", by_msync},	     {"fsync", by_fsync},
 	{"persist", by_persist},     {"unasked", unasked},
 	{"dereg", by_deregistering}, {"fdatasync", by_fdatasync},
+	{"persist2", by_libpmem2},   {"copy", by_copying},
 };
 
 static void make_durable(const struct way *way)
@@ -180,7 +223,8 @@ static void make_durable(const struct way *way)
 		atomic_store(&stop_writer, 1);
 		pthread_join(writer, NULL);
 	}
-	counters_mark_done(&counters, &marks);
+	if (way->make_durable != by_copying)
+		counters_mark_done(&counters, &marks);
 	begun = now();
 	if (way->make_durable())
 		die("%s: %s", way->name, strerror(errno));
@@ -216,7 +260,8 @@ static void count(const char *device, char **names)
 	if (fd < 0)
 		die("%s: %s", path, strerror(errno));
 	file = map_file(path, COUNTERS_SIZE);
-	start_thread(&thread, count_by_stores);
+	map_by_libpmem2();
+	start_storer();
 	end_open(&server);
 	end_open(&peer);
 	start_writer();
