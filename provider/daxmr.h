@@ -125,7 +125,9 @@ enum daxmr_on_recall {
 	 * (daxmr_region_info()) it goes on. Where no ack comes by the event's
 	 * deadline_ns, three quarters of quiesce_ms, nobody waits any longer:
 	 * event SEVERED, error -ETIMEDOUT, the MR is gone, and what is under
-	 * way fails with errors. No queue pair is touched by daxmr.
+	 * way fails with errors. No queue pair is touched by daxmr, so this is
+	 * also the way for those that the program drives by direct verbs
+	 * (mlx5dv_init_obj()), which are cut off otherwise.
 	 */
 	DAXMR_ON_RECALL_ASK,
 	/*

@@ -3,8 +3,8 @@
  * NCCL and others dlopen() libibverbs and ask the handle for its functions: no
  * preload stands between a handle and its library. So we stand in front of
  * dlsym() and dlvsym(), and whoever asks a handle for a verb that we hook, and
- * would get libibverbs' own, gets the hook. The same goes for libpmem, libpmem2
- * and librdmacm.
+ * would get libibverbs' own, gets the hook. The same goes for libpmem,
+ * libpmem2, librdmacm and the drivers' libraries.
  *
  * And whoever asks all libraries for a function of one of these, to see whether
  * it is there, does not find the hook as long as it is not loaded. (A verb
@@ -28,6 +28,7 @@
 #include "cm_real.h"
 #include "dl_hooks.h"
 #include "dl_real.h"
+#include "dv_real.h"
 #include "pmem_real.h"
 #include "real.h"
 
@@ -57,17 +58,21 @@ static const struct dl_library *library_of(const struct dl_hook *hook)
 		return &pmem_library;
 	if (dl_starts_with(hook->version, "RDMACM_"))
 		return &cm_library;
+	if (dv_library_of(hook->version))
+		return dv_library_of(hook->version);
 	return &real_library;
 }
 
-static const struct dl_hook *hook_of(const char *name)
+/* version: NULL for the default, which stands before older ones. */
+static const struct dl_hook *hook_of(const char *name, const char *version)
 {
 	static const struct dl_hook *const lists[] = {dl_hooks, dl_hooks_pmem,
-						      dl_hooks_cm};
+						      dl_hooks_cm, dl_hooks_dv};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		for (const struct dl_hook *at = lists[i]; at->name; at++)
-			if (dl_is_same(at->name, name))
+			if (dl_is_same(at->name, name) &&
+			    (!version || dl_is_same(at->version, version)))
 				return at;
 	return NULL;
 }
@@ -94,10 +99,10 @@ static void *original_of(const struct dl_hook *hook)
 static __attribute__((noinline)) void *find_hook(void *handle, const char *name,
 						 const char *version)
 {
-	const struct dl_hook *hook = hook_of(name);
+	const struct dl_hook *hook = hook_of(name, version);
 	void *found, *original;
 
-	if (!hook || (version && !dl_is_same(version, hook->version)))
+	if (!hook)
 		return NULL;
 	original = original_of(hook);
 	if (!original)
@@ -120,7 +125,7 @@ static bool is_search(void *handle)
 static __attribute__((noinline)) void *find_place(void *handle,
 						  const char *name)
 {
-	const struct dl_hook *hook = hook_of(name);
+	const struct dl_hook *hook = hook_of(name, NULL);
 	void *library;
 
 	if (!hook || library_of(hook) == &real_library)
@@ -176,7 +181,8 @@ static inline bool may_be_hooked(const char *name)
 {
 	return name &&
 	       (dl_starts_with(name, "ibv_") || dl_starts_with(name, "pmem") ||
-		dl_starts_with(name, "rdma_"));
+		dl_starts_with(name, "rdma_") || dl_starts_with(name, "mlx") ||
+		dl_starts_with(name, "manadv_"));
 }
 
 JUMPS void *hook_dlsym(void *restrict handle, const char *restrict name)

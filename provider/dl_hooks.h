@@ -15,5 +15,6 @@ struct dl_hook {
 extern const struct dl_hook dl_hooks[];	     /* of libibverbs */
 extern const struct dl_hook dl_hooks_pmem[]; /* of libpmem and libpmem2 */
 extern const struct dl_hook dl_hooks_cm[];   /* of librdmacm */
+extern const struct dl_hook dl_hooks_dv[];   /* of drivers' libraries */
 
 #endif

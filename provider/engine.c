@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+
 #include "engine.h"
+#include "gate/gate_direct.h"
+#include "log.h"
 #include "shadows.h"
 #include "window/window.h"
 
@@ -10,6 +14,19 @@ static struct pinned *context_closing(struct ibv_context *context)
 	window_context_closing(context);
 	gate_context_closing(context);
 	return left;
+}
+
+static int direct_begin(struct ibv_qp *qp, struct ibv_cq *cq)
+{
+	int r = gate_direct_begin(qp, cq);
+
+	if (r == -EBUSY)
+		log_write(LOG_WARN,
+			  "%s: direct verbs on a QP or CQ that was drained for "
+			  "a pinned region: EBUSY; ask for them before the QP "
+			  "is in RTS",
+			  (qp ? qp->context : cq->context)->device->name);
+	return r;
 }
 
 const struct engine *daxmr_private_engine(unsigned int version)
@@ -29,6 +46,8 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.cm_channel_going = gate_cm_channel_going,
 		.cm_qp_made = gate_cm_qp_made,
 		.cm_id_going = gate_cm_id_going,
+		.direct_begin = direct_begin,
+		.direct_undo = gate_direct_undo,
 		.context_closing = context_closing,
 		.context_closed = pinned_context_closed,
 		.has_pd = pinned_has_pd,

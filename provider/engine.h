@@ -80,6 +80,9 @@ struct engine {
 	void (*cm_channel_going)(const void *channel);
 	void (*cm_qp_made)(struct cm_id *id, gate_disconnect_fn *disconnect);
 	void (*cm_id_going)(const struct cm_id *id);
+	/* What is driven by direct verbs (gate_direct.h). */
+	int (*direct_begin)(struct ibv_qp *qp, struct ibv_cq *cq);
+	void (*direct_undo)(struct ibv_qp *qp, struct ibv_cq *cq);
 	/* Before and after the real call, which hands on what it got. */
 	struct pinned *(*context_closing)(struct ibv_context *context);
 	void (*context_closed)(struct pinned *left);
@@ -90,7 +93,7 @@ struct engine {
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 14
+#define DAXMR_ENGINE_VERSION 15
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

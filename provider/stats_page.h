@@ -44,7 +44,7 @@
 #include "route.h"
 
 #define STATS_MAGIC   0x7374617473786d64ULL
-#define STATS_VERSION 5
+#define STATS_VERSION 6
 #define STATS_SLOTS   64
 #define STATS_DEVICES 16
 #define STATS_NAME    256

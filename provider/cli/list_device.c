@@ -23,7 +23,7 @@ const char *list_left_name(enum gate_left why)
 		[GATE_DRAINED] = "drained",  [GATE_LEFT_LATE] = "late",
 		[GATE_LEFT_KIND] = "kind",   [GATE_LEFT_STATE] = "state",
 		[GATE_LEFT_CQ] = "cq",	     [GATE_LEFT_POLL] = "poll",
-		[GATE_LEFT_POST] = "marker",
+		[GATE_LEFT_POST] = "marker", [GATE_LEFT_DIRECT] = "direct",
 	};
 
 	return names[why];

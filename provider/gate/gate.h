@@ -22,8 +22,12 @@
  *
  * What is known and not there yet:
  *  - XRC, raw packet and other QPs that are not RC, UC or UD cannot be drained:
- *    they count as left, as does a UD QP whose port has no address. QPs driven
- *    past post_send (mlx5dv_init_obj) are not recognised.
+ *    they count as left, as does a UD QP whose port has no address. So do QPs
+ *    driven past post_send, and those that send to a CQ that the program reads
+ *    itself (gate_direct.h). Objects made by DevX are not known at all.
+ *  - What a driver's own builders of a batch (mlx5dv_wr_memcpy()) write between
+ *    wr_start and wr_complete the gate holds up, but it goes with the lkeys
+ * that the program gave.
  *  - An extended CQ that tells more than ibv_poll_cq() (time stamps, say)
  * cannot be reaped: its QPs count as left. So do those of one that may have
  * been in use before it was patched, and that nobody has polled since.
@@ -99,12 +103,13 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret);
 /* Why a QP could not be drained. */
 enum gate_left {
 	GATE_DRAINED,
-	GATE_LEFT_LATE,	 /* its work was not done at the deadline */
-	GATE_LEFT_KIND,	 /* no marker for QPs of this type or device */
-	GATE_LEFT_STATE, /* SQD, or state not to be had */
-	GATE_LEFT_CQ,	 /* no room for the marker's completion in its CQ */
-	GATE_LEFT_POLL,	 /* a thread may be inside an unpatched poll_cq */
-	GATE_LEFT_POST,	 /* the device refused the marker */
+	GATE_LEFT_LATE,	  /* its work was not done at the deadline */
+	GATE_LEFT_KIND,	  /* no marker for QPs of this type or device */
+	GATE_LEFT_STATE,  /* SQD, or state not to be had */
+	GATE_LEFT_CQ,	  /* no room for the marker's completion in its CQ */
+	GATE_LEFT_POLL,	  /* a thread may be inside an unpatched poll_cq */
+	GATE_LEFT_POST,	  /* the device refused the marker */
+	GATE_LEFT_DIRECT, /* the program works its rings itself */
 	GATE_LEFTS
 };
 const char *gate_left_name(enum gate_left left);

@@ -146,12 +146,19 @@ void gate_cq_forget_locked(const struct ibv_context *context)
 	}
 }
 
-void gate_cq_expect(struct gate_cq *record, struct gate_marker *marker)
+bool gate_cq_expect(struct gate_cq *record, struct gate_marker *marker)
 {
+	bool is_direct;
+
 	pthread_mutex_lock(&record->lock);
-	marker->next = record->markers;
-	record->markers = marker;
+	is_direct = record->directs;
+	if (!is_direct) {
+		record->is_touched = true;
+		marker->next = record->markers;
+		record->markers = marker;
+	}
 	pthread_mutex_unlock(&record->lock);
+	return !is_direct;
 }
 
 static bool strike(struct gate_cq *record, const struct gate_marker *marker)
@@ -290,8 +297,10 @@ static int reap(struct gate_cq *record)
 			break;
 		n = poll_filtered(record, original, BATCH,
 				  record->kept + record->count);
-		if (n > 0)
+		if (n > 0) {
+			record->is_touched = true;
 			record->count += (size_t)n;
+		}
 	}
 	return r;
 }
@@ -301,9 +310,53 @@ int gate_cq_reap(struct gate_cq *record)
 	int r;
 
 	pthread_mutex_lock(&record->lock);
-	r = reap(record);
+	r = record->directs ? -EBUSY : reap(record);
 	pthread_mutex_unlock(&record->lock);
 	return r;
+}
+
+int gate_cq_direct_begin(struct ibv_cq *cq)
+{
+	struct gate_cq *record;
+	sigset_t signals;
+	int r;
+
+	/* from then on the lock is held across forks */
+	gate_mark_init();
+	record = gate_cq_get(cq);
+	if (!record)
+		return -ENOMEM;
+	quiet_lock(&record->lock, &signals);
+	r = record->is_touched ? -EBUSY : 0;
+	if (!r)
+		record->directs++;
+	quiet_unlock(&record->lock, &signals);
+	gate_cq_put(record);
+	return r;
+}
+
+void gate_cq_direct_undo(struct ibv_cq *cq)
+{
+	struct gate_cq *record = gate_cq_get(cq);
+	sigset_t signals;
+
+	if (!record)
+		return;
+	quiet_lock(&record->lock, &signals);
+	if (record->directs)
+		record->directs--;
+	quiet_unlock(&record->lock, &signals);
+	gate_cq_put(record);
+}
+
+bool gate_cq_is_direct(struct gate_cq *record)
+{
+	bool is_direct;
+
+	pthread_mutex_lock(&record->lock);
+	is_direct = record->directs;
+	pthread_mutex_unlock(&record->lock);
+	return is_direct;
 }
 
 /*

@@ -38,7 +38,9 @@ struct gate_cq {
 	unsigned int refs;
 	enum gate_cq_kind kind;
 	pthread_mutex_t lock;
-	bool is_going; /* ibv_destroy_cq() has begun */
+	bool is_going;	 /* ibv_destroy_cq() has begun */
+	bool is_touched; /* a marker was to come there, or we took something */
+	unsigned int directs; /* how often the program got at its ring */
 	/* posted, and not seen yet; their addresses are their wr_ids */
 	struct gate_marker *markers;
 	struct ibv_wc *kept; /* first at first, count of them, room for more */
@@ -67,17 +69,26 @@ void gate_cq_put(struct gate_cq *record);
 /*
  * Before the marker is posted; and when nobody waits for it any more. It is
  * freed, or, if it was posted and may come yet, kept out of the program's sight
- * until it comes.
+ * until it comes. False: the program reads the CQ's ring itself, and it must
+ * not be posted.
  */
-void gate_cq_expect(struct gate_cq *record, struct gate_marker *marker);
+bool gate_cq_expect(struct gate_cq *record, struct gate_marker *marker);
 void gate_cq_unexpect(struct gate_cq *record, struct gate_marker *marker,
 		      bool was_posted);
 
 /* How many markers may still come. */
 long gate_cq_expected(struct gate_cq *record);
 
-/* Takes what is in the CQ. 0; -ENOMEM: some is left in it. */
+/*
+ * Takes what is in the CQ. 0; -ENOMEM: some is left in it; -EBUSY: all is, the
+ * program reads its ring itself.
+ */
 int gate_cq_reap(struct gate_cq *record);
+
+/* For gate_direct.h, likewise. */
+int gate_cq_direct_begin(struct ibv_cq *cq);
+void gate_cq_direct_undo(struct ibv_cq *cq);
+bool gate_cq_is_direct(struct gate_cq *record);
 
 /* For ibv_poll_cq(). is_idle: nothing is kept, nothing expected. */
 int gate_cq_poll(struct gate_cq *record, gate_poll_cq_fn original, int count,

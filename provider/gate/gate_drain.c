@@ -29,7 +29,8 @@ struct drained {
 	uint32_t resets;	/* when it was collected */
 	enum gate_left left;
 	bool is_used;
-	bool is_over; /* nothing more to wait for */
+	bool is_direct; /* the program works its rings itself */
+	bool is_over;	/* nothing more to wait for */
 	struct ibv_cq *send_cq;
 	struct gate_cq *cq; /* a reference */
 	struct ibv_mw *window;
@@ -62,6 +63,8 @@ const char *gate_left_name(enum gate_left left)
 		[GATE_LEFT_POLL] =
 			"a thread may have been polling all the time",
 		[GATE_LEFT_POST] = "the device refused the marker",
+		[GATE_LEFT_DIRECT] =
+			"the program works its queues itself, by direct verbs",
 	};
 
 	return names[left];
@@ -83,7 +86,9 @@ static int collect(struct drain *drain)
 			drain->qps[drain->count++] = (struct drained){
 				.record = gate_qp_get_locked(record),
 				.resets = record->resets,
-				.is_over = !record->was_ready,
+				/* it may have come to RTS by other calls */
+				.is_over =
+					!record->was_ready && !record->directs,
 			};
 	gate_unlock(&locked);
 	return drain->qps ? 0 : -ENOMEM;
@@ -95,6 +100,11 @@ static void leave(struct drained *qp, enum gate_left why)
 	qp->is_over = true;
 }
 
+static bool is_there_locked(const struct drained *qp)
+{
+	return !qp->record->is_going && qp->record->resets == qp->resets;
+}
+
 /* False: it is destroyed or reset by now, and its work gone with that. */
 static bool use(struct drained *qp)
 {
@@ -102,13 +112,32 @@ static bool use(struct drained *qp)
 	bool is_there;
 
 	gate_lock(&locked);
-	is_there = !qp->record->is_going && qp->record->resets == qp->resets;
+	is_there = is_there_locked(qp);
 	if (is_there)
 		gate_qp_use_locked(qp->record);
+	qp->is_direct = is_there && qp->record->directs;
 	gate_unlock(&locked);
 	if (!is_there)
 		qp->is_over = true;
 	return is_there;
+}
+
+/* The program does not get at its rings any more (gate_direct.h), or has. */
+static bool use_to_mark(struct drained *qp)
+{
+	struct gate_locked locked;
+	bool is_there, can_mark;
+
+	gate_lock(&locked);
+	is_there = is_there_locked(qp);
+	qp->is_direct = is_there && qp->record->directs;
+	can_mark = is_there && !qp->is_direct;
+	if (can_mark) {
+		qp->record->is_marked = true;
+		gate_qp_use_locked(qp->record);
+	}
+	gate_unlock(&locked);
+	return can_mark;
 }
 
 static bool is_datagrams(const struct drained *qp)
@@ -140,6 +169,8 @@ static void look_at(struct drain *drain, struct drained *qp)
 	default:
 		return leave(qp, GATE_LEFT_STATE);
 	}
+	if (qp->is_direct)
+		return leave(qp, GATE_LEFT_DIRECT);
 	if (qp->record->type != IBV_QPT_RC && qp->record->type != IBV_QPT_UC &&
 	    !is_datagrams(qp))
 		return leave(qp, GATE_LEFT_KIND);
@@ -150,6 +181,8 @@ static void look_at(struct drain *drain, struct drained *qp)
 	qp->send_cq = ibqp->send_cq;
 	qp->cq = gate_cq_get(qp->send_cq);
 	why = qp->cq ? gate_cq_ex_left(qp->cq) : GATE_LEFT_CQ;
+	if (qp->cq && gate_cq_is_direct(qp->cq))
+		why = GATE_LEFT_DIRECT;
 	if (why != GATE_DRAINED)
 		leave(qp, why);
 }
@@ -304,17 +337,30 @@ static int bind_nothing(struct drain *drain, struct drained *qp)
 	return drain->gate->bind_mw(qp->record->qp, qp->window, &bind);
 }
 
-/* 0: posted. ENOMEM: the send queue is full. Positive errno. */
+static void unmake_marker(struct drained *qp)
+{
+	free(qp->marker);
+	qp->marker = NULL;
+	if (qp->is_direct)
+		leave(qp, GATE_LEFT_DIRECT);
+	qp->is_over = true;
+}
+
+/* 0: posted, or over. ENOMEM: the send queue is full. Positive errno. */
 static int post_marker(struct drain *drain, struct drained *qp)
 {
 	int r;
 
-	if (!use(qp)) {
-		free(qp->marker);
-		qp->marker = NULL;
+	if (!use_to_mark(qp)) {
+		unmake_marker(qp);
 		return 0;
 	}
-	gate_cq_expect(qp->cq, qp->marker);
+	qp->is_direct = !gate_cq_expect(qp->cq, qp->marker);
+	if (qp->is_direct) {
+		gate_qp_unuse(qp->record);
+		unmake_marker(qp);
+		return 0;
+	}
 	gate_mark_pass();
 	r = is_datagrams(qp)
 		    ? gate_datagram_post(qp->ah, drain->gate->post_send,
@@ -356,6 +402,14 @@ static void try_marker(struct drain *drain, struct drained *qp)
 		leave(qp, GATE_LEFT_POST);
 }
 
+static void reap(struct drained *qp)
+{
+	int r = gate_cq_reap(qp->cq);
+
+	if (r)
+		leave(qp, r == -EBUSY ? GATE_LEFT_DIRECT : GATE_LEFT_CQ);
+}
+
 /* One round: markers that found no room before, and what has completed. */
 static bool is_all_over(struct drain *drain)
 {
@@ -368,8 +422,8 @@ static bool is_all_over(struct drain *drain)
 			continue;
 		if (!qp->marker)
 			try_marker(drain, qp);
-		if (!qp->is_over && gate_cq_reap(qp->cq))
-			leave(qp, GATE_LEFT_CQ);
+		if (!qp->is_over)
+			reap(qp);
 		if (!qp->is_over && qp->marker &&
 		    gate_cq_has_seen(qp->cq, qp->marker))
 			qp->is_over = true;

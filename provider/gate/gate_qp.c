@@ -262,7 +262,7 @@ void gate_qp_modified(struct ibv_qp *qp, enum ibv_qp_state state)
 	if (record && is_live(state))
 		record->was_live = true;
 	if (record && state == IBV_QPS_RESET) {
-		record->was_ready = false;
+		record->was_ready = record->is_marked = false;
 		record->severed_in = 0;
 		record->has_to_disconnect = record->is_disconnected = false;
 		record->resets++;

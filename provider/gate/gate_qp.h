@@ -17,15 +17,17 @@ struct gate_qp {
 	uint32_t pd_handle;
 	uint32_t qp_num;
 	enum ibv_qp_type type;
-	bool was_ready;	     /* has been in RTS since it was made or reset */
-	bool was_live;	     /* could receive or send, since it was made */
-	bool is_patched;     /* its CQ was looked at (gate_cq_ex.h) */
-	bool is_going;	     /* ibv_destroy_qp() has begun: hands off */
-	unsigned int refs;   /* the record's */
-	unsigned int uses;   /* the QP's, by calls of ours that end soon */
-	uint32_t resets;     /* how often its work was thrown away */
-	enum gate_left left; /* what the last drain said */
-	uint64_t severed_in; /* the gate's number */
+	bool was_ready;	 /* has been in RTS since it was made or reset */
+	bool was_live;	 /* could receive or send, since it was made */
+	bool is_patched; /* its CQ was looked at (gate_cq_ex.h) */
+	bool is_going;	 /* ibv_destroy_qp() has begun: hands off */
+	bool is_marked;	 /* a marker was posted since it was made or reset */
+	unsigned int directs; /* how often the program got at its rings */
+	unsigned int refs;    /* the record's */
+	unsigned int uses;    /* the QP's, by calls of ours that end soon */
+	uint32_t resets;      /* how often its work was thrown away */
+	enum gate_left left;  /* what the last drain said */
+	uint64_t severed_in;  /* the gate's number */
 	/* librdmacm's, if it made the QP (gate_cm.h), as long as it is there */
 	struct cm_id *id;
 	gate_disconnect_fn *disconnect;

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Writes PAGE to OUTPUT with the list of hooks (HOOKS) where it has the comments
-# ".. hooks.def verbs", ".. hooks.def files", ".. hooks.def pmem" and
-# ".. hooks.def cm".
-file(STRINGS ${HOOKS} lines REGEX "^DAXMR_(HOOK|PASS|FILE|FILE_PASS|PMEM|PMEM_PASS|CM)\\(")
+# ".. hooks.def verbs", ".. hooks.def files", ".. hooks.def pmem",
+# ".. hooks.def cm" and ".. hooks.def dv".
+file(STRINGS ${HOOKS} lines REGEX "^DAXMR_(HOOK|PASS|FILE|FILE_PASS|PMEM|PMEM_PASS|CM|DV)\\(")
 set(verbs "")
 set(files "")
 set(pmem "")
 set(cm "")
+set(dv "")
 foreach(line IN LISTS lines)
     if(line MATCHES "^DAXMR_HOOK\\(([a-z0-9_]+), ([A-Z0-9_.]+), \"([0-9]+)\"\\)")
         string(APPEND verbs "``${CMAKE_MATCH_1}``\n"
@@ -29,12 +30,15 @@ foreach(line IN LISTS lines)
     elseif(line MATCHES "^DAXMR_CM\\(([a-z0-9_]+), [A-Z0-9_.]+, \"(.*)\"\\)")
         string(APPEND cm "``${CMAKE_MATCH_1}``\n"
             "    hooked: ${CMAKE_MATCH_2}\n\n")
+    elseif(line MATCHES "^DAXMR_DV\\(([a-z0-9_]+), [A-Z0-9_.]+, \"(.*)\"\\)")
+        string(APPEND dv "``${CMAKE_MATCH_1}``\n"
+            "    hooked: ${CMAKE_MATCH_2}\n\n")
     else()
         message(FATAL_ERROR "${HOOKS}: cannot read: ${line}")
     endif()
 endforeach()
 file(READ ${PAGE} text)
-foreach(list verbs files pmem cm)
+foreach(list verbs files pmem cm dv)
     string(FIND "${text}" "\n.. hooks.def ${list}\n" found)
     if(found LESS 0)
         message(FATAL_ERROR "${PAGE} has no place for the list of ${list}")
