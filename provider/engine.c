@@ -46,6 +46,8 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.cm_channel_going = gate_cm_channel_going,
 		.cm_qp_made = gate_cm_qp_made,
 		.cm_id_going = gate_cm_id_going,
+		.pd_imported = gate_pd_imported,
+		.pd_going = gate_pd_going,
 		.direct_begin = direct_begin,
 		.direct_undo = gate_direct_undo,
 		.context_closing = context_closing,

@@ -13,6 +13,7 @@
 #include "file_sync.h"
 #include "gate/gate.h"
 #include "gate/gate_cm.h"
+#include "gate/gate_pd.h"
 #include "leases.h"
 #include "pinned.h"
 #include "region.h"
@@ -80,6 +81,9 @@ struct engine {
 	void (*cm_channel_going)(const void *channel);
 	void (*cm_qp_made)(struct cm_id *id, gate_disconnect_fn *disconnect);
 	void (*cm_id_going)(const struct cm_id *id);
+	/* PDs that are not the process's alone (gate_pd.h). */
+	void (*pd_imported)(struct ibv_pd *pd);
+	bool (*pd_going)(const struct ibv_pd *pd);
 	/* What is driven by direct verbs (gate_direct.h). */
 	int (*direct_begin)(struct ibv_qp *qp, struct ibv_cq *cq);
 	void (*direct_undo)(struct ibv_qp *qp, struct ibv_cq *cq);

@@ -241,9 +241,52 @@ int hook_ibv_dealloc_pd(struct ibv_pd *pd)
 {
 	const struct real_verbs *real = real_verbs();
 
-	if (real && engine() && engine()->has_pd(pd))
+	bool was_imported;
+	int r;
+
+	if (!real || !engine())
+		return real ? real->dealloc_pd(pd) : ENOSYS;
+	if (engine()->has_pd(pd))
 		return EBUSY;
-	return real ? real->dealloc_pd(pd) : ENOSYS;
+	/* before: the next PD may lie there as soon as it is gone */
+	was_imported = engine()->pd_going(pd);
+	r = real->dealloc_pd(pd);
+	if (r && was_imported)
+		engine()->pd_imported(pd);
+	return r;
+}
+
+EXPORT struct ibv_pd *
+hook_ibv_import_pd(struct ibv_context *context,
+		   uint32_t handle) __asm__("ibv_import_pd");
+
+struct ibv_pd *hook_ibv_import_pd(struct ibv_context *context, uint32_t handle)
+{
+	const struct real_verbs *real = real_verbs();
+	struct ibv_pd *pd;
+
+	if (!real)
+		return NULL;
+	if (!real->import_pd) {
+		errno = EOPNOTSUPP;
+		return NULL;
+	}
+	pd = real->import_pd(context, handle);
+	if (pd && engine())
+		engine()->pd_imported(pd);
+	return pd;
+}
+
+EXPORT void hook_ibv_unimport_pd(struct ibv_pd *pd) __asm__("ibv_unimport_pd");
+
+void hook_ibv_unimport_pd(struct ibv_pd *pd)
+{
+	const struct real_verbs *real = real_verbs();
+
+	if (real && engine())
+		engine()->pd_going(pd);
+	if (real && real->unimport_pd)
+		real->unimport_pd(pd);
 }
 
 EXPORT int hook_ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr,

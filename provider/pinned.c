@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "gate/gate_pd.h"
 #include "gate/gate_window.h"
 #include "leases.h"
 #include "pinned_parts.h"
@@ -518,6 +519,10 @@ int pinned_register(const struct region_call *call, struct pinned **ret,
 	r = check_hooks(pinned);
 	if (!r)
 		r = check_access(pinned);
+	if (!r && gate_pd_is_imported(pinned->pd))
+		r = reason_set(-EOPNOTSUPP,
+			       "its PD was imported (ibv_import_pd): the work "
+			       "on it of the context it came from is not seen");
 	if (!r)
 		r = pinned_find_file((uintptr_t)call->addr,
 				     (uintptr_t)call->addr + call->length,

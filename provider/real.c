@@ -123,6 +123,8 @@ static bool find(struct real_verbs *real)
 		{"ibv_rereg_mr", "IBVERBS_1.1", &real->rereg_mr, false},
 		{"ibv_dereg_mr", "IBVERBS_1.1", &real->dereg_mr, false},
 		{"ibv_dealloc_pd", "IBVERBS_1.1", &real->dealloc_pd, false},
+		{"ibv_import_pd", "IBVERBS_1.10", &real->import_pd, true},
+		{"ibv_unimport_pd", "IBVERBS_1.10", &real->unimport_pd, true},
 		{"ibv_modify_qp", "IBVERBS_1.1", &real->modify_qp, false},
 		{"ibv_destroy_qp", "IBVERBS_1.1", &real->destroy_qp, false},
 		{"ibv_destroy_cq", "IBVERBS_1.1", &real->destroy_cq, false},

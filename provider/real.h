@@ -37,6 +37,9 @@ struct real_verbs {
 			void *addr, size_t length, int access);
 	int (*dereg_mr)(struct ibv_mr *mr);
 	int (*dealloc_pd)(struct ibv_pd *pd);
+	struct ibv_pd *(*import_pd)(struct ibv_context *context,
+				    uint32_t handle);
+	void (*unimport_pd)(struct ibv_pd *pd);
 	int (*modify_qp)(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask);
 	int (*destroy_qp)(struct ibv_qp *qp);
 	int (*destroy_cq)(struct ibv_cq *cq);
@@ -54,8 +57,8 @@ struct real_verbs {
 
 /*
  * NULL and errno ENOSYS where no libibverbs is loaded or it lacks what has been
- * there since rdma-core 16. reg_mr_iova, reg_mr_iova2 and reg_mr_ex are newer
- * and may be NULL. Thread-safe; valid for ever.
+ * there since rdma-core 16. reg_mr_iova, reg_mr_iova2, reg_mr_ex, import_pd
+ * and unimport_pd are newer and may be NULL. Thread-safe; valid for ever.
  */
 const struct real_verbs *real_verbs(void);
 

@@ -10,6 +10,7 @@
 #include "gate_cq.h"
 #include "gate_keys.h"
 #include "gate_mark.h"
+#include "gate_pd.h"
 #include "gate_qp.h"
 #include "stats.h"
 
@@ -180,6 +181,7 @@ void gate_context_closing(struct ibv_context *context)
 	gate_cq_forget_locked(context);
 	gate_windows_forget_locked(context);
 	gate_keys_forget_locked(context);
+	gate_pd_forget_locked(context);
 	found = gate_context_find_locked(context);
 	if (found)
 		forget(found);

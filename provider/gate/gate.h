@@ -21,10 +21,16 @@
  * (gate_cq_ex.h).
  *
  * What is known and not there yet:
- *  - XRC, raw packet and other QPs that are not RC, UC or UD cannot be drained:
+ *  - Raw packet and other QPs that are not RC, UC, UD or XRC cannot be drained:
  *    they count as left, as does a UD QP whose port has no address. So do QPs
  *    driven past post_send, and those that send to a CQ that the program reads
  *    itself (gate_direct.h). Objects made by DevX are not known at all.
+ *  - An XRC QP to receive has nothing to drain, one by ibv_open_qp() neither.
+ *    It is in no PD that is known, and goes wherever all QPs are severed.
+ *  - QPs of another context on the same PD (imported, here or in another
+ *    process) are not held up: their work on a region that goes fails, nothing
+ *    else. Nor are their lkeys translated. A region of an imported PD is not
+ *    pinned at all (gate_pd.h).
  *  - What a driver's own builders of a batch (mlx5dv_wr_memcpy()) write between
  *    wr_start and wr_complete the gate holds up, but it goes with the lkeys
  * that the program gave.
@@ -120,7 +126,7 @@ const char *gate_left_name(enum gate_left left);
  * acknowledgement says. What peers do by themselves (one-sided operations,
  * sends into posted receives) is not waited for: deregistering ends it.
  *
- * A signaled marker is posted behind all else: on RC and UC the bind of a
+ * A signaled marker is posted behind all else: on RC, UC and XRC the bind of a
  * window of ours to nothing, which does not leave the device; on UD an empty
  * datagram to the QP itself that is dropped there (gate_datagram.h), also where
  * a switch is asked to bring it. The program never sees its completion. All

@@ -70,6 +70,13 @@ const char *gate_left_name(enum gate_left left)
 	return names[left];
 }
 
+/* Direct verbs: it may have come to RTS by calls that nobody sees. */
+static bool has_sent_nothing_locked(const struct gate_qp *record)
+{
+	return record->type == IBV_QPT_XRC_RECV ||
+	       (!record->was_ready && !record->directs);
+}
+
 static int collect(struct drain *drain)
 {
 	struct gate_locked locked;
@@ -86,9 +93,7 @@ static int collect(struct drain *drain)
 			drain->qps[drain->count++] = (struct drained){
 				.record = gate_qp_get_locked(record),
 				.resets = record->resets,
-				/* it may have come to RTS by other calls */
-				.is_over =
-					!record->was_ready && !record->directs,
+				.is_over = has_sent_nothing_locked(record),
 			};
 	gate_unlock(&locked);
 	return drain->qps ? 0 : -ENOMEM;
@@ -145,6 +150,17 @@ static bool is_datagrams(const struct drained *qp)
 	return qp->record->type == IBV_QPT_UD;
 }
 
+/*
+ * What the device does behind other work, and completes after it. The requester
+ * of an XRC QP is one of RC in all of this.
+ */
+static bool is_in_order(const struct drained *qp)
+{
+	return qp->record->type == IBV_QPT_RC ||
+	       qp->record->type == IBV_QPT_UC ||
+	       qp->record->type == IBV_QPT_XRC_SEND;
+}
+
 static void look_at(struct drain *drain, struct drained *qp)
 {
 	int mask = is_datagrams(qp) ? IBV_QP_STATE | IBV_QP_PORT | IBV_QP_QKEY
@@ -171,8 +187,7 @@ static void look_at(struct drain *drain, struct drained *qp)
 	}
 	if (qp->is_direct)
 		return leave(qp, GATE_LEFT_DIRECT);
-	if (qp->record->type != IBV_QPT_RC && qp->record->type != IBV_QPT_UC &&
-	    !is_datagrams(qp))
+	if (!is_in_order(qp) && !is_datagrams(qp))
 		return leave(qp, GATE_LEFT_KIND);
 	if (is_datagrams(qp)) {
 		qp->port = attr.port_num;

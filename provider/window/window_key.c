@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gate/gate_pd.h"
 #include "log.h"
 #include "reason.h"
 #include "refusal.h"
@@ -42,6 +43,13 @@ static int check_access(const struct region_call *call, const char *policy)
 		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
 				       WANTS ", which lets no peer flush "
 					     "(IBV_ACCESS_FLUSH_GLOBAL)",
+				       policy);
+	if (gate_pd_is_imported(call->pd))
+		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,
+				       WANTS
+				       ", bound by a QP of daxmr's own in a PD "
+				       "that is not to be imported "
+				       "(ibv_import_pd)",
 				       policy);
 	if (call->access & IBV_ACCESS_ZERO_BASED)
 		return reason_set_kind(REFUSAL_WINDOW, -EOPNOTSUPP,

@@ -284,6 +284,36 @@ EXPORT struct ibv_pd *standin_pd(void)
 	return &pd;
 }
 
+/* The same PD each time, as if freed memory were taken again at once. */
+EXPORT struct ibv_pd *ibv_import_pd(struct ibv_context *context,
+				    uint32_t handle)
+{
+	static struct ibv_pd pd;
+
+	pd = (struct ibv_pd){context, handle};
+	return &pd;
+}
+
+EXPORT void ibv_unimport_pd(struct ibv_pd *pd)
+{
+	pd->handle = UINT32_MAX;
+}
+
+EXPORT struct ibv_mr *ibv_import_mr(struct ibv_pd *pd, uint32_t handle)
+{
+	struct ibv_mr *mr = calloc(1, sizeof(*mr));
+
+	if (mr)
+		*mr = (struct ibv_mr){
+			.context = pd->context, .pd = pd, .handle = handle};
+	return mr;
+}
+
+EXPORT void ibv_unimport_mr(struct ibv_mr *mr)
+{
+	free(mr);
+}
+
 /* The rest of what is looked up when the first hook is called. */
 #define ABSENT(name)                                                           \
 	EXPORT int standin_##name(void) __asm__(#name);                        \
