@@ -220,13 +220,14 @@ bool flush_file_exchange(struct flush_file *file, uint64_t at, void *theirs,
 
 void flush_file_touch(struct flush_file *file)
 {
-	const struct timespec times[] = {
-		{.tv_nsec = UTIME_OMIT},
-		{.tv_nsec = UTIME_NOW},
-	};
-
+	/*
+	 * Both times: of mtime alone inotify says IN_MODIFY, which our own
+	 * watch takes for a change by somebody (fsnotify_change(),
+	 * include/linux/fsnotify.h), and to who does not own the file it is
+	 * forbidden.
+	 */
 	if (file->is_changed)
-		futimens(file->fd, times);
+		futimens(file->fd, NULL);
 	file->is_changed = false;
 }
 

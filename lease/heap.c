@@ -49,25 +49,27 @@ struct head {
 _Static_assert(sizeof(struct head) % _Alignof(max_align_t) == 0, "aligned");
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct head *unused[CLASSES];
 static char *piece;
 static size_t piece_left;
 
-static void take_lock(void)
+/*
+ * In a child, which has but the thread that forked: another may have had the
+ * lock, and a list have been half changed, so what was free is left. The lock
+ * is not taken over a fork: who forks may wait, in a handler, for somebody who
+ * waits for the engine. A constructor, since handlers in the child run in the
+ * order in which they were set, and others may want memory.
+ */
+static void start_anew(void)
 {
-	pthread_mutex_lock(&lock);
+	pthread_mutex_init(&lock, NULL);
+	memset(unused, 0, sizeof(unused));
+	piece_left = 0;
 }
 
-static void give_lock(void)
+static __attribute__((constructor)) void follow_forks(void)
 {
-	pthread_mutex_unlock(&lock);
-}
-
-/* A child has but the thread that forks, which has the lock then. */
-static void follow_forks(void)
-{
-	pthread_atfork(take_lock, give_lock, give_lock);
+	pthread_atfork(NULL, NULL, start_anew);
 }
 
 static unsigned int class_of(size_t room)
@@ -110,14 +112,13 @@ static struct head *take(size_t room)
 	unsigned int class = class_of(room);
 	struct head *head;
 
-	pthread_once(&once, follow_forks);
-	take_lock();
+	pthread_mutex_lock(&lock);
 	head = unused[class];
 	if (head)
 		unused[class] = head->next;
 	else
 		head = cut(SMALLEST << class);
-	give_lock();
+	pthread_mutex_unlock(&lock);
 	if (head)
 		head->room = SMALLEST << class;
 	return head;
@@ -188,10 +189,10 @@ void heap_put(void *block)
 		return;
 	}
 	class = class_of(head->room);
-	take_lock();
+	pthread_mutex_lock(&lock);
 	head->next = unused[class];
 	unused[class] = head;
-	give_lock();
+	pthread_mutex_unlock(&lock);
 }
 
 #endif

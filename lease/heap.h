@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Memory for what the engine's thread touches. Not the program's malloc(): that
+ * Memory for what the engine's thread touches when it holds up pages. Not the
+ * program's malloc(): that
  * may keep its blocks in the very file that is being staged (an allocator of
  * persistent memory), or be locked by a thread that waits at a page which is
  * held up until the engine is through. This lies in mappings of our own that
  * nobody registers, and its lock is held for a few instructions.
+ *
+ * What is not there yet: an errand that is sent while pages are held up
+ * (own_change.c) starts a thread, for which the C library asks malloc(), and so
+ * do the looks at other processes when the program closes a file or its keeper
+ * has died just then.
  *
  * Any thread; not in a signal handler. Fork: the child's is in order, whoever
  * had the lock. What is returned is never given back to the kernel but the

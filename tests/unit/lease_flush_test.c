@@ -5,8 +5,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -248,12 +250,17 @@ static void flush__mtime_says_what_was_written(void **state)
 	const struct timespec tick = {.tv_nsec = 20 * 1000000L};
 	struct flush *of_disk = flush;
 	struct timespec before, after;
-	int fd;
+	char link[64], event[512];
+	int fd, watch;
 
 	(void)state;
 	fd = open("/dev/shm", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, OFFSET + SIZE), 0);
+	/* As the keeper watches it: that is to hear of others alone. */
+	watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	assert_true(inotify_add_watch(watch, link, IN_MODIFY | IN_CLOSE) > 0);
 	assert_int_equal(flush_open(fd, shadow_fd, &extent, &flush), 0);
 	fill(0, BLOCKS);
 	assert_int_equal(pass(), 0);
@@ -276,6 +283,8 @@ static void flush__mtime_says_what_was_written(void **state)
 	assert_int_equal(pass(), 0);
 	before = mtime_of(fd);
 	assert_memory_equal(&after, &before, sizeof(after));
+	assert_true(read(watch, event, sizeof(event)) < 0 && errno == EAGAIN);
+	close(watch);
 	flush_close(flush);
 	flush = of_disk;
 	close(fd);

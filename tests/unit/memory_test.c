@@ -491,10 +491,10 @@ static void first_thread__has_ended(void **state)
 	pid_t pid;
 
 	(void)state;
-	fd = make_file("/var/tmp", 1, NULL);
+	fd = make_file(".", 1, NULL);
 	assert_int_equal(fstatfs(fd, &fs), 0);
 	if (fs.f_type == TMPFS_MAGIC) {
-		print_message("/var/tmp is a tmpfs\n");
+		print_message("this folder is on a tmpfs\n");
 		skip();
 	}
 	addr = map(fd, PAGE, MAP_SHARED);

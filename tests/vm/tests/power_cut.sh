@@ -100,7 +100,9 @@ for config in "${cuts[@]}"; do
 	ways=(fsync dereg fdatasync unasked persist msync)
 done
 
+# The end of a program comes once.
 at_once=1
+cycles=1
 flush_ms=0
 for config in "${alone_on[@]}"; do
 	for way in "${alone[@]}"; do
