@@ -103,8 +103,8 @@ int flush_file_grow(struct flush_file *file, uint64_t end);
  * for half a minute. A backup that goes by time and size would leave out what
  * came meanwhile. Once for a pass: it is a change of metadata. On a file system
  * that is frozen it waits, and nothing may be stored after it without another
- * look at the lease. Where it may not be set (chattr +i) it is left. So does
- * atime.
+ * look at the lease. Where it may not be set (chattr +i) it is left. The
+ * time of access is set with it.
  */
 void flush_file_touch(struct flush_file *file);
 
