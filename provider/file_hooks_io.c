@@ -100,11 +100,9 @@ vector_staged(enum file_call call, bool is_write, int fd,
 	return vector ? io_staged(call, &io) : io_really(call, &io);
 }
 
-EXPORT ssize_t hook_read(int fd, void *buffer, size_t length) __asm__("read");
-
 /* This one, whoever stands in front of us. */
-extern __typeof__(hook_read) read_here
-	__attribute__((alias("read"), visibility("hidden")));
+ssize_t read_here(int fd, void *buffer, size_t length)
+	__attribute__((visibility("hidden")));
 
 static __attribute__((noinline)) ssize_t
 read_staged(int fd, void *buffer, size_t length, const void *back)
@@ -115,18 +113,18 @@ read_staged(int fd, void *buffer, size_t length, const void *back)
 			     OWN_IO_POSITION);
 }
 
-ssize_t hook_read(int fd, void *buffer, size_t length)
+ssize_t read_here(int fd, void *buffer, size_t length)
 {
 	if (!has_shadows())
 		return ((read_fn *)file_real(FILE_read))(fd, buffer, length);
 	return read_staged(fd, buffer, length, __builtin_return_address(0));
 }
 
-EXPORT ssize_t hook_write(int fd, const void *buffer,
-			  size_t length) __asm__("write");
+EXPORT ssize_t hook_read(int fd, void *buffer, size_t length) __asm__("read")
+	__attribute__((alias("read_here")));
 
-extern __typeof__(hook_write) write_here
-	__attribute__((alias("write"), visibility("hidden")));
+ssize_t write_here(int fd, const void *buffer, size_t length)
+	__attribute__((visibility("hidden")));
 
 static __attribute__((noinline)) ssize_t
 write_staged(int fd, const void *buffer, size_t length, const void *back)
@@ -138,13 +136,17 @@ write_staged(int fd, const void *buffer, size_t length, const void *back)
 			     OWN_IO_POSITION);
 }
 
-ssize_t hook_write(int fd, const void *buffer, size_t length)
+ssize_t write_here(int fd, const void *buffer, size_t length)
 {
 	if (!has_shadows())
 		return ((read_fn *)file_real(FILE_write))(fd, (void *)buffer,
 							  length);
 	return write_staged(fd, buffer, length, __builtin_return_address(0));
 }
+
+EXPORT ssize_t hook_write(int fd, const void *buffer,
+			  size_t length) __asm__("write")
+	__attribute__((alias("write_here")));
 
 EXPORT ssize_t hook_pread(int fd, void *buffer, size_t length,
 			  off_t offset) __asm__("pread");
