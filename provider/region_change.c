@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "config.h"
+#include "gate/gate_pd.h"
 #include "log.h"
 #include "mr_record.h"
 #include "pinned.h"
@@ -375,6 +376,13 @@ static int change_pinned(struct change *change, const struct real_verbs *real,
 				    "a pinned region with keys=window cannot "
 				    "be changed, deregister it and register "
 				    "another");
+	if (change->flags & IBV_REREG_MR_CHANGE_PD &&
+	    gate_pd_is_imported(change->pd))
+		return refuse_input(change, EOPNOTSUPP,
+				    "a pinned region cannot go to a PD that "
+				    "was imported (ibv_import_pd): the work on "
+				    "it of the context it came from is not "
+				    "seen");
 	if (is_moved(change))
 		return move_pinned(change, real);
 	r = pinned_reregister(change->rec.pinned, change->flags, change->pd,

@@ -9,6 +9,7 @@
 static struct imported {
 	const struct ibv_pd *pd;
 	const struct ibv_context *context;
+	uint32_t handle;
 	struct imported *next;
 } * all;
 static bool are_unknown;
@@ -23,7 +24,7 @@ void gate_pd_imported(struct ibv_pd *pd)
 	gate_mark_init();
 	gate_lock(&locked);
 	if (added) {
-		*added = (struct imported){pd, pd->context, all};
+		*added = (struct imported){pd, pd->context, pd->handle, all};
 		all = added;
 	} else {
 		are_unknown = true;
@@ -60,11 +61,15 @@ bool gate_pd_going(const struct ibv_pd *pd)
 
 bool gate_pd_is_imported(const struct ibv_pd *pd)
 {
+	const struct imported *imported;
 	struct gate_locked locked;
 	bool is_imported;
 
 	gate_lock(&locked);
-	is_imported = are_unknown || *find_locked(pd);
+	for (imported = all; imported && (imported->context != pd->context ||
+					  imported->handle != pd->handle);)
+		imported = imported->next;
+	is_imported = are_unknown || imported;
 	gate_unlock(&locked);
 	return is_imported;
 }

@@ -17,7 +17,10 @@
 void gate_pd_imported(struct ibv_pd *pd);
 bool gate_pd_going(const struct ibv_pd *pd);
 
-/* Also where there was no memory to remember which. */
+/*
+ * Or is the same kernel object, in that context: a parent domain on one, which
+ * nobody reports. Also where there was no memory to remember which.
+ */
 bool gate_pd_is_imported(const struct ibv_pd *pd);
 
 /* The context is closed. */

@@ -73,6 +73,57 @@ static void pd__no_region_is_pinned_in_it(void **state)
 	ibv_unimport_pd(imported);
 }
 
+/* Another struct, of the same kernel object: what each provider makes of it. */
+static void pd__none_is_pinned_in_a_parent_domain_of_it(void **state)
+{
+	struct ibv_pd *imported = ibv_import_pd(pd->context, 5);
+	struct ibv_pd parent = *imported;
+	struct ibv_mr *mr;
+
+	(void)state;
+	errno = 0;
+	assert_null(ibv_reg_mr(&parent, file, SIZE, RW));
+	assert_int_equal(errno, EOPNOTSUPP);
+	assert_non_null(strstr(daxmr_errormsg(), "ibv_import_pd"));
+	assert_int_equal(calls(STANDIN_REG_MR_IOVA2), 0);
+	ibv_unimport_pd(imported);
+	mr = ibv_reg_mr(&parent, file, SIZE, RW);
+	assert_non_null(mr);
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+}
+
+static void assert_stays(int result, struct ibv_mr *mr)
+{
+	assert_int_equal(result, IBV_REREG_MR_ERR_INPUT);
+	assert_int_equal(errno, EOPNOTSUPP);
+	assert_non_null(strstr(daxmr_errormsg(), "ibv_import_pd"));
+	assert_ptr_equal(mr->pd, pd);
+	assert_ptr_equal(mr->addr, file);
+	assert_int_equal(calls(STANDIN_REG_MR_IOVA2), 1);
+	assert_int_equal(calls(STANDIN_DEREG_MR), 0);
+}
+
+/* Where it would be left when that goes, which cannot fail. */
+static void pd__no_region_is_moved_to_it(void **state)
+{
+	struct ibv_pd *imported = ibv_import_pd(pd->context, 5);
+	struct ibv_mr *mr = ibv_reg_mr(pd, file, SIZE, RW);
+	static char memory[4096];
+
+	(void)state;
+	assert_non_null(mr);
+	assert_stays(
+		ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_PD, imported, NULL, 0, 0),
+		mr);
+	assert_stays(ibv_rereg_mr(mr,
+				  IBV_REREG_MR_CHANGE_PD |
+					  IBV_REREG_MR_CHANGE_TRANSLATION,
+				  imported, memory, sizeof(memory), 0),
+		     mr);
+	ibv_unimport_pd(imported);
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+}
+
 static void pd__other_memory_is_registered_in_it(void **state)
 {
 	struct ibv_pd *imported = ibv_import_pd(pd->context, 5);
@@ -133,6 +184,8 @@ int main(void)
 #define WITH_FILE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		WITH_FILE(pd__no_region_is_pinned_in_it),
+		WITH_FILE(pd__none_is_pinned_in_a_parent_domain_of_it),
+		WITH_FILE(pd__no_region_is_moved_to_it),
 		WITH_FILE(pd__other_memory_is_registered_in_it),
 		WITH_FILE(pd__that_is_gone_is_forgotten),
 		WITH_FILE(mr__is_nobodys_of_ours),
