@@ -24,7 +24,9 @@
  *  - Raw packet and other QPs that are not RC, UC, UD or XRC cannot be drained:
  *    they count as left, as does a UD QP whose port has no address. So do QPs
  *    driven past post_send, and those that send to a CQ that the program reads
- *    itself (gate_direct.h). Objects made by DevX are not known at all.
+ *    itself (gate_direct.h). Objects made by DevX are not known at all. Those
+ *    got at by efadv_query_qp_wqs(), efadv_query_cq(), bnxt_re_dv_init_obj()
+ *    are taken for any others.
  *  - An XRC QP to receive has nothing to drain, one by ibv_open_qp() neither.
  *    It is in no PD that is known, and goes wherever all QPs are severed.
  *  - QPs of another context on the same PD (imported, here or in another
@@ -133,7 +135,8 @@ const char *gate_left_name(enum gate_left left);
  * others that had to be reaped for it reach the program through its own
  * ibv_poll_cq(), before newer ones of their CQ and in their order; completion
  * channels fire as ever. A CQ that could be too small for the marker is made
- * larger (ibv_resize_cq()).
+ * larger (ibv_resize_cq()); one that an XRC QP sends to always, as an XRC SRQ
+ * may complete there that nobody knows of.
  *
  * QPs that never were in RTS, or are in ERR or SQE, have nothing to drain; nor
  * has one that the program destroys or resets meanwhile: what was reaped of it

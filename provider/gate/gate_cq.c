@@ -200,6 +200,28 @@ long gate_cq_expected(struct gate_cq *record)
 	return count;
 }
 
+/* A resize may take long: the program goes on to poll meanwhile. */
+bool gate_cq_widen(struct gate_cq *record, const struct gate_verbs *verbs,
+		   long markers)
+{
+	struct ibv_cq *cq = record->cq;
+	int had = cq->cqe;
+
+	pthread_mutex_lock(&record->lock);
+	if (record->wide == had)
+		had = record->narrow;
+	pthread_mutex_unlock(&record->lock);
+	if (had + markers <= cq->cqe)
+		return true;
+	if (verbs->resize_cq(cq, (int)(had + markers)))
+		return false;
+	pthread_mutex_lock(&record->lock);
+	record->narrow = had;
+	record->wide = cq->cqe;
+	pthread_mutex_unlock(&record->lock);
+	return true;
+}
+
 bool gate_cq_has_seen(struct gate_cq *record, const struct gate_marker *marker)
 {
 	bool is_done;

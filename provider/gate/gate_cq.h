@@ -43,6 +43,8 @@ struct gate_cq {
 	unsigned int directs; /* how often the program got at its ring */
 	/* posted, and not seen yet; their addresses are their wr_ids */
 	struct gate_marker *markers;
+	/* cqe before gate_cq_widen() made it larger, and after (0: never). */
+	int narrow, wide;
 	struct ibv_wc *kept; /* first at first, count of them, room for more */
 	size_t first, count, room;
 	struct gate_cq_ex *ex; /* NULL: not GATE_CQ_READ (gate_cq_ex.h) */
@@ -78,6 +80,14 @@ void gate_cq_unexpect(struct gate_cq *record, struct gate_marker *marker,
 
 /* How many markers may still come. */
 long gate_cq_expected(struct gate_cq *record);
+
+/*
+ * Room for so many beside all that it has for the program, which may use all of
+ * that: made larger once, and again when there are more, or the program itself
+ * has changed its size. False: the device does not.
+ */
+bool gate_cq_widen(struct gate_cq *record, const struct gate_verbs *verbs,
+		   long markers);
 
 /*
  * Takes what is in the CQ. 0; -ENOMEM: some is left in it; -EBUSY: all is, the

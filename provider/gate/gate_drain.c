@@ -256,11 +256,21 @@ static struct gate_qp **users_of(const struct drain *drain,
 	return users;
 }
 
-static bool has_room(struct drain *drain, struct ibv_cq *cq, long markers)
+/*
+ * An XRC SRQ completes in a CQ of its own, whatever QP it is reached by: no QP
+ * tells how many can be there. Who sends by XRC may well receive by it, too.
+ */
+static bool may_have_others(const struct gate_qp *user, const struct ibv_cq *cq)
 {
+	return user->type == IBV_QPT_XRC_SEND && user->qp->send_cq == cq;
+}
+
+static bool has_room(struct drain *drain, struct gate_cq *record, long markers)
+{
+	struct ibv_cq *cq = record->cq;
 	const struct ibv_srq **srqs;
 	struct gate_qp **users;
-	bool is_known = true;
+	bool is_known = true, is_shared = false;
 	long need = markers;
 	size_t count;
 
@@ -275,6 +285,7 @@ static bool has_room(struct drain *drain, struct ibv_cq *cq, long markers)
 
 		is_known = more >= 0;
 		need += more;
+		is_shared = is_shared || may_have_others(users[i], cq);
 		gate_qp_unuse(users[i]);
 		gate_lock(&locked);
 		gate_qp_put_locked(users[i]);
@@ -283,6 +294,8 @@ static bool has_room(struct drain *drain, struct ibv_cq *cq, long markers)
 	is_known = is_known && users && srqs;
 	free(users);
 	free(srqs);
+	if (is_shared)
+		return gate_cq_widen(record, &drain->gate->verbs, markers);
 	return is_known && (need <= cq->cqe ||
 			    !drain->gate->verbs.resize_cq(cq, (int)need));
 }
@@ -308,7 +321,7 @@ static void find_room(struct drain *drain)
 				   drain->qps[j].send_cq == cq;
 		/* and those of another drain, or that came too late for it */
 		markers += gate_cq_expected(drain->qps[i].cq);
-		if (has_room(drain, cq, markers))
+		if (has_room(drain, drain->qps[i].cq, markers))
 			continue;
 		for (size_t j = i; j < drain->count; j++)
 			if (!drain->qps[j].is_over &&

@@ -113,6 +113,39 @@ static void xrc_qp_that_sends__its_cq_is_enlarged(void **state)
 	assert_int_equal(cq.cq.cqe, 9);
 }
 
+/*
+ * What completes there of an XRC SRQ no QP tells of: all of the CQ may be the
+ * program's. Once is enough, until the program itself gives it another size.
+ */
+static void xrc_qp_that_sends__its_cq_has_room_beside_what_it_had(void **state)
+{
+	(void)state;
+	fake_qp_init(&qp, &fake_pds[0], &cq, IBV_QPT_XRC_SEND);
+	qp.depth = 8;
+	fake_ibv(&qp)->recv_cq = NULL;
+	cq.cq.cqe = 20;
+	assert_int_equal(drain(), 0);
+	assert_int_equal(cq.cq.cqe, 21);
+	assert_int_equal(gate_drain(gate, later(), note, NULL, NULL), 0);
+	assert_int_equal(cq.cq.cqe, 21);
+	assert_int_equal(fake_verbs.resize_cq(&cq.cq, 30), 0);
+	assert_int_equal(gate_drain(gate, later(), note, NULL, NULL), 0);
+	assert_int_equal(cq.cq.cqe, 31);
+}
+
+/* As large as the device has them. */
+static void xrc_qp_that_sends__is_left_where_its_cq_stays(void **state)
+{
+	(void)state;
+	fake_qp_init(&qp, &fake_pds[0], &cq, IBV_QPT_XRC_SEND);
+	qp.depth = 8;
+	fake_ibv(&qp)->recv_cq = NULL;
+	cq.cq.cqe = FAKE_DEPTH;
+	assert_int_equal(drain(), 1);
+	assert_int_equal(why, GATE_LEFT_CQ);
+	assert_int_equal(qp.tail, 0);
+}
+
 static void parent_domain__has_the_qps_of_its_pd(void **state)
 {
 	struct ibv_pd parent = fake_pds[0];
@@ -176,6 +209,24 @@ static void imported_pd__is_known_until_it_goes(void **state)
 	assert_false(gate_pd_going(&fake_pds[0]));
 }
 
+/* It is another struct, with the same handle. */
+static void imported_pd__its_parent_domain_is_one_too(void **state)
+{
+	struct verbs_context elsewhere = fake_context;
+	struct ibv_pd parent = fake_pds[1], stranger = fake_pds[1];
+
+	(void)state;
+	stranger.context = &elsewhere.context;
+	gate_pd_imported(&fake_pds[1]);
+	assert_true(gate_pd_is_imported(&parent));
+	assert_false(gate_pd_is_imported(&stranger));
+	/* that one going takes nothing away */
+	assert_false(gate_pd_going(&parent));
+	assert_true(gate_pd_is_imported(&fake_pds[1]));
+	assert_true(gate_pd_going(&fake_pds[1]));
+	assert_false(gate_pd_is_imported(&parent));
+}
+
 static void imported_context__is_closed_with_its_pds(void **state)
 {
 	(void)state;
@@ -231,11 +282,14 @@ int main(void)
 		CASE(xrc_qp_that_was_opened__has_nothing_to_drain),
 		CASE(xrc_qp_that_sends__is_drained),
 		CASE(xrc_qp_that_sends__its_cq_is_enlarged),
+		CASE(xrc_qp_that_sends__its_cq_has_room_beside_what_it_had),
+		CASE(xrc_qp_that_sends__is_left_where_its_cq_stays),
 		CASE(parent_domain__has_the_qps_of_its_pd),
 		CASE(parent_domain__its_regions_are_those_of_its_pd),
 		CASE(qp_of_an_imported_context__is_left_alone),
 		cmocka_unit_test(imported_pd__is_known_until_it_goes),
 		cmocka_unit_test(imported_context__is_closed_with_its_pds),
+		cmocka_unit_test(imported_pd__its_parent_domain_is_one_too),
 		cmocka_unit_test(imported_pd__child_can_ask),
 	};
 
