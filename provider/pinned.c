@@ -709,6 +709,7 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		if (r) { /* with what may be bound to it */
 			pinned->access = before.access;
 			pinned_promise(pinned, before.mr);
+			r = pinned_may_have_window(pinned) ? EBUSY : r;
 		}
 	}
 	if (mr && !r) {

@@ -78,7 +78,8 @@ int pinned_deregister(struct pinned *pinned);
 
 /*
  * As ibv_rereg_mr() for a change of the PD, the access flags or both: a new
- * registration under the same struct ibv_mr, with new keys.
+ * registration under the same struct ibv_mr, with new keys. Else errno is what
+ * the device says of either registration, or EBUSY: windows are bound to it.
  */
 int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
 		      int access);
@@ -90,8 +91,9 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
  * file; what it moves to is waited for as by pinned_register().
  *
  * Else -errno with a sentence, and it is as it was: those of pinned_register(),
- * what the device says of a deregistration (-EBUSY: the program's windows), and
- * -EOPNOTSUPP where somebody listens. Not for one whose key stays.
+ * what the device says of a deregistration, or -EBUSY: windows of the program's
+ * may be bound to it (which devices tell in their own ways), and -EOPNOTSUPP
+ * where somebody listens. Not for one whose key stays.
  */
 int pinned_move(struct pinned *pinned, const struct region_call *where,
 		bool is_file, struct pinned **ret);

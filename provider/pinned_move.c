@@ -30,6 +30,20 @@ static bool has_window_in(const struct pinned *pinned,
 	return window;
 }
 
+bool pinned_may_have_window(const struct pinned *pinned)
+{
+	return has_window_in(pinned, GATE_WINDOW_ON) ||
+	       has_window_in(pinned, GATE_WINDOW_PAST);
+}
+
+static int explain_kept(const struct pinned *old, int error)
+{
+	if (pinned_may_have_window(old))
+		return reason_set(-EBUSY, "windows are bound to it");
+	return reason_set(-error, "the device does not deregister it (%s)",
+			  strerrordesc_np(error));
+}
+
 /* 0 or -errno. It is begun. */
 static int check_free(const struct pinned *pinned)
 {
@@ -64,8 +78,7 @@ static int take_over(struct pinned *pinned, struct pinned *old)
 	r = pinned_drop_mr(old);
 	if (r) {
 		promise_binds(old, &seen->mr); /* there is memory for that */
-		return reason_set(-r, "the device does not deregister it (%s)",
-				  strerrordesc_np(r));
+		return explain_kept(old, r);
 	}
 	gate_windows_gone(&seen->mr);
 	/* Nothing but what the new region's own struct was promised. */

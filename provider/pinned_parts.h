@@ -287,6 +287,9 @@ int pinned_dereg_mr(struct pinned *pinned, struct pinned_lost *lost);
 /* There is an MR again, and its gate is closed: what was unbound is bound. */
 void pinned_windows_bind(struct pinned *pinned);
 
+/* A window that the program has bound may be on its MR. */
+bool pinned_may_have_window(const struct pinned *pinned);
+
 /* The region goes, its PD does: nothing is known of windows any more. */
 void pinned_windows_leave(struct pinned *pinned);
 

@@ -46,6 +46,29 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 	return 0;
 }
 
+/* So that windows are seen; nothing comes of them. */
+static int bind_mw(struct ibv_qp *qp, struct ibv_mw *mw,
+		   struct ibv_mw_bind *bind)
+{
+	(void)qp;
+	(void)bind;
+	mw->rkey++;
+	return 0;
+}
+
+static int dealloc_mw(struct ibv_mw *mw)
+{
+	(void)mw;
+	return 0;
+}
+
+static void set_ops(void)
+{
+	pd->context->ops.post_send = post_send;
+	pd->context->ops.bind_mw = bind_mw;
+	pd->context->ops.dealloc_mw = dealloc_mw;
+}
+
 static unsigned int calls(enum standin_call call)
 {
 	return __atomic_load_n(&device->seen.calls[call], __ATOMIC_ACQUIRE);
@@ -602,10 +625,10 @@ static void rereg__failed_leaves_it_as_it_was(void **state)
 	assert_refused(r, EFAULT);
 	/* or deregister */
 	device->refuse_once = 1;
-	device->refuse_dereg = EBUSY;
+	device->refuse_dereg = EINVAL;
 	r = move_to(memory, sizeof(memory));
 	assert_int_equal(r, IBV_REREG_MR_ERR_INPUT);
-	assert_int_equal(errno, EBUSY);
+	assert_int_equal(errno, EINVAL);
 	assert_non_null(strstr(daxmr_errormsg(), "does not deregister"));
 	assert_memory_equal(mr, &was, sizeof(was));
 	assert_int_equal(key_of_a_post(mr->lkey), shown_rkey());
@@ -615,6 +638,53 @@ static void rereg__failed_leaves_it_as_it_was(void **state)
 	assert_int_equal(device->seen.length, SIZE / 2);
 	refused = registrations() - 1 - calls(STANDIN_DEREG_MR);
 	munmap(again, SIZE);
+}
+
+static int change_access(unsigned int access)
+{
+	return ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0,
+			    (int)access);
+}
+
+/* As soft-RoCE says it of an MR that a window is on. */
+static void refuse_dereg_once(void)
+{
+	device->refuse_once = 1;
+	device->refuse_dereg = EINVAL;
+}
+
+/* Whatever the device says. */
+static void rereg__of_one_that_windows_are_bound_to_is_busy(void **state)
+{
+	struct ibv_qp qp = {.context = pd->context, .pd = pd};
+	struct ibv_mw mw = {.context = pd->context, .pd = pd, .rkey = 0x100};
+	struct ibv_mw_bind bind = {.bind_info = {.length = 4096}};
+	static char memory[4096];
+
+	(void)state;
+	mw.type = IBV_MW_TYPE_1;
+	assert_int_equal(change_access(RW | IBV_ACCESS_MW_BIND), 0);
+	bind.bind_info.mr = mr;
+	bind.bind_info.addr = (uintptr_t)file;
+	assert_int_equal(ibv_bind_mw(&qp, &mw, &bind), 0);
+	refuse_dereg_once();
+	assert_int_equal(move_to(memory, sizeof(memory)),
+			 IBV_REREG_MR_ERR_INPUT);
+	assert_int_equal(errno, EBUSY);
+	assert_non_null(strstr(daxmr_errormsg(), "windows are bound to it"));
+	refuse_dereg_once();
+	assert_int_equal(change_access(RW), IBV_REREG_MR_ERR_INPUT);
+	assert_int_equal(errno, EBUSY);
+	refused = registrations() - 1 - calls(STANDIN_DEREG_MR);
+	assert_is_at(file, SIZE);
+	assert_int_equal(ibv_dealloc_mw(&mw), 0);
+	/* and as it says where there is none */
+	refuse_dereg_once();
+	assert_int_equal(change_access(RW), IBV_REREG_MR_ERR_INPUT);
+	assert_int_equal(errno, EINVAL);
+	refused = registrations() - 1 - calls(STANDIN_DEREG_MR);
+	assert_int_equal(move_to(memory, sizeof(memory)), 0);
+	assert_is_at(memory, sizeof(memory));
 }
 
 /* Who listens would not hear of the other. */
@@ -710,7 +780,7 @@ static void close__mr_cannot_be_deregistered(void **state)
 	assert_int_equal(ibv_dereg_mr(mr), 0);
 	mr = NULL;
 	/* what was patched in it is gone with a real one */
-	pd->context->ops.post_send = post_send;
+	set_ops();
 }
 
 /* Others cut it off and let it grow: its pages are others then. */
@@ -844,6 +914,7 @@ int main(void)
 		WITH_REGION(rereg__moves_to_memory_and_back),
 		WITH_REGION(rereg__moves_while_it_is_away),
 		WITH_REGION(rereg__failed_leaves_it_as_it_was),
+		WITH_REGION(rereg__of_one_that_windows_are_bound_to_is_busy),
 		WITH_REGION(rereg__of_a_listened_region_is_refused),
 		WITH_REGION(keys__that_cannot_stay_are_refused),
 		WITH_REGION(window__may_be_bound),
@@ -854,6 +925,6 @@ int main(void)
 
 	device = standin_control();
 	pd = standin_pd();
-	pd->context->ops.post_send = post_send;
+	set_ops();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
