@@ -10,6 +10,7 @@
  * are not looked at: no receive is gated.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,7 +42,7 @@ static const struct engine *engine(void)
 }
 
 /* 0, or a positive errno, as theirs. */
-static int init_obj(enum dv_call call, struct dv_obj *obj, uint64_t type)
+static int ask(enum dv_call call, struct dv_obj *obj, uint64_t type)
 {
 	int saved_errno = errno, r;
 	init_obj_fn *real = (init_obj_fn *)dv_real(call);
@@ -59,6 +60,17 @@ static int init_obj(enum dv_call call, struct dv_obj *obj, uint64_t type)
 	r = real(obj, type);
 	if (r)
 		engine()->direct_undo(qp, cq);
+	return r;
+}
+
+/* Theirs are no cancellation points; what is logged here would be one. */
+static int init_obj(enum dv_call call, struct dv_obj *obj, uint64_t type)
+{
+	int cancel_state, r;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	r = ask(call, obj, type);
+	pthread_setcancelstate(cancel_state, NULL);
 	return r;
 }
 

@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,40 @@ static int post_send(struct ibv_qp *on, struct ibv_send_wr *wr,
 	return EINVAL;
 }
 
+/* With these a QP gets a marker, which the device then refuses. */
+static struct ibv_mw *alloc_mw(struct ibv_pd *in, enum ibv_mw_type type)
+{
+	struct ibv_mw *mw = calloc(1, sizeof(*mw));
+
+	if (mw)
+		*mw = (struct ibv_mw){
+			.context = in->context, .pd = in, .type = type};
+	return mw;
+}
+
+static int dealloc_mw(struct ibv_mw *mw)
+{
+	free(mw);
+	return 0;
+}
+
+static int bind_mw(struct ibv_qp *on, struct ibv_mw *mw,
+		   struct ibv_mw_bind *bind)
+{
+	(void)on;
+	(void)mw;
+	(void)bind;
+	return EIO;
+}
+
+static int poll_cq(struct ibv_cq *of, int count, struct ibv_wc *wc)
+{
+	(void)of;
+	(void)count;
+	(void)wc;
+	return 0;
+}
+
 static int setup(void **state)
 {
 	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTS};
@@ -73,6 +108,7 @@ static int setup(void **state)
 	memset(driver, 0, sizeof(*driver));
 	memset(&cq, 0, sizeof(cq));
 	cq.plain.context = pd->context;
+	cq.plain.cqe = 16;
 	qp = (struct ibv_qp){.context = pd->context,
 			     .pd = pd,
 			     .send_cq = &cq.plain,
@@ -239,6 +275,36 @@ static void refused__its_error_is_passed_on(void **state)
 	assert_int_equal(driver->calls, 2);
 }
 
+/* With a cancellation pending; NULL: it came back from all of it. */
+static void *ask_when_cancelled(void *arg)
+{
+	struct mlx5dv_qp out;
+	struct mlx5dv_obj obj = {.qp = {&qp, &out}};
+	init_obj_fn *init_obj = found();
+
+	pthread_cancel(pthread_self());
+	*(int *)arg = init_obj(&obj, MLX5DV_OBJ_QP);
+	pthread_testcancel();
+	return NULL;
+}
+
+/* Though the log has to say why. */
+static void qp_that_was_drained__is_refused_and_cancels_nobody(void **state)
+{
+	pthread_t thread;
+	int result = -1;
+	void *end;
+
+	(void)state;
+	cut_by_other();
+	assert_int_equal(
+		pthread_create(&thread, NULL, ask_when_cancelled, &result), 0);
+	pthread_join(thread, &end);
+	assert_ptr_equal(end, PTHREAD_CANCELED);
+	assert_int_equal(result, EBUSY);
+	assert_int_equal(driver->calls, 0);
+}
+
 static void load(void **state)
 {
 	struct direct_control *(*control)(void);
@@ -271,6 +337,7 @@ int main(int argc, char **argv)
 		WITH_REGION(qp_that_is_not_ready__is_left_alone),
 		WITH_REGION(other_objects__are_passed_on),
 		WITH_REGION(refused__its_error_is_passed_on),
+		WITH_REGION(qp_that_was_drained__is_refused_and_cancels_nobody),
 	};
 
 	if (argc != 2)
@@ -278,5 +345,9 @@ int main(int argc, char **argv)
 	library = argv[1];
 	pd = standin_pd();
 	pd->context->ops.post_send = post_send;
+	pd->context->ops.alloc_mw = alloc_mw;
+	pd->context->ops.dealloc_mw = dealloc_mw;
+	pd->context->ops.bind_mw = bind_mw;
+	pd->context->ops.poll_cq = poll_cq;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
