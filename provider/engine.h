@@ -97,7 +97,7 @@ struct engine {
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 15
+#define DAXMR_ENGINE_VERSION 16
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 
