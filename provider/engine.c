@@ -23,8 +23,9 @@ static int direct_begin(struct ibv_qp *qp, struct ibv_cq *cq)
 	if (r == -EBUSY)
 		log_write(LOG_WARN,
 			  "%s: direct verbs on a QP or CQ that was drained for "
-			  "a pinned region: EBUSY; ask for them before the QP "
-			  "is in RTS",
+			  "a pinned region: EBUSY; ask for a QP before it is "
+			  "in RTS, for a CQ before any QP that sends to it is "
+			  "drained, or make another CQ",
 			  (qp ? qp->context : cq->context)->device->name);
 	return r;
 }

@@ -13,8 +13,10 @@
  * The races: a marker posted or a completion reaped between the program's
  * question for the rings and its first use of them. Both sides look under one
  * lock, so one of them comes first: asked first, no marker follows; a marker
- * first, the question is refused. A program that asks before its QP is in RTS,
- * as all do that mean to use the answer, is never refused.
+ * first, the question is refused. A program that asks for a QP before that is
+ * in RTS (since it was made or reset), as all do that mean to use the answer,
+ * is never refused. A CQ is marked for its life, by the first drain of any QP
+ * that sends to it: who asks before is never refused, else it takes another CQ.
  */
 #ifndef DAXMR_GATE_DIRECT_H
 #define DAXMR_GATE_DIRECT_H
@@ -28,7 +30,8 @@
  * object: a reset does not take back what the program knows.
  *
  * 0. Else nothing is noted, and it must not get there: -EBUSY: something of
- * ours went through the ring (of a QP: since it was last reset); -ENOMEM.
+ * ours went through the ring (of a QP: since it was last reset; of a CQ: ever);
+ * -ENOMEM.
  */
 int gate_direct_begin(struct ibv_qp *qp, struct ibv_cq *cq);
 void gate_direct_undo(struct ibv_qp *qp, struct ibv_cq *cq);
