@@ -105,13 +105,13 @@ EXPORT void free(void *old)
 {
 	struct block *block = old;
 
+	if (!block)
+		return;
+	block--;
 	pthread_mutex_lock(&arena_lock);
 	look_at_all();
-	if (block) {
-		block--;
-		block->next = unused[__builtin_ctzl(block->room)];
-		unused[__builtin_ctzl(block->room)] = block;
-	}
+	block->next = unused[__builtin_ctzl(block->room)];
+	unused[__builtin_ctzl(block->room)] = block;
 	pthread_mutex_unlock(&arena_lock);
 }
 
