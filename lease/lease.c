@@ -239,7 +239,7 @@ static int own_descriptors(struct lease_engine *engine)
 {
 	sigset_t set;
 
-	if (close_range(0, UINT_MAX, CLOSE_RANGE_UNSHARE))
+	if (syscall(SYS_close_range, 0, UINT_MAX, CLOSE_RANGE_UNSHARE))
 		return -errno;
 	for (int fd = 0; fd <= STDERR_FILENO; fd++)
 		if (raw_open(AT_FDCWD, "/dev/null", O_RDWR) != fd)

@@ -7,8 +7,10 @@
  * the one (remap.h). Not while anybody has it open besides, which mapping anew
  * could not help; and not where a lock would go with them: flock() and OFD
  * locks belong to the description, and one that only a mapping keeps alive
- * would be dropped without a word. (A flock taken by a process that has ended,
- * in a PID namespace of its own, is in no list that can be read there.)
+ * would be dropped without a word. (The preload keeps a descriptor of those
+ * that flock() has locked: provider/kept_locks.h. A flock taken by a process
+ * that has ended, in a PID namespace of its own, is in no list that can be read
+ * there.)
  */
 #ifndef DAXMR_LEASE_SOLE_H
 #define DAXMR_LEASE_SOLE_H

@@ -84,6 +84,11 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.advising = map_advise,
 		.punch_shadow = guard_punch_shadow,
 		.shifting = guard_shifting,
+		.kept_locks = &kept_locks,
+		.locked = kept_locks_locked,
+		.closing_locked = kept_locks_closing,
+		.unmapped_locked = kept_locks_unmapped,
+		.moved_locked = kept_locks_moved,
 	};
 
 	if (version != DAXMR_ENGINE_VERSION)

@@ -14,6 +14,7 @@
 #include "gate/gate.h"
 #include "gate/gate_cm.h"
 #include "gate/gate_pd.h"
+#include "kept_locks.h"
 #include "leases.h"
 #include "pinned.h"
 #include "region.h"
@@ -91,13 +92,20 @@ struct engine {
 	struct pinned *(*context_closing)(struct ibv_context *context);
 	void (*context_closed)(struct pinned *left);
 	bool (*has_pd)(const struct ibv_pd *pd); /* pinned.h */
+	/* Locks of descriptors that are closed (kept_locks.h). */
+	const _Atomic unsigned int *kept_locks;
+	void (*locked)(int fd);
+	void (*closing_locked)(unsigned int first, unsigned int last);
+	void (*unmapped_locked)(const void *addr, size_t length);
+	void (*moved_locked)(const void *old, size_t old_size, const void *now,
+			     size_t now_size);
 };
 
 /*
  * NULL where the two are not of one build (version is the preload's own
  * DAXMR_ENGINE_VERSION): the hooks then pass everything on. Not for programs.
  */
-#define DAXMR_ENGINE_VERSION 16
+#define DAXMR_ENGINE_VERSION 17
 __attribute__((visibility("default"))) const struct engine *
 daxmr_private_engine(unsigned int version);
 

@@ -39,7 +39,7 @@ static void name_of(unsigned int fd, char path[sizeof(FOLDER) + 10])
  * The kernel shows the locks of this very description. A list longer than the
  * room is one of many POSIX locks: said to have others, which costs a look.
  */
-static bool has_locks(unsigned int fd)
+bool guard_has_lock(unsigned int fd)
 {
 	char path[sizeof(FOLDER) + 10], text[2048];
 	ssize_t n = 0, more;
@@ -66,7 +66,7 @@ static bool look_at(struct file_guard *guard, unsigned int fd)
 	struct stat st;
 
 	if (!engine || syscall(SYS_fstat, fd, &st) || !S_ISREG(st.st_mode) ||
-	    !own_is_leased(engine, st.st_dev, st.st_ino) || !has_locks(fd))
+	    !own_is_leased(engine, st.st_dev, st.st_ino) || !guard_has_lock(fd))
 		return true;
 	if (guard->count == FILE_GUARD_MAX)
 		return false;

@@ -111,5 +111,7 @@ int guard_truncate(struct file_guard *guard, const char *path, int64_t length,
 bool guard_closing(struct file_guard *guard, unsigned int first,
 		   unsigned int last);
 void guard_closed(const struct file_guard *guard);
+/* Has the descriptor's description a flock or an OFD lock? */
+bool guard_has_lock(unsigned int fd);
 
 #endif

@@ -22,6 +22,7 @@ static const _Atomic unsigned int none;
 const struct engine *file_engine;
 const _Atomic unsigned int *file_leases = &none;
 const _Atomic unsigned int *file_shadows = &none;
+const _Atomic unsigned int *file_kept_locks = &none;
 
 __attribute__((constructor)) static void find_engine(void)
 {
@@ -30,6 +31,7 @@ __attribute__((constructor)) static void find_engine(void)
 		return;
 	file_leases = file_engine->leased_files;
 	file_shadows = file_engine->shadows;
+	file_kept_locks = file_engine->kept_locks;
 }
 
 void file_end_guard(void *guard)

@@ -17,6 +17,7 @@
 extern const struct engine *file_engine;
 extern const _Atomic unsigned int *file_leases;
 extern const _Atomic unsigned int *file_shadows;
+extern const _Atomic unsigned int *file_kept_locks;
 
 static inline bool has_leases(void)
 {
@@ -26,6 +27,11 @@ static inline bool has_leases(void)
 static inline bool has_shadows(void)
 {
 	return atomic_load_explicit(file_shadows, memory_order_relaxed) != 0;
+}
+
+static inline bool has_kept_locks(void)
+{
+	return atomic_load_explicit(file_kept_locks, memory_order_relaxed) != 0;
 }
 
 /* What a call of the engine's came to, as the C library says it. */

@@ -64,10 +64,17 @@ map_over_guarded(enum file_call call, void *addr, size_t length, int protection,
 static inline void *map(enum file_call call, void *addr, size_t length,
 			int protection, int flags, int fd, off_t offset)
 {
+	void *at;
+
 	if (flags & MAP_FIXED && has_shadows())
-		return map_over_guarded(call, addr, length, protection, flags,
-					fd, offset);
-	return map_guarded(call, addr, length, protection, flags, fd, offset);
+		at = map_over_guarded(call, addr, length, protection, flags, fd,
+				      offset);
+	else
+		at = map_guarded(call, addr, length, protection, flags, fd,
+				 offset);
+	if (flags & MAP_FIXED && has_kept_locks() && at != MAP_FAILED)
+		file_engine->unmapped_locked(at, length);
+	return at;
 }
 
 EXPORT void *hook_mmap(void *addr, size_t length, int protection, int flags,
@@ -129,20 +136,29 @@ void *hook_mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
 {
 	struct own_move move = {old, old_size, new_size, flags, NULL};
 	va_list args;
+	void *at;
 
 	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
 		va_start(args, flags);
 		move.new_addr = va_arg(args, void *);
 		va_end(args);
 	}
-	return has_shadows() ? move_guarded(&move) : move_really(&move);
+	at = has_shadows() ? move_guarded(&move) : move_really(&move);
+	if (has_kept_locks() && at != MAP_FAILED)
+		file_engine->moved_locked(old, old_size, at, new_size);
+	return at;
 }
 
 EXPORT int hook_munmap(void *addr, size_t length) __asm__("munmap");
 
 int hook_munmap(void *addr, size_t length)
 {
+	int r;
+
 	if (has_shadows())
 		file_engine->unmapping();
-	return ((munmap_fn *)file_real(FILE_munmap))(addr, length);
+	r = ((munmap_fn *)file_real(FILE_munmap))(addr, length);
+	if (!r && has_kept_locks())
+		file_engine->unmapped_locked(addr, length);
+	return r;
 }
