@@ -464,7 +464,6 @@ static int carry(struct pinned *pinned, const struct region_call *call)
 {
 	int r;
 
-	pinned->is_plain = true;
 	pinned->is_held = true;
 	pinned->is_busy = true;
 	list(pinned);
@@ -476,7 +475,8 @@ static int carry(struct pinned *pinned, const struct region_call *call)
 	return r;
 }
 
-int pinned_carry(const struct region_call *call, struct pinned **ret)
+int pinned_carry(const struct region_call *call, bool is_keyed,
+		 struct pinned **ret)
 {
 	struct pinned *pinned = new_pinned(call);
 	int saved_errno = errno, r;
@@ -484,9 +484,13 @@ int pinned_carry(const struct region_call *call, struct pinned **ret)
 
 	if (!pinned)
 		return reason_set(-ENOMEM, "no memory for one region more");
+	pinned->is_plain = true;
+	pinned->is_keyed = is_keyed;
 	r = check_hooks(pinned);
 	if (!r)
 		r = check_access(pinned);
+	if (!r)
+		r = pinned_key_check(pinned, call);
 	if (!r)
 		pinned->keeps_windows =
 			pinned_windows_test(pinned, pinned->access);

@@ -88,21 +88,24 @@ int pinned_reregister(struct pinned *pinned, int flags, struct ibv_pd *pd,
  * As ibv_rereg_mr() onto what is there, a file's or not (is_file), with
  * the options of this one: the program's struct ibv_mr stays, with keys of its
  * own, and is ret's from then on; this one is gone. Others may have either
- * file; what it moves to is waited for as by pinned_register().
+ * file; what it moves to is waited for as by pinned_register(). An rkey that
+ * stays is still the region's, of the same PD then, if it is to have one.
  *
  * Else -errno with a sentence, and it is as it was: those of pinned_register(),
  * what the device says of a deregistration, or -EBUSY: windows of the program's
  * may be bound to it (which devices tell in their own ways), and -EOPNOTSUPP
- * where somebody listens. Not for one whose key stays.
+ * where somebody listens. -ENOKEY: the device has not bound the window of the
+ * key that was to stay, and peers do not reach the region by any.
  */
 int pinned_move(struct pinned *pinned, const struct region_call *where,
 		bool is_file, struct pinned **ret);
 
 /*
- * For that: memory that is no file's as a region that nobody recalls. 0, or
- * -errno with a sentence.
+ * For that: memory that is no file's as a region that nobody recalls; keyed: by
+ * a window, with keys=window. 0, or -errno with a sentence.
  */
-int pinned_carry(const struct region_call *call, struct pinned **ret);
+int pinned_carry(const struct region_call *call, bool is_keyed,
+		 struct pinned **ret);
 
 /* What is told of a region beside what becomes of its lease (lease_news.h). */
 enum pinned_news {
@@ -138,10 +141,11 @@ void pinned_list(struct pinned *pinned, uint64_t listed);
 bool pinned_has_window(const struct pinned *pinned);
 
 /*
- * It, or what it would be with this access, is to have an rkey that stays: it
- * cannot be changed by ibv_rereg_mr().
+ * It, or what it would be with this access, is to have an rkey that stays. By
+ * the policy: the window may be lost.
  */
-bool pinned_keeps_key(const struct pinned *pinned, unsigned int access);
+bool pinned_keeps_key(const struct pinned *pinned);
+bool pinned_would_keep_key(const struct pinned *pinned, unsigned int access);
 
 /*
  * With this access: binds to one of a program that is asked are not seen, and

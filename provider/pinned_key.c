@@ -14,16 +14,22 @@
 
 #define POLICY "keys=window"
 
+/* Memory that is no file's has one only where a key came along. */
 static bool wants_window(const struct pinned *pinned, unsigned int access)
 {
-	return pinned->keys == KEYS_WINDOW && !pinned->is_plain &&
+	return pinned->keys == KEYS_WINDOW &&
+	       (!pinned->is_plain || pinned->is_keyed) &&
 	       window_key_is_due(access);
 }
 
-bool pinned_keeps_key(const struct pinned *pinned, unsigned int access)
+bool pinned_keeps_key(const struct pinned *pinned)
 {
-	return wants_window(pinned, pinned->access) ||
-	       wants_window(pinned, access);
+	return wants_window(pinned, pinned->access);
+}
+
+bool pinned_would_keep_key(const struct pinned *pinned, unsigned int access)
+{
+	return wants_window(pinned, access);
 }
 
 bool pinned_has_window(const struct pinned *pinned)
@@ -74,6 +80,39 @@ static int64_t unbind_until(const struct pinned *pinned)
 	until_ns = pinned->deadline_ns;
 	pinned_lock_give(&locked);
 	return until_ns > least_ns ? until_ns : least_ns;
+}
+
+/* Of both, who has them; nothing: NULL. */
+static int put_key(const struct pinned *pinned, struct pinned *old,
+		   const struct pinned *on)
+{
+	int64_t until_ns = clock_now_ns() + old->quiesce_ns / 2;
+	const struct pinned *any = old->mr ? old : pinned;
+
+	if (on && on->mr && !pinned_others_have_it(on))
+		return window_key_bind(&old->key, on->mr, on->iova,
+				       on->registered, until_ns);
+	/* Where the old one has no MR it is on nothing as yet. */
+	if (!any->mr || !any->key.mw)
+		return 0;
+	return window_key_bind(&old->key, any->mr, any->iova, 0, until_ns);
+}
+
+int pinned_key_pass(const struct pinned *pinned, struct pinned *old)
+{
+	if (!old->key.mw)
+		return 0;
+	return put_key(pinned, old, pinned->key.mw ? pinned : NULL);
+}
+
+int pinned_key_pass_back(const struct pinned *pinned, struct pinned *old)
+{
+	int r = old->key.mw ? put_key(pinned, old, old) : 0;
+
+	if (r)
+		window_key_close(&old->key);
+	pinned_show(old);
+	return r ? -ENOKEY : 0;
 }
 
 int pinned_key_unbind(struct pinned *pinned, struct ibv_mr *mr)

@@ -9,6 +9,11 @@
  * change the translation of an MR. Both are registered for a moment, and count
  * against RLIMIT_MEMLOCK.
  *
+ * With keys=window the new one has a window as any has, so that all a device
+ * may refuse is known before anything changes. Then the old one's is bound to
+ * the new MR, which takes it off the old one, and the other goes: the rkey that
+ * peers were told stays.
+ *
  * The program has nothing outstanding while it calls, so no gate is closed.
  * Either may be in a recall, and both are had to the end of it: at once, as
  * one that is had while the other is waited for could be in somebody's way.
@@ -67,19 +72,48 @@ static int promise_binds(const struct pinned *pinned, const struct ibv_mr *seen)
 			       pinned->access & IBV_ACCESS_MW_BIND);
 }
 
+/* The MR goes, and the key that stays does not. */
+static int drop_mr(struct pinned *old)
+{
+	struct window_key key = old->key;
+	int r;
+
+	old->key = (struct window_key){0};
+	r = pinned_drop_mr(old);
+	old->key = key;
+	return r ? explain_kept(old, r) : 0;
+}
+
+/* The one that peers know, if both have one; the other goes. */
+static void take_key(struct pinned *pinned, struct pinned *old)
+{
+	struct window_key key = old->key;
+
+	if (key.mw && pinned->key.mw) {
+		old->key = pinned->key;
+		pinned->key = key;
+		pinned_show(pinned);
+	}
+	window_key_close(&old->key);
+}
+
 /* The old one's MR goes, and the program's struct is the other's. */
 static int take_over(struct pinned *pinned, struct pinned *old)
 {
 	union pinned_seen *seen = old->seen;
-	int r = promise_binds(pinned, &seen->mr);
+	int r = promise_binds(pinned, &seen->mr), lost;
 
 	if (r)
 		return reason_set(r, "no memory to remember its binds");
-	r = pinned_drop_mr(old);
+	r = pinned_key_pass(pinned, old);
+	if (!r)
+		r = drop_mr(old);
 	if (r) {
 		promise_binds(old, &seen->mr); /* there is memory for that */
-		return explain_kept(old, r);
+		lost = pinned_key_pass_back(pinned, old);
+		return lost ? lost : r;
 	}
+	take_key(pinned, old);
 	gate_windows_gone(&seen->mr);
 	/* Nothing but what the new region's own struct was promised. */
 	old->seen = pinned->seen;
@@ -137,7 +171,7 @@ int pinned_move(struct pinned *pinned, const struct region_call *where,
 	if (is_file)
 		r = pinned_register(&call, &other, &mr);
 	else
-		r = pinned_carry(&call, &other);
+		r = pinned_carry(&call, pinned_keeps_key(pinned), &other);
 	if (r)
 		return r;
 	quiet_begin(&signals);

@@ -77,6 +77,7 @@ struct pinned {
 	int key_error; /* why it reaches too much, too little or is lost, and
 			  nobody was told; 0: neither */
 	bool is_plain; /* of no file: no lease, never recalled */
+	bool is_keyed; /* that, with a key that stays all the same */
 	bool keeps_windows; /* the device binds again with the same key */
 
 	/* Under the lock. */
@@ -201,6 +202,15 @@ unsigned int pinned_mr_access(const struct pinned *pinned);
 int pinned_key_bind(struct pinned *pinned, struct ibv_mr *mr, size_t length);
 
 /*
+ * By who has both: the old one's key goes on as the other's, if that has one
+ * too: peers reach that by it, and the old one no more; or nothing, while
+ * others have the file. 0, also without a key; -errno: to be passed back. back:
+ * 0, and it is as it was; -ENOKEY: it is gone.
+ */
+int pinned_key_pass(const struct pinned *pinned, struct pinned *old);
+int pinned_key_pass_back(const struct pinned *pinned, struct pinned *old);
+
+/*
  * Peers reach nothing by it. 0; -ENOKEY: the window had to go, and there is no
  * key that stays any more; others: they may still reach the MR, which does not
  * go then. The sentence says why. To be severed in both cases.
@@ -226,6 +236,9 @@ void pinned_count(struct pinned *pinned, uint64_t severed, uint64_t new_keys);
 
 /* Where it was asked, and has somebody to be told: he is asked. */
 void pinned_ask_locked(const struct pinned *pinned);
+
+/* They had it, and may still, with its MR there. */
+bool pinned_others_have_it(const struct pinned *pinned);
 
 /* How much of it, from the beginning, is in the file. */
 size_t pinned_surviving(const struct pinned *pinned);

@@ -181,7 +181,7 @@ static void let_go_of_key(struct pinned *pinned, struct course *course)
 		sever(pinned->gate, course, true);
 }
 
-static bool others_have_it(struct pinned *pinned)
+bool pinned_others_have_it(const struct pinned *pinned)
 {
 	struct pinned_locked locked;
 	bool they_do;
@@ -201,7 +201,7 @@ static void keep_keys(struct pinned *pinned, struct course *course)
 	pinned_promise(pinned, pinned->mr);
 	if (!pinned->key.mw)
 		pinned_show(pinned);
-	if (pinned->key_error || others_have_it(pinned))
+	if (pinned->key_error || pinned_others_have_it(pinned))
 		return;
 	pinned->key_error =
 		pinned_key_bind(pinned, pinned->mr, pinned->registered);

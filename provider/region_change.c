@@ -330,8 +330,9 @@ static int replace_pinned(struct change *change,
 			     "%p: %s",
 			     change->mr->length, change->old_addr,
 			     where->length, where->addr, reason_text());
-		errno = -r;
-		return IBV_REREG_MR_ERR_INPUT;
+		errno = r == -ENOKEY ? EIO : -r;
+		return r == -ENOKEY ? IBV_REREG_MR_ERR_CMD
+				    : IBV_REREG_MR_ERR_INPUT;
 	}
 	list_moved(change);
 	mr_record_put(&change->rec);
@@ -359,6 +360,24 @@ static int move_pinned(struct change *change, const struct real_verbs *real)
 	return replace_pinned(change, &where);
 }
 
+/* What an rkey that stays does not go with, or NULL. */
+static const char *breaks_key(const struct change *change)
+{
+	const struct pinned *pinned = change->rec.pinned;
+	bool keeps_key = pinned_keeps_key(pinned);
+
+	if (keeps_key && change->pd != change->mr->pd)
+		return "with keys=window it stays in its protection domain, "
+		       "which its rkey is of: deregister it and register "
+		       "another";
+	if ((keeps_key || pinned_would_keep_key(pinned, change->rec.access)) &&
+	    !is_moved(change))
+		return "with keys=window its access flags change along with "
+		       "its range alone: give that too "
+		       "(IBV_REREG_MR_CHANGE_TRANSLATION)";
+	return NULL;
+}
+
 static int change_pinned(struct change *change, const struct real_verbs *real,
 			 int access)
 {
@@ -371,11 +390,9 @@ static int change_pinned(struct change *change, const struct real_verbs *real,
 		return refuse_input(change, EOPNOTSUPP,
 				    "a pinned region of a program that is "
 				    "asked cannot have IBV_ACCESS_MW_BIND");
-	if (pinned_keeps_key(change->rec.pinned, change->rec.access))
-		return refuse_input(change, EOPNOTSUPP,
-				    "a pinned region with keys=window cannot "
-				    "be changed, deregister it and register "
-				    "another");
+	why = breaks_key(change);
+	if (why)
+		return refuse_input(change, EOPNOTSUPP, why);
 	if (change->flags & IBV_REREG_MR_CHANGE_PD &&
 	    gate_pd_is_imported(change->pd))
 		return refuse_input(change, EOPNOTSUPP,

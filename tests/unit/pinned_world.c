@@ -279,6 +279,8 @@ struct ibv_mw windows[REGIONS];
 struct ibv_mr *_Atomic on[REGIONS];
 atomic_bool refuse_bind, refuse_clear, refuse_end;
 atomic_uint bound, cleared, ended, refused_bind;
+unsigned int refuse_binds;
+bool may_rebind;
 
 static size_t index_of(const struct window_key *key)
 {
@@ -322,14 +324,16 @@ int window_key_bind(struct window_key *key, struct ibv_mr *mr, uint64_t addr,
 		    uint64_t length, int64_t until_ns)
 {
 	assert_int_equal(addr, ADDR);
-	assert_int_equal(length, LENGTH);
+	assert_true(length == LENGTH || (may_rebind && !length));
+	assert_non_null(mr);
 	assert_true(until_ns > clock_now_ns());
-	if (refuse_bind) {
+	if (refuse_bind || refuse_binds) {
 		atomic_fetch_add(&refused_bind, 1);
+		refuse_binds -= refuse_binds != 0;
 		return reason_set(-EIO, "the test");
 	}
-	assert_null(on[index_of(key)]);
-	on[index_of(key)] = mr;
+	assert_true(may_rebind || !on[index_of(key)]);
+	on[index_of(key)] = length ? mr : NULL;
 	atomic_fetch_add(&bound, 1);
 	return 0;
 }
@@ -351,6 +355,8 @@ int window_key_clear(struct window_key *key, struct ibv_mr *mr, uint64_t addr,
 
 void window_key_close(struct window_key *key)
 {
+	if (key->mw)
+		on[index_of(key)] = NULL;
 	key->mw = NULL;
 	atomic_fetch_add(&ended, 1);
 }
@@ -436,7 +442,8 @@ int world_begin(void **state)
 	for (size_t i = 0; i <= PINNED_SEVERED; i++)
 		told[i] = 0;
 	keep = false;
-	refuse_bind = refuse_clear = refuse_end = false;
+	refuse_bind = refuse_clear = refuse_end = may_rebind = false;
+	refuse_binds = 0;
 	bound = cleared = ended = refused_bind = 0;
 	for (size_t i = 0; i < REGIONS; i++)
 		on[i] = NULL;
