@@ -86,6 +86,7 @@ const struct engine *daxmr_private_engine(unsigned int version)
 		.shifting = guard_shifting,
 		.kept_locks = &kept_locks,
 		.locked = kept_locks_locked,
+		.mapped_locked = kept_locks_mapped,
 		.closing_locked = kept_locks_closing,
 		.unmapped_locked = kept_locks_unmapped,
 		.moved_locked = kept_locks_moved,

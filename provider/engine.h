@@ -95,6 +95,7 @@ struct engine {
 	/* Locks of descriptors that are closed (kept_locks.h). */
 	const _Atomic unsigned int *kept_locks;
 	void (*locked)(int fd);
+	void (*mapped_locked)(int fd, const void *addr, size_t length);
 	void (*closing_locked)(unsigned int first, unsigned int last);
 	void (*unmapped_locked)(const void *addr, size_t length);
 	void (*moved_locked)(const void *old, size_t old_size, const void *now,

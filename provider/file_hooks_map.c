@@ -61,6 +61,15 @@ map_over_guarded(enum file_call call, void *addr, size_t length, int protection,
 	return MAP_FAILED;
 }
 
+static __attribute__((noinline)) void
+follow_locks(const void *at, size_t length, int flags, int fd)
+{
+	if (flags & MAP_FIXED)
+		file_engine->unmapped_locked(at, length);
+	if (flags & MAP_SHARED && !(flags & MAP_ANONYMOUS))
+		file_engine->mapped_locked(fd, at, length);
+}
+
 static inline void *map(enum file_call call, void *addr, size_t length,
 			int protection, int flags, int fd, off_t offset)
 {
@@ -72,8 +81,8 @@ static inline void *map(enum file_call call, void *addr, size_t length,
 	else
 		at = map_guarded(call, addr, length, protection, flags, fd,
 				 offset);
-	if (flags & MAP_FIXED && has_kept_locks() && at != MAP_FAILED)
-		file_engine->unmapped_locked(at, length);
+	if (has_kept_locks() && at != MAP_FAILED)
+		follow_locks(at, length, flags, fd);
 	return at;
 }
 

@@ -13,30 +13,28 @@
 #include "self_maps.h"
 #include "shadows.h"
 
-#define LOCKED_MAX 65536U /* numbers above are not followed */
-#define WORD	   64U
-#define HIGH_FD	   700 /* below what select() takes, above what is common */
-#define LOW_FD	   10
+#define HIGH_FD 700 /* below what select() takes, above what is common */
+#define LOW_FD	10
 
-/* Of copy: 0 is a free slot, nobody's copy has that number. */
-#define FREE  0
-#define TAKEN (-1) /* by whoever fills or empties it */
-
-_Atomic unsigned int kept_locks;
-
-/* What flock() has locked. */
-static _Atomic uint64_t locked[LOCKED_MAX / WORD];
+enum state {
+	FREE,
+	TAKEN,	/* whoever took it changes it */
+	LOCKED, /* the program's descriptor */
+	COPY,	/* ours; the program's is closed */
+};
 
 struct kept {
-	_Atomic int copy;
-	dev_t dev;
-	ino_t ino;
-	/* Where its mappings were when it was closed, and have moved since. */
+	_Atomic int state;
+	_Atomic int fd;
+	/* What is mapped from it, or has moved there since; end 0: nothing. */
 	_Atomic uintptr_t start;
 	_Atomic uintptr_t end;
 };
 
+_Atomic unsigned int kept_locks;
+
 static struct kept slots[KEPT_LOCKS_MAX];
+#define END (slots + KEPT_LOCKS_MAX)
 
 /* Whose they are: a child of vfork() has their memory and not their table. */
 static _Atomic pid_t owner;
@@ -57,41 +55,91 @@ static bool is_owner(void)
 	return atomic_load(&owner) == (pid_t)syscall(SYS_getpid);
 }
 
-static uint64_t bit_of(unsigned int fd)
+static bool take(struct kept *kept, int state)
 {
-	return UINT64_C(1) << fd % WORD;
+	return atomic_load(&kept->state) == state && is_owner() &&
+	       atomic_compare_exchange_strong(&kept->state, &state, TAKEN);
+}
+
+static void empty(struct kept *kept)
+{
+	atomic_store(&kept->state, FREE);
+	atomic_fetch_sub(&kept_locks, 1);
+}
+
+static void set_range(struct kept *kept, uintptr_t start, uintptr_t end)
+{
+	atomic_store(&kept->start, start);
+	atomic_store(&kept->end, end);
+}
+
+static bool touches(const struct kept *kept, uintptr_t start, uintptr_t end)
+{
+	return start < atomic_load(&kept->end) &&
+	       end > atomic_load(&kept->start);
 }
 
 void kept_locks_locked(int fd)
 {
-	unsigned int n = (unsigned int)fd;
-
-	if (n >= LOCKED_MAX || !is_owner() ||
-	    atomic_fetch_or(&locked[n / WORD], bit_of(n)) & bit_of(n))
+	for (struct kept *kept = slots; kept < END; kept++)
+		if (atomic_load(&kept->state) == LOCKED &&
+		    atomic_load(&kept->fd) == fd)
+			return;
+	for (struct kept *kept = slots; kept < END; kept++) {
+		if (!take(kept, FREE))
+			continue;
+		atomic_fetch_add(&kept_locks, 1);
+		atomic_store(&kept->fd, fd);
+		set_range(kept, 0, 0);
+		atomic_store(&kept->state, LOCKED);
 		return;
-	atomic_fetch_add(&kept_locks, 1);
+	}
+}
+
+void kept_locks_mapped(int fd, const void *addr, size_t length)
+{
+	int saved_errno = errno;
+
+	for (struct kept *kept = slots; kept < END; kept++) {
+		if (atomic_load(&kept->fd) != fd || !take(kept, LOCKED))
+			continue;
+		if (!atomic_load(&kept->end))
+			set_range(kept, (uintptr_t)addr,
+				  (uintptr_t)addr + length);
+		atomic_store(&kept->state, LOCKED);
+	}
+	errno = saved_errno;
 }
 
 struct look {
 	dev_t dev;
 	ino_t ino;
-	bool may_be_shadow;
-	uintptr_t start; /* of all that was found; end 0: nothing was */
-	uintptr_t end;
+	bool may_be_shadow; /* what shows a shadow is the file's mapping still
+			     */
 };
 
 static int is_of_file(const struct self_map *map, void *arg)
 {
-	struct look *look = arg;
+	const struct look *look = arg;
 
-	if (!map->is_shared ||
-	    (!look->may_be_shadow &&
-	     (map->dev != look->dev || map->ino != look->ino)))
-		return 0;
-	if (!look->end)
-		look->start = map->start;
-	look->end = map->end;
-	return 0;
+	return map->is_shared &&
+	       (look->may_be_shadow ||
+		(map->dev == look->dev && map->ino == look->ino));
+}
+
+/* False also for a descriptor that is another file's by now. */
+static bool is_mapped(const struct kept *kept)
+{
+	struct look look = {.may_be_shadow = atomic_load(&shadows_count) > 0};
+	struct stat st;
+
+	if (!atomic_load(&kept->end) || raw_stat(atomic_load(&kept->fd), &st) ||
+	    !S_ISREG(st.st_mode))
+		return false;
+	look.dev = st.st_dev;
+	look.ino = st.st_ino;
+	return self_maps_each(atomic_load(&kept->start),
+			      atomic_load(&kept->end), is_of_file, &look) > 0;
 }
 
 /* The kernel has no number above the limit: then a lower one. */
@@ -104,136 +152,92 @@ static int copy_high(int fd)
 	return copy;
 }
 
-static void put_aside(int fd, const struct look *look)
+/* With the lease's own copies told, as when the program closes its last. */
+static void let_go(struct kept *kept)
 {
-	for (unsigned int i = 0; i < KEPT_LOCKS_MAX; i++) {
-		struct kept *kept = &slots[i];
-		int copy = FREE;
+	int fd = atomic_load(&kept->fd);
+	struct file_guard guard;
+	bool is_told =
+		guard_closing(&guard, (unsigned int)fd, (unsigned int)fd);
 
-		if (!atomic_compare_exchange_strong(&kept->copy, &copy, TAKEN))
-			continue;
+	raw_close(fd);
+	if (is_told)
+		guard_closed(&guard);
+	empty(kept);
+}
+
+static void look_again(struct kept *kept)
+{
+	if (take(kept, LOCKED)) {
+		if (!is_mapped(kept))
+			set_range(kept, 0, 0);
+		atomic_store(&kept->state, LOCKED);
+	} else if (take(kept, COPY)) {
+		if (is_mapped(kept))
+			atomic_store(&kept->state, COPY);
+		else
+			let_go(kept);
+	}
+}
+
+static void close_locked(struct kept *kept)
+{
+	int fd = atomic_load(&kept->fd), copy = -1;
+
+	if (guard_has_lock((unsigned int)fd) && is_mapped(kept))
 		copy = copy_high(fd);
-		kept->dev = look->dev;
-		kept->ino = look->ino;
-		atomic_store(&kept->start, look->start);
-		atomic_store(&kept->end, look->end);
-		if (copy >= 0)
-			atomic_fetch_add(&kept_locks, 1);
-		atomic_store(&kept->copy, copy < 0 ? FREE : copy);
+	if (copy < 0) {
+		empty(kept);
 		return;
 	}
-}
-
-static void close_locked(unsigned int fd)
-{
-	struct look look = {.end = 0};
-	struct stat st;
-
-	if (!guard_has_lock(fd) || raw_stat((int)fd, &st) ||
-	    !S_ISREG(st.st_mode))
-		return;
-	look.dev = st.st_dev;
-	look.ino = st.st_ino;
-	if (!self_maps_each(0, UINTPTR_MAX, is_of_file, &look) && look.end)
-		put_aside((int)fd, &look);
-}
-
-/* The program has closed it for us. */
-static void forget(unsigned int first, unsigned int last)
-{
-	for (unsigned int i = 0; i < KEPT_LOCKS_MAX; i++) {
-		int copy = atomic_load(&slots[i].copy);
-
-		if (copy > FREE && (unsigned int)copy >= first &&
-		    (unsigned int)copy <= last && is_owner() &&
-		    atomic_compare_exchange_strong(&slots[i].copy, &copy, FREE))
-			atomic_fetch_sub(&kept_locks, 1);
-	}
+	atomic_store(&kept->fd, copy);
+	atomic_store(&kept->state, COPY);
+	/* Who unmapped it meanwhile has found it taken. */
+	look_again(kept);
 }
 
 void kept_locks_closing(unsigned int first, unsigned int last)
 {
 	int saved_errno = errno;
 
-	forget(first, last);
-	for (unsigned int n = first; n <= last && n < LOCKED_MAX; n++) {
-		if (!atomic_load(&locked[n / WORD])) {
-			n |= WORD - 1; /* none of its word */
+	for (struct kept *kept = slots; kept < END; kept++) {
+		unsigned int fd = (unsigned int)atomic_load(&kept->fd);
+
+		if (fd < first || fd > last)
 			continue;
-		}
-		if (!(atomic_load(&locked[n / WORD]) & bit_of(n)) ||
-		    !is_owner() ||
-		    !(atomic_fetch_and(&locked[n / WORD], ~bit_of(n)) &
-		      bit_of(n)))
-			continue;
-		close_locked(n);
-		atomic_fetch_sub(&kept_locks, 1);
+		if (take(kept, LOCKED))
+			close_locked(kept);
+		else if (take(kept, COPY))
+			empty(kept); /* the program does it for us */
 	}
 	errno = saved_errno;
 }
 
-/* With the lease's own copies told, as when the program closes its last. */
-static void let_go(struct kept *kept, int copy)
-{
-	struct file_guard guard;
-	bool is_told =
-		guard_closing(&guard, (unsigned int)copy, (unsigned int)copy);
-
-	raw_close(copy);
-	if (is_told)
-		guard_closed(&guard);
-	atomic_store(&kept->copy, FREE);
-	atomic_fetch_sub(&kept_locks, 1);
-}
-
-static void look_again(struct kept *kept)
-{
-	struct look look = {.dev = kept->dev, .ino = kept->ino};
-	int copy = atomic_load(&kept->copy);
-
-	/* What shows a shadow is the file's mapping still. */
-	look.may_be_shadow = atomic_load(&shadows_count) > 0;
-	if (copy <= FREE ||
-	    self_maps_each(atomic_load(&kept->start), atomic_load(&kept->end),
-			   is_of_file, &look) ||
-	    look.end)
-		return;
-	if (atomic_compare_exchange_strong(&kept->copy, &copy, TAKEN))
-		let_go(kept, copy);
-}
-
-static bool touches(const struct kept *kept, uintptr_t start, size_t length)
-{
-	return atomic_load(&kept->copy) > FREE &&
-	       start < atomic_load(&kept->end) &&
-	       start + length > atomic_load(&kept->start);
-}
-
 void kept_locks_unmapped(const void *addr, size_t length)
 {
+	uintptr_t start = (uintptr_t)addr;
 	int saved_errno = errno;
 
-	for (unsigned int i = 0; i < KEPT_LOCKS_MAX; i++)
-		if (touches(&slots[i], (uintptr_t)addr, length) && is_owner())
-			look_again(&slots[i]);
+	for (struct kept *kept = slots; kept < END; kept++)
+		if (touches(kept, start, start + length))
+			look_again(kept);
 	errno = saved_errno;
 }
 
+/* Where a part of it was moved, what is left counts. */
 void kept_locks_moved(const void *old, size_t old_size, const void *now,
 		      size_t now_size)
 {
-	uintptr_t start = (uintptr_t)now, end = start + now_size;
+	uintptr_t start = (uintptr_t)old, end = start + old_size;
 	int saved_errno = errno;
 
-	for (unsigned int i = 0; i < KEPT_LOCKS_MAX; i++) {
-		struct kept *kept = &slots[i];
-
-		if (!touches(kept, (uintptr_t)old, old_size) || !is_owner())
+	for (struct kept *kept = slots; kept < END; kept++) {
+		if (!touches(kept, start, end))
 			continue;
-		if (start < atomic_load(&kept->start))
-			atomic_store(&kept->start, start);
-		if (end > atomic_load(&kept->end))
-			atomic_store(&kept->end, end);
+		if (start <= atomic_load(&kept->start) &&
+		    end >= atomic_load(&kept->end) && is_owner())
+			set_range(kept, (uintptr_t)now,
+				  (uintptr_t)now + now_size);
 		look_again(kept);
 	}
 	errno = saved_errno;

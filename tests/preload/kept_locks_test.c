@@ -192,6 +192,44 @@ static void not_mapped__goes_at_once(void **state)
 	close(fd);
 }
 
+/* What is mapped is another description's, or was unmapped before. */
+static void other_mapping__keeps_no_lock(void **state)
+{
+	int first = open(staged_file.path, O_RDWR | O_CLOEXEC), fd;
+	char *addr = map_file(first), *second;
+
+	(void)state;
+	assert_int_equal(close(first), 0);
+	for (int i = 0; i < 3; i++) {
+		fd = open_locked();
+		assert_int_equal(close(fd), 0);
+		check_free();
+	}
+	fd = open_locked();
+	second = map_file(fd);
+	assert_int_equal(munmap(second, SIZE), 0);
+	assert_int_equal(close(fd), 0);
+	check_free();
+	assert_int_equal(munmap(addr, SIZE), 0);
+}
+
+/* More than are followed: those are locked as ever. */
+static void many__none_stays(void **state)
+{
+	int fds[200];
+
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		fds[i] = open(staged_file.path, O_RDWR | O_CLOEXEC);
+		assert_int_equal(flock(fds[i], LOCK_SH), 0);
+	}
+	for (int i = 0; i < 200; i++)
+		close(fds[i]);
+	check_free();
+	assert_int_equal(munmap(map_locked(), SIZE), 0);
+	check_free();
+}
+
 /* The lock stays, and says why the file cannot be leased. */
 static void program_closes_all__is_refused(void **state)
 {
@@ -273,6 +311,8 @@ int main(void)
 		TEST(mapped_over__as_unmapped),
 		TEST(unlocked__nothing_is_kept),
 		TEST(not_mapped__goes_at_once),
+		TEST(other_mapping__keeps_no_lock),
+		TEST(many__none_stays),
 		TEST(child__keeps_what_it_has_mapped),
 		TEST(child_of_vfork__closes_its_own),
 		TEST(registered__and_locked_until_it_is_unmapped),
