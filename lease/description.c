@@ -2,20 +2,18 @@
 /*
  * The open file description that a lease is taken on: description.h.
  */
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
 #include "description.h"
+#include "numbers.h"
 #include "raw.h"
 #include "reason.h"
 
@@ -118,12 +116,13 @@ int description_look(int pidfd, const struct lease_want *want,
 }
 
 /* The link's own permissions are the description's mode (proc(5)). */
-static bool is_suitable(int dir, const char *name,
-			const struct description *description)
+static bool is_suitable(int dir, int fd, const struct description *description)
 {
 	bool is_writer = description->type == F_WRLCK;
 	struct stat st;
+	char name[16];
 
+	snprintf(name, sizeof(name), "%d", fd);
 	if (raw_stat_at(dir, name, &st, 0) || st.st_dev != description->dev ||
 	    st.st_ino != description->ino ||
 	    raw_stat_at(dir, name, &st, AT_SYMLINK_NOFOLLOW))
@@ -141,24 +140,16 @@ static bool is_file(int fd, const struct description *description)
 
 int description_find(int pidfd, struct description *description)
 {
-	int folder =
-		raw_open(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY);
-	DIR *dir = folder < 0 ? NULL : fdopendir(folder);
-	struct dirent *entry;
-	int r = 0;
+	struct numbers numbers;
+	int r = 0, fd;
 
-	if (!dir) {
-		if (folder >= 0)
-			raw_close(folder);
+	if (numbers_open(&numbers, AT_FDCWD, "/proc/self/fd"))
 		return 0;
-	}
-	while (!r && (entry = readdir(dir))) {
-		int fd, copy;
+	while (!r && numbers_next(&numbers, &fd) > 0) {
+		int copy;
 
-		if (!isdigit((unsigned char)entry->d_name[0]) ||
-		    !is_suitable(folder, entry->d_name, description))
+		if (!is_suitable(numbers.fd, fd, description))
 			continue;
-		fd = (int)strtol(entry->d_name, NULL, 10);
 		copy = description_copy(pidfd, fd);
 		if (copy < 0 && copy != -EBADF) {
 			r = refuse_copy(fd, copy);
@@ -169,7 +160,7 @@ int description_find(int pidfd, struct description *description)
 			raw_close(copy); /* another has its number by now */
 		}
 	}
-	closedir(dir);
+	numbers_close(&numbers);
 	return r;
 }
 

@@ -7,10 +7,10 @@
  * held up until the engine is through. This lies in mappings of our own that
  * nobody registers, and its lock is held for a few instructions.
  *
- * What is not there yet: an errand that is sent while pages are held up
- * (own_change.c) starts a thread, for which the C library asks malloc(), and so
- * do the looks at other processes when the program closes a file or its keeper
- * has died just then.
+ * So it is with all that this thread does, from its start on: a thread for an
+ * errand is there before (errand.h), and /proc is read without stdio and
+ * opendir() (lines.h, numbers.h). What the engine's observer does with news
+ * (lease.h) is for it to see to.
  *
  * Any thread; not in a signal handler. Fork: the child's is in order, whoever
  * had the lock. What is returned is never given back to the kernel but the

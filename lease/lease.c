@@ -216,7 +216,6 @@ static bool serve(struct lease_engine *engine)
 		int r = 0;
 
 		goes_on = request->fn != NULL;
-		errand_reap(table);
 		table->is_asked = true;
 		table->mover = &staged;
 		if (request->fn) {
@@ -302,6 +301,8 @@ static void *run(void *arg)
 
 	pthread_setname_np(pthread_self(), LEASE_THREAD_NAME);
 	own_desk_init(&engine->table.own);
+	if (!r)
+		errand_start(&engine->table);
 	pthread_mutex_lock(&engine->lock);
 	engine->start_error = r;
 	atomic_store(&engine->tid, gettid());

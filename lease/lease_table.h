@@ -130,7 +130,7 @@ struct lease_table {
 	struct staged *leaving;	   /* staged.h's: the keeper may have them */
 	struct undumped *undumped; /* undumped.h */
 	struct skipped skipped;	   /* skipped.h */
-	struct sent *sent;	   /* errand.h */
+	struct crew *crew;	   /* errand.h */
 };
 
 /* NULL: there is none. */

@@ -6,10 +6,15 @@
 #include "lines.h"
 #include "raw.h"
 
-int lines_open(struct lines *lines, const char *path)
+void lines_begin(struct lines *lines, int fd)
 {
 	lines->at = lines->used = 0;
-	lines->fd = raw_open(AT_FDCWD, path, O_RDONLY);
+	lines->fd = fd;
+}
+
+int lines_open(struct lines *lines, const char *path)
+{
+	lines_begin(lines, raw_open(AT_FDCWD, path, O_RDONLY));
 	return lines->fd < 0 ? -errno : 0;
 }
 

@@ -21,6 +21,8 @@ struct lines {
 
 /* 0; -errno. */
 int lines_open(struct lines *lines, const char *path);
+/* Of what is open already, and is lines_close()'s then. */
+void lines_begin(struct lines *lines, int fd);
 /* Without its newline, cut where it is longer than the room; false: the end. */
 bool lines_next(struct lines *lines, char *line, size_t room);
 void lines_close(struct lines *lines);

@@ -3,20 +3,21 @@
  * Who has a file open: openers.h.
  */
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "lines.h"
 #include "mapping.h"
+#include "numbers.h"
 #include "openers.h"
 #include "raw.h"
 
@@ -28,46 +29,27 @@ struct search {
 	int same;
 };
 
-/* A folder of /proc below another, or NULL. */
-static DIR *open_dir(int at, const char *name)
-{
-	int fd = raw_open(at, name, O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (fd >= 0 && !dir)
-		raw_close(fd);
-	return dir;
-}
-
-static bool is_number(const char *text)
-{
-	return *text && !text[strspn(text, "0123456789")];
-}
-
 /* The same open file description as our own? We may be a thread with its own
  * descriptor table; /proc/PID/fd is the first thread's. */
-static bool is_own(const struct search *search, const char *name)
+static bool is_own(const struct search *search, int fd)
 {
-	unsigned long fd = strtoul(name, NULL, 10);
-
-	return syscall(SYS_kcmp, gettid(), getpid(), KCMP_FILE,
-		       (unsigned long)search->own_fd, fd) == 0;
+	return syscall(SYS_kcmp, gettid(), getpid(), KCMP_FILE, search->own_fd,
+		       fd) == 0;
 }
 
 /* -1: may not be looked at. `self`: this process's entry, or NULL. */
 static int count_fds(int proc, struct search *search, struct opener *self)
 {
-	DIR *dir = open_dir(proc, "fd");
-	struct dirent *entry;
+	struct numbers numbers;
+	int r = numbers_open(&numbers, proc, "fd"), found = 0, fd;
 	struct stat st;
-	int found = 0;
+	char name[16];
 
-	if (!dir)
-		return errno == ENOENT || errno == ESRCH ? 0 : -1;
-	while ((entry = readdir(dir))) {
-		if (!is_number(entry->d_name))
-			continue;
-		if (fstatat(dirfd(dir), entry->d_name, &st, 0)) {
+	if (r)
+		return r == -ENOENT || r == -ESRCH ? 0 : -1;
+	while (numbers_next(&numbers, &fd) > 0) {
+		snprintf(name, sizeof(name), "%d", fd);
+		if (raw_stat_at(numbers.fd, name, &st, 0)) {
 			if (errno != EACCES && errno != EPERM)
 				continue; /* closed meanwhile */
 			found = -1;	  /* of none is more to be seen */
@@ -75,16 +57,15 @@ static int count_fds(int proc, struct search *search, struct opener *self)
 		}
 		if (st.st_dev != search->dev || st.st_ino != search->ino)
 			continue;
-		if (self && is_own(search, entry->d_name)) {
-			search->same = (int)strtol(entry->d_name, NULL, 10);
+		if (self && is_own(search, fd)) {
+			search->same = fd;
 			continue;
 		}
 		if (self && found < OPENERS_NUMBERS)
-			self->numbers[found] =
-				(unsigned int)strtoul(entry->d_name, NULL, 10);
+			self->numbers[found] = (unsigned int)fd;
 		found++;
 	}
-	closedir(dir);
+	numbers_close(&numbers);
 	return found;
 }
 
@@ -106,21 +87,14 @@ static bool is_mapping_of(const char *line, const struct search *search)
 /* By lines, for whose text the kernel looks every path up. */
 static int count_lines(int fd, const struct search *search)
 {
-	FILE *file = fdopen(fd, "r");
-	char *line = NULL;
-	size_t size = 0;
+	struct lines lines;
+	char line[128]; /* to the inode, before the path */
 	int found = 0;
 
-	if (!file) {
-		raw_close(fd);
-		return -1;
-	}
-	/* Fewer calls than with what /proc says is best. */
-	setvbuf(file, NULL, _IOFBF, 16384);
-	while (getline(&line, &size, file) > 0)
+	lines_begin(&lines, fd);
+	while (lines_next(&lines, line, sizeof(line)))
 		found += is_mapping_of(line, search);
-	free(line);
-	fclose(file);
+	lines_close(&lines);
 	return found;
 }
 
@@ -201,13 +175,14 @@ int openers_find(int fd, pid_t except, enum openers_whom whom,
 	pid_t skipped = whom == OPENERS_OTHERS ? getpid() : 0;
 	struct openers openers = {0};
 	int saved_errno = errno;
-	struct dirent *entry;
+	struct numbers numbers;
 	struct stat st;
-	DIR *dir;
+	pid_t pid;
 	int r;
 
-	if (raw_stat(fd, &st) || !(dir = open_dir(AT_FDCWD, "/proc"))) {
-		r = -errno;
+	r = raw_stat(fd, &st) ? -errno
+			      : numbers_open(&numbers, AT_FDCWD, "/proc");
+	if (r) {
 		errno = saved_errno;
 		return r;
 	}
@@ -215,66 +190,71 @@ int openers_find(int fd, pid_t except, enum openers_whom whom,
 	search.ino = st.st_ino;
 	snprintf(search.text, sizeof(search.text), " %02x:%02x %lu ",
 		 major(st.st_dev), minor(st.st_dev), (unsigned long)st.st_ino);
-	while ((entry = readdir(dir))) {
-		pid_t pid;
+	while (numbers_next(&numbers, &pid) > 0) {
+		char name[16];
 		int proc;
 
-		if (!is_number(entry->d_name))
-			continue;
-		pid = (pid_t)strtol(entry->d_name, NULL, 10);
 		if (pid == except || pid == skipped)
 			continue;
-		proc = raw_open(dirfd(dir), entry->d_name,
-				O_PATH | O_DIRECTORY);
+		snprintf(name, sizeof(name), "%d", pid);
+		proc = raw_open(numbers.fd, name, O_PATH | O_DIRECTORY);
 		if (proc < 0)
 			continue; /* it ended */
 		look_at(proc, pid, &search, &openers);
 		raw_close(proc);
 	}
-	closedir(dir);
+	numbers_close(&numbers);
 	openers.same = search.same;
 	*ret = openers;
 	errno = saved_errno;
 	return 0;
 }
 
-static void write_self(const struct openers *openers, const struct opener *self,
-		       FILE *out)
+/* Cut where there is no room; size: of all. */
+static __attribute__((format(printf, 3, 4))) void add(char *text, size_t size,
+						      const char *format, ...)
+{
+	size_t used = strlen(text);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text + used, size - used, format, args);
+	va_end(args);
+}
+
+static void add_self(char *text, size_t size, const struct openers *openers,
+		     const struct opener *self)
 {
 	unsigned int listed =
 		self->fds < OPENERS_NUMBERS ? self->fds : OPENERS_NUMBERS;
 
-	fprintf(out, "this program (descriptor%s ", self->fds > 1 ? "s" : "");
+	add(text, size, "this program (descriptor%s ",
+	    self->fds > 1 ? "s" : "");
 	for (unsigned int i = 0; i < listed; i++)
-		fprintf(out, "%s%u", i ? ", " : "", self->numbers[i]);
-	fputs(self->fds > listed ? ", ..." : "", out);
+		add(text, size, "%s%u", i ? ", " : "", self->numbers[i]);
+	add(text, size, "%s", self->fds > listed ? ", ..." : "");
 	if (openers->same >= 0)
-		fprintf(out, " beside %d", openers->same);
-	fputs(")", out);
+		add(text, size, " beside %d", openers->same);
+	add(text, size, ")");
 }
 
 char *openers_names(const struct openers *openers, char *text, size_t size)
 {
 	unsigned int listed =
 		openers->found < OPENERS_MAX ? openers->found : OPENERS_MAX;
-	FILE *out = fmemopen(text, size, "w");
 
 	text[0] = '\0';
-	if (!out)
-		return text;
 	for (unsigned int i = 0; i < listed; i++) {
 		const struct opener *opener = &openers->list[i];
 
-		fputs(i ? ", " : "", out);
+		add(text, size, "%s", i ? ", " : "");
 		if (opener->pid == getpid())
-			write_self(openers, opener, out);
+			add_self(text, size, openers, opener);
 		else
-			fprintf(out, "%d (%s%s)", opener->pid, opener->command,
-				opener->maps ? ", mapped" : "");
+			add(text, size, "%d (%s%s)", opener->pid,
+			    opener->command, opener->maps ? ", mapped" : "");
 	}
 	if (openers->found > listed)
-		fprintf(out, " and %u more", openers->found - listed);
-	fclose(out);
-	text[size - 1] = '\0';
+		add(text, size, " and %u more", openers->found - listed);
 	return text;
 }

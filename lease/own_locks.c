@@ -22,49 +22,34 @@
  * dup to compare with (recover.h), each descriptor of the file counts. POSIX
  * locks (F_SETLK) belong to a process and are not touched by dups.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <linux/kcmp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lease_table.h"
+#include "numbers.h"
 #include "openers.h"
 #include "raw.h"
 #include "self_maps.h"
-
-static bool is_number(const char *name)
-{
-	return name[0] >= '0' && name[0] <= '9';
-}
 
 typedef bool number_fn(int number, void *arg);
 
 /* Is it so for one of the numbers that this folder of /proc lists? */
 static bool any_number(const char *path, number_fn *fn, void *arg)
 {
-	char room[4096] __attribute__((aligned(8)));
-	int dir = raw_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+	struct numbers numbers;
+	int r = numbers_open(&numbers, AT_FDCWD, path), number;
 	bool found = false;
-	long n;
 
-	if (dir < 0)
-		return errno != ENOENT; /* a thread that ended has nothing */
-	while (!found &&
-	       (n = syscall(SYS_getdents64, dir, room, sizeof(room))) > 0) {
-		for (char *at = room; at < room + n && !found;) {
-			const struct dirent64 *entry = (const void *)at;
-
-			if (is_number(entry->d_name))
-				found = fn(atoi(entry->d_name), arg);
-			at += entry->d_reclen;
-		}
-	}
-	raw_close(dir);
+	if (r)
+		return r != -ENOENT; /* a thread that ended has nothing */
+	while (!found && numbers_next(&numbers, &number) > 0)
+		found = fn(number, arg);
+	numbers_close(&numbers);
 	return found;
 }
 

@@ -2,11 +2,9 @@
 /*
  * Descriptions that the keeper alone had: recover.h.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -14,6 +12,7 @@
 #include "description.h"
 #include "heap.h"
 #include "lease_talk.h"
+#include "numbers.h"
 #include "raw.h"
 #include "reason.h"
 #include "recover.h"
@@ -67,13 +66,15 @@ static void found(struct lease_table *table, struct lease *lease, int fd)
  * Each descriptor of the program once. The one with the lease is as good as
  * ours was; another will do where none has it.
  */
-static void take_descriptor(struct lease_table *table, int dir,
-			    const char *name, bool with_lease)
+static void take_descriptor(struct lease_table *table, int dir, int number,
+			    bool with_lease)
 {
 	struct lease *lease;
 	struct stat st;
+	char name[16];
 	int fd;
 
+	snprintf(name, sizeof(name), "%d", number);
 	if (raw_stat_at(dir, name, &st, 0))
 		return;
 	lease = table_find(table, st.st_dev, st.st_ino);
@@ -83,7 +84,7 @@ static void take_descriptor(struct lease_table *table, int dir,
 	    !(st.st_mode & S_IRUSR) ||
 	    !!(st.st_mode & S_IWUSR) != (lease->type == F_WRLCK))
 		return;
-	fd = description_copy(table->pidfd, (int)strtol(name, NULL, 10));
+	fd = description_copy(table->pidfd, number);
 	if (fd < 0)
 		return;
 	if (!raw_stat(fd, &st) && st.st_dev == lease->dev &&
@@ -96,17 +97,14 @@ static void take_descriptor(struct lease_table *table, int dir,
 
 static void search_descriptors(struct lease_table *table, bool with_lease)
 {
-	int fd = raw_open(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
+	struct numbers numbers;
+	int fd;
 
-	if (fd >= 0 && !dir)
-		raw_close(fd);
-	while (dir && table->adrift && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			take_descriptor(table, fd, entry->d_name, with_lease);
-	if (dir)
-		closedir(dir);
+	if (numbers_open(&numbers, AT_FDCWD, "/proc/self/fd"))
+		return;
+	while (table->adrift && numbers_next(&numbers, &fd) > 0)
+		take_descriptor(table, numbers.fd, fd, with_lease);
+	numbers_close(&numbers);
 }
 
 struct wanted {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Threads that sleep at a futex that others may know, too: sleepers.h. */
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/uio.h>
 
+#include "numbers.h"
 #include "raw.h"
 #include "sleepers.h"
 
@@ -132,27 +131,16 @@ static int tell_task(int tasks_fd, pid_t tid, enum sleepers_memory memory,
 
 int sleepers_each(enum sleepers_memory memory, sleeper_fn *fn, void *arg)
 {
-	char room[4096] __attribute__((aligned(8)));
-	int fd = raw_open(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY);
-	long n = 0;
-	int r = 0;
+	struct numbers numbers;
+	int r = numbers_open(&numbers, AT_FDCWD, "/proc/self/task"), found;
+	pid_t tid;
 
-	if (fd < 0)
-		return -errno;
-	while (!r &&
-	       (n = syscall(SYS_getdents64, fd, room, sizeof(room))) > 0) {
-		for (char *at = room; at < room + n && !r;) {
-			const struct dirent64 *entry = (const void *)at;
-			pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-
-			if (tid)
-				r = tell_task(fd, tid, memory, fn, arg);
-			at += entry->d_reclen;
-		}
-	}
-	if (!r && n < 0)
-		r = -errno;
-	raw_close(fd);
+	if (r)
+		return r;
+	while (!r && (found = numbers_next(&numbers, &tid)))
+		r = found < 0 ? found
+			      : tell_task(numbers.fd, tid, memory, fn, arg);
+	numbers_close(&numbers);
 	return r;
 }
 

@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "grant.h"
+#include "lines.h"
 #include "raw.h"
 #include "reason.h"
 #include "remap.h"
@@ -27,19 +27,15 @@ static bool is_lock_of_description(const char *line, const char *file)
 /* -1: it cannot be read. */
 static int count_locks(const char *path, const char *file)
 {
-	int fd = raw_open(AT_FDCWD, path, O_RDONLY);
-	FILE *list = fd < 0 ? NULL : fdopen(fd, "r");
+	struct lines lines;
 	char line[256];
 	int n = 0;
 
-	if (!list) {
-		if (fd >= 0)
-			raw_close(fd);
+	if (lines_open(&lines, path))
 		return -1;
-	}
-	while (fgets(line, sizeof(line), list))
+	while (lines_next(&lines, line, sizeof(line)))
 		n += is_lock_of_description(line, file);
-	fclose(list);
+	lines_close(&lines);
 	return n;
 }
 

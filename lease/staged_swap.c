@@ -2,16 +2,15 @@
 /*
  * Shadow and file of an extent change places, with the keeper: staged_parts.h.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "aside.h"
 #include "errand.h"
 #include "heap.h"
 #include "lease_talk.h"
+#include "numbers.h"
 #include "raw.h"
 #include "reason.h"
 #include "self_maps.h"
@@ -25,7 +24,7 @@
  * kernel is through with it, which may be after it has been joined. PF_EXITING
  * of the flags in its stat (proc(5)).
  */
-static bool is_exiting(int tasks_fd, const char *name)
+static bool is_exiting(int tasks_fd, pid_t tid)
 {
 	const unsigned long exiting = 0x4;
 	unsigned long flags = 0;
@@ -34,7 +33,7 @@ static bool is_exiting(int tasks_fd, const char *name)
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "%.32s/stat", name);
+	snprintf(path, sizeof(path), "%d/stat", tid);
 	fd = raw_open(tasks_fd, path, O_RDONLY);
 	if (fd < 0)
 		return errno == ENOENT || errno == ESRCH;
@@ -50,13 +49,10 @@ static bool is_exiting(int tasks_fd, const char *name)
 }
 
 /* Is it one of the program that may run? */
-static bool counts(const struct lease_table *table, int tasks_fd,
-		   const char *name)
+static bool counts(const struct lease_table *table, int tasks_fd, pid_t tid)
 {
-	pid_t tid = (pid_t)strtol(name, NULL, 10);
-
-	return tid && !errand_is_sent(table, tid) && !aside_is(tid) &&
-	       !is_exiting(tasks_fd, name);
+	return !errand_is_worker(table, tid) && !aside_is(tid) &&
+	       !is_exiting(tasks_fd, tid);
 }
 
 /*
@@ -67,25 +63,16 @@ static bool counts(const struct lease_table *table, int tasks_fd,
 bool staged_is_alone(const struct lease_table *table)
 {
 	unsigned int tasks = 0;
-	_Alignas(struct dirent64) char entries[1024];
-	long n = -1;
-	int fd;
+	struct numbers numbers;
+	int r = 0, tid;
 
-	if (!table->is_asked)
+	if (!table->is_asked ||
+	    numbers_open(&numbers, AT_FDCWD, "/proc/self/task"))
 		return false;
-	fd = raw_open(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY);
-	if (fd < 0)
-		return false;
-	while (tasks <= 2 &&
-	       (n = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
-		for (long at = 0; at < n;) {
-			const struct dirent64 *entry = (void *)(entries + at);
-
-			tasks += counts(table, fd, entry->d_name);
-			at += entry->d_reclen;
-		}
-	raw_close(fd);
-	return n >= 0 && tasks <= 2;
+	while (tasks <= 2 && (r = numbers_next(&numbers, &tid)) > 0)
+		tasks += counts(table, numbers.fd, tid);
+	numbers_close(&numbers);
+	return r >= 0 && tasks <= 2;
 }
 
 int staged_open_view(struct staged *staged)

@@ -11,7 +11,7 @@ target_link_libraries(unit-lease-listener PUBLIC unit-lease-file)
 target_compile_definitions(unit-lease-listener PUBLIC KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
 add_dependencies(unit-lease-listener daxmr-keeper)
 
-foreach(name recall recall_owner late grant remap description limit keeper engine guest death fate listen outside own own_change settle swap staged staged_alone staged_read lent cases private shadow_places book policy_staged regions sleepers stopped talk unsent moved heap)
+foreach(name recall recall_owner late grant remap description limit keeper engine guest death fate listen outside own own_change settle swap staged staged_alone staged_read lent cases private shadow_places book policy_staged regions sleepers stopped talk unsent moved heap errand)
     add_executable(unit-lease-${name} ${CMAKE_CURRENT_LIST_DIR}/lease_${name}_test.c)
     target_link_libraries(unit-lease-${name} PRIVATE unit-lease-file)
     add_test(NAME unit-lease-${name} COMMAND unit-lease-${name})
@@ -29,6 +29,17 @@ foreach(name stopped talk moved)
     target_sources(unit-lease-${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/lease_fake_keeper.c)
 endforeach()
 
+# A sanitizer has a malloc() of its own.
+if(NOT DAXMR_SANITIZE)
+    add_executable(unit-lease-malloc ${CMAKE_CURRENT_LIST_DIR}/lease_malloc_test.c)
+    target_compile_options(unit-lease-malloc PRIVATE -fno-builtin)
+    target_compile_definitions(unit-lease-malloc PRIVATE KEEPER_PATH="$<TARGET_FILE:daxmr-keeper>")
+    target_link_libraries(unit-lease-malloc PRIVATE unit-lease-file)
+    add_dependencies(unit-lease-malloc daxmr-keeper)
+    add_test(NAME unit-lease-malloc COMMAND unit-lease-malloc)
+    set_tests_properties(unit-lease-malloc PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 400)
+endif()
+
 add_executable(unit-lease-self-maps ${CMAKE_CURRENT_LIST_DIR}/lease_self_maps_test.c)
 target_link_libraries(unit-lease-self-maps PRIVATE unit-lease-file)
 add_test(NAME unit-lease-self-maps COMMAND unit-lease-self-maps)
@@ -44,6 +55,9 @@ set_tests_properties(unit-lease-room PROPERTIES LABELS unit ENVIRONMENT "${TSAN_
 
 # The engine's looks at what is mapped are counted there.
 target_link_options(unit-lease-regions PRIVATE -Wl,--wrap=syscall)
+
+# No thread is brought about in the call for one.
+target_link_options(unit-lease-errand PRIVATE -Wl,--wrap=pthread_create)
 
 # A file that cannot be read is brought about in the system call.
 target_link_options(unit-lease-swap PRIVATE -Wl,--wrap=syscall)
