@@ -387,6 +387,7 @@ int extents_flush(struct extents *extents)
 	range = next_shadow(range);
 	if (range) {
 		r = flush_piece(range->flush);
+		extents->is_changed |= flush_has_stored(range->flush);
 		if (r < 0 && !extents->flush_error)
 			extents->flush_error = r;
 		if (r <= 0) {
@@ -448,6 +449,7 @@ int extents_persist(struct extents *extents, bool is_lent)
 	if (!range)
 		return 0;
 	r = flush_part_piece(range->flush);
+	extents->is_changed |= flush_has_stored(range->flush);
 	if (r > 0)
 		return r;
 	if (r && !extents->persist_error)
@@ -456,4 +458,17 @@ int extents_persist(struct extents *extents, bool is_lent)
 	extents->part_has_met_others |= flush_part_has_met_others(range->flush);
 	begin_part(extents, range->next, is_lent);
 	return extents->persisting ? 1 : extents->persist_error;
+}
+
+void extents_touch(struct extents *extents, int file_fd)
+{
+	/*
+	 * Both times: of mtime alone inotify says IN_MODIFY, which our own
+	 * watch takes for a change by somebody (fsnotify_change(),
+	 * include/linux/fsnotify.h), and to who does not own the file it is
+	 * forbidden.
+	 */
+	if (extents->is_changed)
+		futimens(file_fd, NULL);
+	extents->is_changed = false;
 }

@@ -33,6 +33,7 @@ struct extents {
 	/* Blocks beyond the end of the file since then: flush.h. */
 	uint64_t held;
 	uint64_t dropped;
+	bool is_changed; /* by a store, since extents_touch() */
 	struct range *flushing;
 	int flush_error; /* the first of this pass */
 	/* A pass over a part of the file. */
@@ -97,5 +98,17 @@ int extents_persist(struct extents *extents, bool is_lent);
 void extents_persist_part(struct extents *extents, uint64_t offset,
 			  uint64_t end);
 void extents_look_again(struct extents *extents); /* flush_look_again() */
+
+/*
+ * What was stored shows in the file's mtime, at the latest now: of stores the
+ * kernel sets it only where they make a page writable, and a page stays that
+ * for half a minute. A backup that goes by time and size would leave out what
+ * came meanwhile. Once when a pass is over, however it ended, and before the
+ * file is handed over: it is a change of metadata. On a file system that is
+ * frozen it waits, and nothing may be stored after it without another look at
+ * the lease. Where it may not be set (chattr +i) it is left. The time of access
+ * is set with it.
+ */
+void extents_touch(struct extents *extents, int file_fd);
 
 #endif

@@ -303,6 +303,14 @@ static int sync_piece(struct flush *flush)
 	return end(flush);
 }
 
+bool flush_has_stored(struct flush *flush)
+{
+	bool has_stored = flush->file.is_changed;
+
+	flush->file.is_changed = false;
+	return has_stored;
+}
+
 bool flush_has_met_others(const struct flush *flush)
 {
 	return flush->has_met_others;
@@ -325,10 +333,8 @@ int flush_copy_piece(struct flush *flush)
 	while (!fault_try(store_all, flush))
 		store_otherwise(flush);
 	look_for_more(flush);
-	if (!flush->founds && flush->next >= flush_blocks_to_look_at(flush)) {
-		flush_file_touch(&flush->file);
+	if (!flush->founds && flush->next >= flush_blocks_to_look_at(flush))
 		flush->phase = SYNCING;
-	}
 	return 1;
 }
 

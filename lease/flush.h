@@ -120,6 +120,9 @@ struct flush_beyond {
 struct flush_beyond flush_beyond(const struct flush *flush);
 struct flush_beyond flush_part_beyond(const struct flush *flush);
 
+/* Has anything been stored in the file since this was asked last? */
+bool flush_has_stored(struct flush *flush);
+
 /* The last one left blocks alone that others have changed: merge them. */
 bool flush_has_met_others(const struct flush *flush);
 bool flush_part_has_met_others(const struct flush *flush);

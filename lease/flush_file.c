@@ -218,19 +218,6 @@ bool flush_file_exchange(struct flush_file *file, uint64_t at, void *theirs,
 	return i == words;
 }
 
-void flush_file_touch(struct flush_file *file)
-{
-	/*
-	 * Both times: of mtime alone inotify says IN_MODIFY, which our own
-	 * watch takes for a change by somebody (fsnotify_change(),
-	 * include/linux/fsnotify.h), and to who does not own the file it is
-	 * forbidden.
-	 */
-	if (file->is_changed)
-		futimens(file->fd, NULL);
-	file->is_changed = false;
-}
-
 int flush_file_write(struct flush_file *file, uint64_t at, const void *bytes,
 		     size_t length)
 {

@@ -33,7 +33,7 @@ struct flush_file {
 	uint64_t in_file; /* so much of it is before the end of the file */
 	uint8_t *bytes;
 	bool is_durable_by_drain;
-	bool is_changed; /* by a store, since flush_file_touch() */
+	bool is_changed; /* by a store, since flush_has_stored() */
 	/* Not durable yet, from the start of the range; none where equal. */
 	uint64_t unsynced;
 	uint64_t unsynced_end;
@@ -96,17 +96,6 @@ void flush_file_reserve(struct flush_file *file, uint64_t end);
  * it shorter, whatever happens to it. 0, or -errno: -ENOSPC, -EDQUOT, -EFBIG.
  */
 int flush_file_grow(struct flush_file *file, uint64_t end);
-
-/*
- * What was stored shows in the file's mtime, at the latest now: of stores the
- * kernel sets it only where they make a page writable, and a page stays that
- * for half a minute. A backup that goes by time and size would leave out what
- * came meanwhile. Once for a pass: it is a change of metadata. On a file system
- * that is frozen it waits, and nothing may be stored after it without another
- * look at the lease. Where it may not be set (chattr +i) it is left. The
- * time of access is set with it.
- */
-void flush_file_touch(struct flush_file *file);
 
 /*
  * By a system call, where a store was a SIGBUS: it says why, and it mends a

@@ -56,6 +56,8 @@ static int act_unlock(void *arg)
 	struct leased *leased = arg;
 	int dropped, r = 0;
 
+	/* Of a pass that was not ended. */
+	extents_touch(&leased->extents, leased->fd);
 	/* Who has gone by now is no news of those who come. */
 	watches_read(&leased->shared->watches, leased_watch_told);
 	leased->is_writing_through = false;
@@ -94,8 +96,10 @@ int leased_check(struct leased *leased)
 	int r = setlease_look(leased->fd, leased->type, &leased->shared->info);
 
 	/* What the kernel may have left would keep writers waiting. */
-	if (r < 0)
+	if (r < 0) {
 		setlease_drop(leased->fd);
+		extents_touch(&leased->extents, leased->fd);
+	}
 	if (r >= 0)
 		leased->looked_ns = clock_now_ns();
 	if (r > 0 && leased->recall.state != RECALL_BREAKING)
@@ -117,6 +121,7 @@ static int act_flush(void *arg)
 
 	leased->has_written_back = leased->recall.is_writing_back;
 	if (r <= 0) {
+		extents_touch(&leased->extents, leased->fd);
 		watches_read(&leased->shared->watches, leased_watch_told);
 		leased->has_met_others |= leased->extents.has_met_others;
 	}

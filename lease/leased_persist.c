@@ -60,6 +60,7 @@ int leased_act_persist(void *arg, bool is_lent)
 
 	if (r > 0)
 		return r;
+	extents_touch(&leased->extents, leased->fd);
 	if (!is_lent) {
 		watches_read(&leased->shared->watches, leased_watch_told);
 		leased->has_met_others |= leased->extents.part_has_met_others;
@@ -81,5 +82,7 @@ int leased_act_write_through(void *arg)
 	leased->has_written_back = true;
 	r = extents_persist(&leased->extents, true);
 	leased->is_writing_through = r > 0;
+	if (r <= 0)
+		extents_touch(&leased->extents, leased->fd);
 	return r == -EBUSY ? 0 : r;
 }

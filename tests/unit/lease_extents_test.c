@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "extent_book.h"
@@ -41,12 +43,23 @@ int __wrap_allocate_range(int fd, uint64_t offset, uint64_t length)
 	return __real_allocate_range(fd, offset, length);
 }
 
+static unsigned int touches;
+
+int __real_futimens(int fd, const struct timespec times[2]);
+int __wrap_futimens(int fd, const struct timespec times[2]);
+
+int __wrap_futimens(int fd, const struct timespec times[2])
+{
+	touches++;
+	return __real_futimens(fd, times);
+}
+
 static int setup(void **state)
 {
 	(void)state;
 	file_make(&file, RANGES * SIZE);
 	memset(&extents, 0, sizeof(extents));
-	full_from = full_to = allocations = 0;
+	full_from = full_to = allocations = touches = 0;
 	for (uint32_t i = 0; i < RANGES; i++) {
 		struct shadow *shadow = &shadows[i];
 		struct extent_place page;
@@ -200,6 +213,58 @@ static void remove__in_a_pass_what_failed_before_it_is_tried_again(void **state)
 	assert_int_equal(allocations, 1);
 }
 
+/* As the keeper watches it, which is to hear of others alone. */
+static void touch__once_for_all_that_a_pass_has_stored(void **state)
+{
+	int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	char event[512];
+
+	(void)state;
+	assert_true(inotify_add_watch(watch, file.path, IN_MODIFY | IN_CLOSE) >
+		    0);
+	for (int round = 1; round < 4; round++) {
+		for (uint64_t i = 0; i < RANGES; i++)
+			shadows[i].bytes[round * (int)PAGE]++;
+		assert_int_equal(flush(), 0);
+		extents_touch(&extents, file.fd);
+		assert_int_equal(touches, round);
+	}
+	assert_int_equal(flush(), 0);
+	extents_touch(&extents, file.fd);
+	assert_int_equal(touches, 3);
+	assert_true(read(watch, event, sizeof(event)) < 0 && errno == EAGAIN);
+	close(watch);
+}
+
+/* Until it is in the file. */
+static void flush_first_byte(uint64_t range)
+{
+	char byte = shadows[range].bytes[0], there = 0;
+
+	do {
+		assert_true(extents_flush(&extents) >= 0);
+		assert_int_equal(
+			pread(file.fd, &there, 1, (off_t)(range * SIZE)), 1);
+	} while (there != byte);
+}
+
+static void touch__of_a_pass_that_was_not_ended(void **state)
+{
+	(void)state;
+	shadows[0].bytes[0] = 'r';
+	flush_first_byte(0);
+	extents_restart_flush(&extents);
+	extents_touch(&extents, file.fd);
+	assert_int_equal(touches, 1);
+	shadows[1].bytes[0] = 'x';
+	flush_first_byte(1);
+	extents_remove(&extents, 1);
+	extents_touch(&extents, file.fd);
+	assert_int_equal(touches, 2);
+	extents_touch(&extents, file.fd);
+	assert_int_equal(touches, 2);
+}
+
 static void persist(uint64_t range)
 {
 	extents_persist_part(&extents, range * SIZE, (range + 1) * SIZE);
@@ -311,6 +376,8 @@ int main(void)
 		TEST(remove__in_a_pass_the_others_are_done),
 		TEST(remove__in_a_pass_what_failed_before_it_is_tried_again),
 		TEST(persist__tells_of_others_in_its_part_alone),
+		TEST(touch__once_for_all_that_a_pass_has_stored),
+		TEST(touch__of_a_pass_that_was_not_ended),
 		TEST(merge__restarted_after_a_failure_is_over_all),
 		TEST(seal__waits_for_each_mapping),
 		TEST(seal__does_not_wait_for_a_merge_of_our_own),

@@ -90,7 +90,7 @@ set_tests_properties(unit-lease-merge PROPERTIES LABELS unit ENVIRONMENT "${TSAN
 add_executable(unit-lease-extents ${CMAKE_CURRENT_LIST_DIR}/lease_extents_test.c
     ${PROJECT_SOURCE_DIR}/lease/extents.c)
 target_link_libraries(unit-lease-extents PRIVATE unit-lease-file daxmr-flush)
-target_link_options(unit-lease-extents PRIVATE -Wl,--wrap=allocate_range)
+target_link_options(unit-lease-extents PRIVATE -Wl,--wrap=allocate_range,--wrap=futimens)
 add_test(NAME unit-lease-extents COMMAND unit-lease-extents)
 set_tests_properties(unit-lease-extents PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 400)
 
