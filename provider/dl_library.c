@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <dlfcn.h>
+#include <limits.h>
 #include <link.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "dl_library.h"
 #include "dl_real.h"
+#include "raw.h"
 
 struct search {
 	const struct dl_library *library;
@@ -23,7 +25,12 @@ static int find_path(struct dl_phdr_info *info, size_t size, void *arg)
 	if (strncmp(base, search->library->name, length) != 0 ||
 	    (base[length] != '.' && base[length] != '-'))
 		return 0;
-	search->path = strdup(info->dlpi_name);
+	/* no malloc() here: a thread may be in it that waits for this one */
+	search->path = raw_map_memory(PATH_MAX, 0);
+	if (search->path == MAP_FAILED)
+		search->path = NULL;
+	else
+		snprintf(search->path, PATH_MAX, "%s", info->dlpi_name);
 	return 1;
 }
 
@@ -39,7 +46,7 @@ void *dl_library_open(const struct dl_library *library)
 	if (!search.path)
 		return NULL;
 	handle = dlopen(search.path, RTLD_LAZY | RTLD_NOLOAD);
-	free(search.path);
+	raw_unmap(search.path, PATH_MAX);
 	if (handle &&
 	    !dl_real_dlvsym(handle, library->symbol, library->version)) {
 		dlclose(handle);

@@ -9,14 +9,16 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <link.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "dl_real.h"
 #include "file_verbs.h"
+#include "raw.h"
 
 #define LIBRARIES_MAX 32
 
@@ -172,21 +174,25 @@ static bool is_known(const struct dl_phdr_info *info)
 }
 
 struct found {
-	char *path;
 	uintptr_t base;
+	char path[PATH_MAX];
 };
+
+#define FOUND_SIZE (LIBRARIES_MAX * sizeof(struct found))
 
 struct search {
 	unsigned long long added;
 	unsigned int count;
-	struct found found[LIBRARIES_MAX];
+	struct found *found; /* NULL: none yet */
 };
 
-/* Not held here: the loader's other lock comes before the one of this walk. */
+/*
+ * Not held here: the loader's other lock comes before the one of this walk. Nor
+ * is malloc() called, which a thread may be in that waits for this one.
+ */
 static int collect(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct search *search = arg;
-	struct found *found = &search->found[search->count];
 
 	(void)size;
 	search->added = info->dlpi_adds;
@@ -194,8 +200,15 @@ static int collect(struct dl_phdr_info *info, size_t size, void *arg)
 		return 1;
 	if (!is_verbs(info->dlpi_name) || is_known(info))
 		return 0;
-	found->path = strdup(info->dlpi_name);
-	return found->path && ++search->count == LIBRARIES_MAX;
+	if (!search->found)
+		search->found = raw_map_memory(FOUND_SIZE, 0);
+	if (search->found == MAP_FAILED) {
+		search->found = NULL;
+		return 1;
+	}
+	snprintf(search->found[search->count].path, PATH_MAX, "%s",
+		 info->dlpi_name);
+	return ++search->count == LIBRARIES_MAX;
 }
 
 /* Its handle stays open. 0: it has gone meanwhile. */
@@ -254,12 +267,12 @@ void file_verbs_find(void)
 	int saved_errno = errno;
 
 	dl_iterate_phdr(collect, &search);
-	for (unsigned int i = 0; i < search.count; i++) {
+	for (unsigned int i = 0; i < search.count; i++)
 		search.found[i].base = hold(search.found[i].path);
-		free(search.found[i].path);
-	}
 	if (search.count)
 		dl_iterate_phdr(add_held, &search);
+	if (search.found)
+		raw_unmap(search.found, FOUND_SIZE);
 	atomic_store(&seen, search.added);
 	errno = saved_errno;
 }

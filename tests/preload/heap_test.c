@@ -5,8 +5,10 @@
  * persistent memory: what is ours needs neither its blocks nor its lock while
  * it holds anybody up.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -29,7 +31,7 @@
 		     */
 
 /* For the C library too. */
-#define EXPORT __attribute__((visibility("default")))
+#define EXPORT __attribute__((visibility("default"), noipa))
 
 extern char **environ;
 
@@ -53,8 +55,12 @@ static void arena_make(void)
 	close(fd);
 }
 
+static __thread unsigned int walks;
+static atomic_uint walked, asked_in_walks;
+
 static void look_at_all(void)
 {
+	asked_in_walks += walks;
 	for (size_t at = 0; at < ARENA; at += LOOKED)
 		*(volatile char *)(arena + at + LOOKED - 1) += 1;
 }
@@ -134,6 +140,30 @@ EXPORT void *realloc(void *old, size_t size)
 	return fresh;
 }
 
+/*
+ * Who is in malloc() may want to know what is loaded (to unwind a stack), and
+ * waits then for who walks over that.
+ */
+typedef int walk_fn(int (*fn)(struct dl_phdr_info *info, size_t size,
+			      void *arg),
+		    void *arg);
+
+EXPORT int dl_iterate_phdr(int (*fn)(struct dl_phdr_info *info, size_t size,
+				     void *arg),
+			   void *arg)
+{
+	static walk_fn *_Atomic real;
+	int r;
+
+	if (!real)
+		real = (walk_fn *)dlsym(RTLD_NEXT, "dl_iterate_phdr");
+	walks++;
+	r = real(fn, arg);
+	walks--;
+	atomic_fetch_add(&walked, 1);
+	return r;
+}
+
 static atomic_bool is_over;
 
 static void *allocate(void *arg)
@@ -185,6 +215,8 @@ static void heap_in_file__is_staged_and_comes_back(void **state)
 		assert_int_equal(ibv_dereg_mr(mr), 0);
 		check_outside(word);
 	}
+	assert_true(atomic_load(&walked) > 0);
+	assert_int_equal(atomic_load(&asked_in_walks), 0);
 	atomic_store(&is_over, true);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
