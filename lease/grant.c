@@ -9,6 +9,7 @@
 #include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -121,6 +122,29 @@ static int check_file(int fd, const char *name)
 	return 0;
 }
 
+/* What that says of other processes, and of our own, has other numbers. */
+static int check_proc(void)
+{
+	char link[16];
+	long n = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self", link,
+			 sizeof(link) - 1);
+	pid_t there;
+
+	if (n <= 0)
+		return 0;
+	link[n] = '\0';
+	there = (pid_t)strtol(link, NULL, 10);
+	if (there == getpid())
+		return 0;
+	return reason_set_kind(
+		REASON_UNSEEN, -EOPNOTSUPP,
+		"/proc is that of another PID namespace (this process is %d "
+		"there, and %d in its own), so who has a file open cannot be "
+		"told: mount one of its own (unshare --mount-proc, or mount -t "
+		"proc proc /proc)",
+		there, getpid());
+}
+
 int grant_check(int fd, int type)
 {
 	int saved_errno = errno, r;
@@ -130,6 +154,8 @@ int grant_check(int fd, int type)
 	r = check_mode(fd, type, name);
 	if (!r)
 		r = check_file(fd, name);
+	if (!r)
+		r = check_proc();
 	if (!r && leases_are_off())
 		r = reason_set_kind(REASON_LEASES_OFF, -EINVAL,
 				    "leases are switched off: write 1 to "

@@ -20,7 +20,7 @@
 /*
  * type is F_WRLCK or F_RDLCK. 0, or with a sentence (reason.h):
  *   -EINVAL      not a regular file; leases are switched off on this machine
- *   -EOPNOTSUPP  neither ext4 nor xfs
+ *   -EOPNOTSUPP  neither ext4 nor xfs; /proc is of another PID namespace
  *   -EACCES      neither the file's owner nor CAP_LEASE
  *   -EBADF       F_WRLCK: not open for reading and writing; F_RDLCK: open for
  *                writing; not open at all

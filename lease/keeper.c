@@ -45,8 +45,8 @@ failed:
 	error = -errno;
 	if (fd >= 0)
 		raw_close(fd);
-	return reason_set(error, "no memory to share with daxmr-keeper: %s",
-			  strerrordesc_np(-error));
+	return reason_set(error, "no memory to share with daxmr-keeper: %s%s",
+			  strerrordesc_np(-error), reason_memory(error));
 }
 
 static void close_received(struct keeper *keeper)

@@ -100,3 +100,16 @@ const char *reason_file(int fd, char *text, size_t size)
 	errno = saved_errno;
 	return text;
 }
+
+const char *reason_memory(int error)
+{
+	switch (error) {
+	case -EMFILE:
+		return "; raise RLIMIT_NOFILE, each takes a descriptor";
+	case -EFBIG:
+		return "; raise RLIMIT_FSIZE (ulimit -f), which counts for "
+		       "memory that is shared, too";
+	default:
+		return "";
+	}
+}

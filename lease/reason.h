@@ -58,4 +58,7 @@ const char *reason_text(void);
 #define REASON_FILE_MAX 400
 const char *reason_file(int fd, char *text, size_t size);
 
+/* Why memory of ours was not to be had, behind what errno says; or "". */
+const char *reason_memory(int error);
+
 #endif

@@ -181,9 +181,7 @@ static int make_shadow(struct staged *staged)
 				  "no shadow of %ju bytes can be made to take "
 				  "the file's place: %s%s",
 				  (uintmax_t)length, strerrordesc_np(-r),
-				  r == -EMFILE ? "; raise RLIMIT_NOFILE, each "
-						 "takes a descriptor"
-					       : "");
+				  reason_memory(r));
 	}
 	staged->shadow_dev = st.st_dev;
 	staged->shadow_ino = st.st_ino;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -124,6 +125,28 @@ static void check_shadows(const struct seen *files, const struct seen *shadows)
 					 mapping_has(of, kept[k]));
 	}
 	assert_int_equal(found, files->count);
+}
+
+static void shadow__is_longer_than_a_file_may_be(void **state)
+{
+	struct rlimit old, small;
+	struct lease *lease;
+	int r;
+
+	(void)state;
+	assert_int_equal(
+		acquire_range(engine, file.fd, F_WRLCK, 0, LENGTH, &lease), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small = old;
+	small.rlim_cur = LENGTH / 2;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	r = lease_stage(lease, 0, LENGTH);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(r, -EFBIG);
+	assert_non_null(strstr(reason_text(), "RLIMIT_FSIZE"));
+	assert_true(stage_is_file_at(&file, map));
+	assert_int_equal(lease_stage(lease, 0, LENGTH), 0);
+	unstage_range(lease, 0, LENGTH);
 }
 
 static void flags__are_what_they_were(void **state)
@@ -513,6 +536,7 @@ int main(void)
 			tear_down),
 		TEST(child__has_nothing_of_board_and_books),
 		TEST(late_read__comes_with_a_flush),
+		TEST(shadow__is_longer_than_a_file_may_be),
 		TEST(userfaultfd__elsewhere_is_left_alone),
 		TEST(userfaultfd__on_the_file_is_refused),
 		TEST(userfaultfd__on_the_shadow_keeps_it_there),

@@ -8,6 +8,7 @@
 #include <linux/falloc.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,39 @@ static void check__a_file_of_our_own_will_do(void **state)
 	assert_int_equal(grant_check(read_only, F_RDLCK), 0);
 	close(read_only);
 	file_remove(&file);
+}
+
+/* In a PID namespace whose /proc is still that outside. */
+static void check__foreign_proc_is_said(void **state)
+{
+	struct file file;
+	int status = -1;
+	pid_t child;
+
+	(void)state;
+	file_make(&file, PAGE);
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		pid_t inner;
+
+		if (unshare(CLONE_NEWPID))
+			_exit(77);
+		inner = fork();
+		if (!inner)
+			_exit(grant_check(file.fd, F_WRLCK) != -EOPNOTSUPP ||
+			      reason_kind() != REASON_UNSEEN ||
+			      !strstr(reason_text(), "PID namespace"));
+		waitpid(inner, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	file_remove(&file);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		print_message("a PID namespace takes CAP_SYS_ADMIN\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
 }
 
 static void check__wrong_mode_is_said(void **state)
@@ -383,6 +417,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(check__a_file_of_our_own_will_do),
+		cmocka_unit_test(check__foreign_proc_is_said),
 		cmocka_unit_test(check__wrong_mode_is_said),
 		cmocka_unit_test(check__other_files_are_refused),
 		cmocka_unit_test(check__another_users_file_is_refused),
