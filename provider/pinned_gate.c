@@ -15,7 +15,10 @@ static struct pinned_gate *gates;
 
 static uint64_t numbers; /* that were given; under the lock */
 
-/* Who has had this gate before has been told what was severed then. */
+/*
+ * Who has had this gate before has been told what was severed then, also where
+ * it has been back by one of its own.
+ */
 static void enter_locked(struct pinned *pinned, struct pinned_gate *gate)
 {
 	if (pinned->told_at != gate->number)
@@ -40,19 +43,21 @@ static bool enter_closed(struct pinned *pinned)
 	return found;
 }
 
-static void add(struct pinned_gate *added)
+static void share(struct pinned *pinned)
 {
+	struct pinned_gate *gate = pinned->gate;
 	struct pinned_locked locked;
 
 	pinned_lock_take(&locked);
-	added->next = gates;
-	gates = added;
+	gate->number = ++numbers;
+	gate->next = gates;
+	gates = gate;
+	enter_locked(pinned, gate);
 	pinned_lock_give(&locked);
 }
 
 int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns)
 {
-	struct pinned_locked locked;
 	struct pinned_gate *gate;
 	int r;
 
@@ -69,10 +74,7 @@ int pinned_gate_close_alone(struct pinned *pinned, int64_t until_ns)
 	gate->pd = pinned->pd;
 	gate->is_entered = r;
 	gate->users = 1;
-	pinned_lock_take(&locked);
-	gate->number = ++numbers;
-	enter_locked(pinned, gate);
-	pinned_lock_give(&locked);
+	pinned->gate = gate;
 	return 0;
 }
 
@@ -84,7 +86,7 @@ int pinned_gate_close(struct pinned *pinned, int64_t until_ns)
 		return 0;
 	r = pinned_gate_close_alone(pinned, until_ns);
 	if (!r)
-		add(pinned->gate);
+		share(pinned);
 	return r;
 }
 
@@ -124,14 +126,16 @@ unsigned int pinned_gate_sever(struct pinned_gate *gate, bool all)
 
 unsigned int pinned_gate_news(struct pinned *pinned)
 {
-	unsigned int news = 0;
+	struct pinned_gate *gate = pinned->gate;
+	unsigned int news, *told;
 	struct pinned_locked locked;
 
-	if (!pinned->gate)
+	if (!gate)
 		return 0;
 	pinned_lock_take(&locked);
-	news = pinned->gate->severed - pinned->told_severed;
-	pinned->told_severed = pinned->gate->severed;
+	told = gate->number ? &pinned->told_severed : &gate->told;
+	news = gate->severed - *told;
+	*told = gate->severed;
 	pinned_lock_give(&locked);
 	return news;
 }

@@ -64,13 +64,13 @@ struct pinned {
 	enum keys keys;
 
 	/* Whoever sets is_busy has these to himself. */
-	unsigned int lost;	   /* windows, at the last recall */
-	struct pinned_ear *ear;	   /* NULL: nobody listens */
-	struct ibv_mr *mr;	   /* the real one; NULL: gone */
-	struct window_key key;	   /* mw NULL: the rkey is the MR's */
-	struct pinned_gate *gate;  /* NULL: open */
-	uint64_t told_at;	   /* the number of the last; and how many */
-	unsigned int told_severed; /* QPs severed there it was told of */
+	unsigned int lost;	  /* windows, at the last recall */
+	struct pinned_ear *ear;	  /* NULL: nobody listens */
+	struct ibv_mr *mr;	  /* the real one; NULL: gone */
+	struct window_key key;	  /* mw NULL: the rkey is the MR's */
+	struct pinned_gate *gate; /* NULL: open */
+	uint64_t told_at; /* the number of the last that it shared; and */
+	unsigned int told_severed; /* of how many QPs severed there it knows */
 	size_t registered;	   /* of length, from the beginning */
 	struct window_pd *binder;  /* of its PD's windows; NULL: none yet */
 	int error;		   /* why it could not come back, or 0 */
@@ -113,8 +113,9 @@ struct pinned {
 struct pinned_gate {
 	struct ibv_pd *pd;
 	struct gate *gate;
-	uint64_t number;
-	bool is_entered; /* a post did not end: not to be drained */
+	uint64_t number;   /* 0: one region's own */
+	unsigned int told; /* that region: of so many QPs */
+	bool is_entered;   /* a post did not end: not to be drained */
 	/* Under the lock. */
 	unsigned int users;
 	unsigned int severed; /* so many of its QPs */
@@ -292,6 +293,13 @@ struct pinned_lost {
 bool pinned_windows_test(const struct pinned *pinned, unsigned int access);
 
 /*
+ * A device that has not answered before is asked again. By all that go
+ * together, before the first of them is bound to anything: it may be silent
+ * once for all of them and not for each.
+ */
+void pinned_windows_forgive(struct pinned *pinned);
+
+/*
  * ibv_dereg_mr() for others that wait: no window is in the way, however many
  * are lost. 0 or a positive errno: something else is.
  */
@@ -313,7 +321,8 @@ void pinned_come_back(struct pinned *pinned);
 /*
  * By who waits in pinned_go() for those that go: what else is due for the
  * thread that MRs go by, but of those that are to go only such as have less
- * time. All that is over before the first of those that wait has to be gone.
+ * time or have nothing to wait for. All that is over before the first of those
+ * that wait has to be gone.
  */
 void pinned_do_urgent(const struct pinned *waiting);
 void pinned_sever_stuck(struct pinned *pinned);

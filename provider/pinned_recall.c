@@ -16,6 +16,7 @@
 
 #define RETRY_NS   100000000LL
 #define LEFT_NAMED 16
+#define CUT_OFF_NS 100000000LL
 
 /* What one recall has come to, for the log. */
 struct course {
@@ -145,6 +146,19 @@ static void drain_all(struct pinned *first, struct course *course)
 	}
 }
 
+/*
+ * So long posts may take to end. What is cut off then fails in any case, and is
+ * in the way of others.
+ */
+static int64_t close_until(const struct pinned *pinned)
+{
+	int64_t most_ns = pinned->quiesce_ns / 4;
+
+	if (pinned->is_cut_off && most_ns > CUT_OFF_NS)
+		most_ns = CUT_OFF_NS;
+	return clock_now_ns() + most_ns;
+}
+
 /* All gates are closed before one is waited for. */
 static void quiesce(struct pinned *first, struct course *course)
 {
@@ -154,8 +168,7 @@ static void quiesce(struct pinned *first, struct course *course)
 	for (pinned = first; pinned; pinned = pinned->also) {
 		if (pinned_is_programs(pinned))
 			continue;
-		r = pinned_gate_close(pinned,
-				      clock_now_ns() + pinned->quiesce_ns / 4);
+		r = pinned_gate_close(pinned, close_until(pinned));
 		if (r)
 			course->close_error = r;
 		if (pinned->gate)
@@ -359,6 +372,8 @@ void pinned_go(struct pinned *first)
 	for (pinned = first; pinned; pinned = pinned->also)
 		PROBE(quiesced, pinned->file.dev, pinned->file.ino,
 		      course.drained_ns - course.begun_ns, course.severed);
+	for (pinned = first; pinned; pinned = pinned->also)
+		pinned_windows_forgive(pinned);
 	for (pinned = first; pinned; pinned = pinned->also) {
 		r = deregister(pinned, &course);
 		if (r)
@@ -374,8 +389,10 @@ void pinned_go(struct pinned *first)
 		lease_news_consent(&pinned->listener);
 	}
 	gone_ns = clock_now_ns();
-	for (pinned = first; pinned; pinned = pinned->also)
+	for (pinned = first; pinned; pinned = pinned->also) {
 		count_severed(pinned);
+		pinned_windows_forgive(pinned); /* for when it comes back */
+	}
 	/* Who was cut off has nothing to wait for. */
 	for (pinned = first; pinned; pinned = pinned->also)
 		if (!pinned->mr && pinned->is_cut_off)

@@ -6,9 +6,10 @@
  * There are two. Others wait for what the first does: MRs go, posts are let
  * through. While it waits for work that is under way it does, in between, what
  * others have less time for, in the same way: all of that has an earlier
- * deadline than what it interrupts, so that one's holds too. The second
- * registers again, severs what cannot be, and tells peers that were cut off: a
- * device may take seconds for that, and no other file's recall waits for it.
+ * deadline than what it interrupts, or needs none, so that one's holds too. The
+ * second registers again, severs what cannot be, and tells peers that were cut
+ * off: a device may take seconds for that, and no other file's recall waits for
+ * it.
  *
  * Each looks at all regions, does what is due and has come first in its list of
  * steps, without the lock, and looks again; if nothing is due it waits for
@@ -349,13 +350,32 @@ static int64_t deadline_of_locked(const struct pinned *pinned, int64_t now_ns)
 	return pinned->deadline_ns;
 }
 
+/* They may have had it already, and we were stopped all the while. */
+static bool is_for_others_locked(const struct pinned *pinned)
+{
+	return (!pinned->is_held || pinned->must_go) && !pinned->is_own;
+}
+
+static bool is_to_be_cut_off_locked(const struct pinned *pinned)
+{
+	return pinned->on_recall == ON_RECALL_SEVER &&
+	       is_for_others_locked(pinned);
+}
+
+/*
+ * Neither for work nor for a window to be unbound, so it is in nobody's way,
+ * whatever time that one has. By who may have it.
+ */
+static bool waits_for_nothing_locked(const struct pinned *pinned)
+{
+	return (pinned_is_programs(pinned) ||
+		is_to_be_cut_off_locked(pinned)) &&
+	       !pinned->key.mw && !pinned->keeps_windows;
+}
+
 /* What is heard from now on may make it due again. */
 static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 {
-	/* They may have had it already, and we were stopped all the while. */
-	bool is_for_others =
-		(!pinned->is_held || pinned->must_go) && !pinned->is_own;
-
 	pinned->is_busy = true;
 	if (step == pinned_come_back) {
 		pinned->is_tried = true;
@@ -367,10 +387,10 @@ static void take_locked(struct pinned *pinned, step_fn *step, int64_t now_ns)
 		pinned->is_asked = false;
 	} else if (step == pinned_go) { /* which agrees when it is through */
 		pinned->is_asked = false;
-		pinned->is_cut_off =
-			pinned->on_recall == ON_RECALL_SEVER && is_for_others;
+		pinned->is_cut_off = is_to_be_cut_off_locked(pinned);
 		pinned->is_forced = pinned_is_programs(pinned) &&
-				    is_for_others && !pinned->has_agreed;
+				    is_for_others_locked(pinned) &&
+				    !pinned->has_agreed;
 		pinned->deadline_ns = deadline_of_locked(pinned, now_ns);
 	}
 }
@@ -381,10 +401,19 @@ static bool is_due_locked(const struct pinned *pinned, step_fn *step,
 	return !pinned->is_busy && due_locked(pinned, now_ns, next_ns) == step;
 }
 
+/* Whatever is waited for until before_ns does not get any later by it. */
+static bool may_go_locked(const struct pinned *pinned, int64_t now_ns,
+			  int64_t before_ns)
+{
+	return deadline_of_locked(pinned, now_ns) < before_ns ||
+	       waits_for_nothing_locked(pinned);
+}
+
 /*
  * Which one of those that are to go has the least time, of such as have no time
- * until before_ns. NULL: none. The others come after it and those that have as
- * much: who has little time does not wait for the drain of one that has more.
+ * until before_ns, or need none. NULL: none. The others come after it and those
+ * that have as much: who has little time does not wait for the drain of one
+ * that has more.
  */
 static const struct pinned *most_urgent_locked(int64_t now_ns,
 					       int64_t before_ns)
@@ -394,7 +423,7 @@ static const struct pinned *most_urgent_locked(int64_t now_ns,
 
 	for (const struct pinned *at = pinned_all; at; at = at->next)
 		if (is_due_locked(at, pinned_go, now_ns, &next_ns) &&
-		    deadline_of_locked(at, now_ns) < before_ns &&
+		    may_go_locked(at, now_ns, before_ns) &&
 		    (!urgent || at->deadline_ns < urgent->deadline_ns))
 			urgent = at;
 	return urgent;
@@ -406,7 +435,7 @@ static bool goes_with_locked(const struct pinned *pinned,
 			     int64_t before_ns)
 {
 	return urgent && pinned->quiesce_ns == urgent->quiesce_ns &&
-	       deadline_of_locked(pinned, now_ns) < before_ns;
+	       may_go_locked(pinned, now_ns, before_ns);
 }
 
 /*

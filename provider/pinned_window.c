@@ -83,13 +83,15 @@ static int bind(struct pinned *pinned, const struct gate_window *window,
 	return window_pd_bind(pinned->binder, window->mw, &range, until_ns);
 }
 
-/* One that was silent is asked again, by another pair, the next time. */
-static void forgive_device(struct pinned *pinned)
+/* A pair of their PD's is the same for all who need one now. */
+void pinned_windows_forgive(struct pinned *pinned)
 {
-	if (!pinned->binder || !window_pd_is_dead(pinned->binder))
-		return;
-	window_pd_put(pinned->binder);
-	pinned->binder = NULL;
+	if (pinned->binder && window_pd_is_dead(pinned->binder)) {
+		window_pd_put(pinned->binder);
+		pinned->binder = NULL;
+	}
+	if (pinned->keeps_windows && !pinned->binder)
+		pinned->binder = window_pd_get(pinned->real, pinned->pd);
 }
 
 static int64_t until(struct pinned *pinned)
@@ -110,7 +112,6 @@ static int unbind(struct pinned *pinned)
 	int64_t until_ns = until(pinned);
 	int r = 0;
 
-	forgive_device(pinned);
 	while (!r && (window = gate_window_next(&pinned->seen->mr,
 						GATE_WINDOW_ON, window))) {
 		if (window->type != IBV_MW_TYPE_1)
@@ -240,7 +241,6 @@ void pinned_windows_bind(struct pinned *pinned)
 	unsigned int severed = 0;
 	uint64_t left;
 
-	forgive_device(pinned);
 	while ((window = gate_window_next(&pinned->seen->mr, GATE_WINDOW_OFF,
 					  window))) {
 		left = left_of(pinned, window);

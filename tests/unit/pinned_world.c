@@ -139,12 +139,24 @@ int gate_key_promise(struct ibv_context *of, uint32_t promised, uint32_t actual)
 	return 0;
 }
 
-struct ibv_mw own_mw;
-struct gate_window own_window;
-bool has_own, refuses_binds, unbinds_late;
-static bool is_binder_dead; /* of who has the region */
-_Atomic uint64_t own_bound;
+struct ibv_mw own_mws[OWNERS];
+struct gate_window own_windows[OWNERS];
+size_t owners;
+bool refuses_binds, unbinds_late;
+static unsigned int binder; /* its number; each dies at most once */
+static bool is_binder_dead; /* the last */
+_Atomic uint64_t own_bounds[OWNERS];
 atomic_uint replaced, binds;
+
+/* OWNERS: of none that may have a window. */
+static size_t owner_of(const struct ibv_mr *seen)
+{
+	size_t i = 0;
+
+	while (i < OWNERS && seen != &regions[i].seen->mr)
+		i++;
+	return i;
+}
 
 int gate_mr_promise(struct ibv_context *of, const struct ibv_mr *seen,
 		    struct ibv_mr *actual, bool is_bindable)
@@ -166,14 +178,15 @@ struct gate_window *gate_window_next(const struct ibv_mr *seen,
 				     enum gate_window_state state,
 				     struct gate_window *after)
 {
-	bool is_it = has_own && !after && seen == &regions[0].seen->mr &&
-		     own_window.state == state && !own_window.is_over;
+	size_t i = owner_of(seen);
+	bool is_it = i < owners && !after && own_windows[i].state == state &&
+		     !own_windows[i].is_over;
 
 	if (after)
-		own_window.uses--;
+		after->uses--;
 	if (is_it)
-		own_window.uses++;
-	return is_it ? &own_window : NULL;
+		own_windows[i].uses++;
+	return is_it ? &own_windows[i] : NULL;
 }
 
 void gate_window_unuse(struct gate_window *of)
@@ -191,7 +204,7 @@ int gate_window_replace(struct gate_window *of, uint32_t *ret_rkey)
 	of->is_over = true;
 	of->mw->rkey++;
 	*ret_rkey = of->mw->rkey;
-	atomic_store(&own_bound, 0);
+	atomic_store(&own_bounds[of - own_windows], 0);
 	atomic_fetch_add(&replaced, 1);
 	return 0;
 }
@@ -199,48 +212,54 @@ int gate_window_replace(struct gate_window *of, uint32_t *ret_rkey)
 /* The program has freed it by then. */
 void gate_windows_settle(const struct ibv_mr *seen)
 {
-	if (seen == &regions[0].seen->mr && !has_own)
-		atomic_store(&own_bound, 0);
+	size_t i = owner_of(seen);
+
+	if (i < OWNERS && i >= owners)
+		atomic_store(&own_bounds[i], 0);
 }
 
 void gate_windows_gone(const struct ibv_mr *seen)
 {
-	if (seen == &regions[0].seen->mr && own_window.state != GATE_WINDOW_OFF)
-		own_window.is_over = true;
+	size_t i = owner_of(seen);
+
+	if (i < OWNERS && own_windows[i].state != GATE_WINDOW_OFF)
+		own_windows[i].is_over = true;
 }
 
 struct window_pd *window_pd_get(const struct real_verbs *real,
 				struct ibv_pd *pd)
 {
 	(void)real;
+	assert_ptr_equal(pd, &pds[0]);
+	binder += is_binder_dead || !binder;
 	is_binder_dead = false;
-	return (struct window_pd *)pd;
+	return (struct window_pd *)(uintptr_t)binder;
 }
 
-void window_pd_put(struct window_pd *binder)
+void window_pd_put(struct window_pd *of)
 {
-	(void)binder;
+	(void)of;
 }
 
-bool window_pd_is_dead(const struct window_pd *binder)
+bool window_pd_is_dead(const struct window_pd *of)
 {
-	assert_ptr_equal(binder, &pds[0]);
-	return is_binder_dead;
+	return (uintptr_t)of < binder || is_binder_dead;
 }
 
-int window_pd_bind(struct window_pd *binder, const struct ibv_mw *of,
+int window_pd_bind(struct window_pd *by, const struct ibv_mw *of,
 		   const struct window_range *range, int64_t until_ns)
 {
-	assert_ptr_equal(binder, &pds[0]);
-	assert_ptr_equal(of, &own_mw);
-	assert_ptr_equal(range->mr, regions[0].mr);
+	size_t i = (size_t)(of - own_mws);
+
+	assert_true(i < owners);
+	assert_ptr_equal(range->mr, regions[i].mr);
 	assert_true(until_ns > clock_now_ns());
-	if (is_binder_dead)
+	if (window_pd_is_dead(by))
 		return -ETIMEDOUT;
 	atomic_fetch_add(&binds, 1);
 	is_binder_dead = refuses_binds || unbinds_late;
 	if (!refuses_binds || (unbinds_late && !range->length))
-		atomic_store(&own_bound, range->length);
+		atomic_store(&own_bounds[i], range->length);
 	return is_binder_dead ? -ETIMEDOUT : 0;
 }
 
@@ -381,10 +400,11 @@ static int dereg_mr(struct ibv_mr *mr)
 		atomic_fetch_add(&refused_dereg, 1);
 		return EBUSY;
 	}
-	if (mr == regions[0].mr && atomic_load(&own_bound)) {
-		atomic_fetch_add(&refused_dereg, 1);
-		return EINVAL;
-	}
+	for (size_t i = 0; i < OWNERS; i++)
+		if (mr == regions[i].mr && atomic_load(&own_bounds[i])) {
+			atomic_fetch_add(&refused_dereg, 1);
+			return EINVAL;
+		}
 	free(mr);
 	atomic_fetch_add(&gone, 1);
 	return 0;
@@ -447,8 +467,11 @@ int world_begin(void **state)
 	bound = cleared = ended = refused_bind = 0;
 	for (size_t i = 0; i < REGIONS; i++)
 		on[i] = NULL;
-	has_own = refuses_binds = unbinds_late = is_binder_dead = false;
-	own_bound = 0;
+	owners = 0;
+	refuses_binds = unbinds_late = is_binder_dead = false;
+	memset(own_windows, 0, sizeof(own_windows));
+	for (size_t i = 0; i < OWNERS; i++)
+		own_bounds[i] = 0;
 	replaced = binds = 0;
 	pthread_mutex_lock(&pinned_lock);
 	memset(regions, 0, sizeof(regions));

@@ -56,14 +56,16 @@ extern unsigned int refuse_binds; /* so many, the next ones */
 extern bool may_rebind;		  /* from one MR to another */
 
 /*
- * A window of the program's on the first region, if it has one, as the device
- * has it: what it was replaced by is on nothing.
+ * Windows of the program's, one on each of the first regions, so many, as the
+ * device has it: what one was replaced by is on nothing.
  */
-extern struct ibv_mw own_mw;
-extern struct gate_window own_window;
-extern bool has_own, refuses_binds;
-extern bool unbinds_late;	   /* it is done, and nobody was told */
-extern _Atomic uint64_t own_bound; /* bytes; 0: it is on nothing */
+#define OWNERS 3
+extern struct ibv_mw own_mws[OWNERS];
+extern struct gate_window own_windows[OWNERS];
+extern size_t owners;
+extern bool refuses_binds;
+extern bool unbinds_late; /* it is done, and nobody was told */
+extern _Atomic uint64_t own_bounds[OWNERS]; /* bytes; 0: it is on nothing */
 extern atomic_uint replaced, binds;
 
 /* cmocka's set-up and teardown. */
