@@ -8,6 +8,15 @@
  * event, what peers read and what their atomics return must be theirs; in the
  * end shadow, mapping and file must be what outsiders.h says for that
  * on_conflict. Prints how many blocks must have been merged.
+ *
+ * Where soft-RoCE sends again, it may complete a read or an atomic without its
+ * data: a write that comes twice is acknowledged with the PSN of the last
+ * request that was carried out (duplicate_request() in rxe_resp.c), and if that
+ * is a read or an atomic whose own answer was lost, the plain acknowledgement
+ * completes it (COMPST_WRITE_SEND in rxe_comp.c). The words for the answer then
+ * are what they were before, UNTOUCHED, which nothing else leaves there. That
+ * is let pass, counted, and no more often than requests came twice; that the
+ * operation was carried out, and once, the words in the file tell.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +38,8 @@
 #define DEPTH	  16U
 #define PATIENCE  60.0 /* seconds in which a completion has to come */
 #define LOOK_EACH 256U
+/* No word of the file: outsiders.h. */
+#define UNTOUCHED 0x756e746f75636865ULL
 
 struct peer {
 	struct end server, end;
@@ -37,6 +48,8 @@ struct peer {
 };
 
 static struct peer peers[2];
+static unsigned int unanswered; /* reads and atomics without their data */
+static uint64_t duplicates;	/* that the device had seen before */
 static struct board *board;
 static uint64_t *file;
 static struct ibv_mr *mr;
@@ -83,7 +96,9 @@ static void post(uint32_t number)
 	if (kind == WRITE || kind == READ)
 		sge.length = MESSAGE_WORDS * sizeof(*buffer);
 	for (uint32_t i = 0; i < sge.length / sizeof(*buffer); i++)
-		buffer[i] = base(word + i) + round;
+		buffer[i] = kind == WRITE || !is_peers_own(slot)
+				    ? base(word + i) + round
+				    : UNTOUCHED;
 	if (kind == READ)
 		wr.opcode = IBV_WR_RDMA_READ;
 	if ((kind == ADD || kind == SWAP) && is_peers_own(slot)) {
@@ -101,6 +116,53 @@ static void post(uint32_t number)
 		die("ibv_post_send: %s", strerror(r));
 }
 
+/* Of the device, since it is there; 0 where it has no such counter. */
+static uint64_t counter(const char *name)
+{
+	char path[512], text[32] = "";
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "%s/ports/1/hw_counters/%s",
+		 peers[0].server.context->device->ibdev_path, name);
+	stream = fopen(path, "re");
+	if (!stream)
+		return 0;
+	if (!fgets(text, sizeof(text), stream))
+		text[0] = '\0';
+	fclose(stream);
+	return strtoull(text, NULL, 10);
+}
+
+/* What the next reader wants to know of an answer that is not right. */
+static void tell_around(uint32_t number, uint64_t n, uint64_t word)
+{
+	static const char *const names[] = {
+		"duplicate_request",   "out_of_seq_request",
+		"rcvd_seq_err",	       "rcvd_rnr_err",
+		"completer_retry_err", "retry_exceeded_err",
+		"send_rnr_err",	       "sent_pkts",
+		"rcvd_pkts",
+	};
+	uint64_t other = word ^ HALF_WORDS;
+
+	for (uint32_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		fprintf(stderr, "%s %lu, ", names[i],
+			(unsigned long)counter(names[i]));
+	fprintf(stderr,
+		"%lu duplicates before; %u answers without data before\n",
+		(unsigned long)duplicates, unanswered);
+	for (uint64_t i = word - 1; i <= word + 1; i++)
+		fprintf(stderr, "in the region, word %lu: its base %+ld\n",
+			(unsigned long)i, (long)(file[i] - base(i)));
+	fprintf(stderr,
+		"the other peer's word: its base %+ld; this peer has begun "
+		"%lu and done %lu, the other %lu and %lu\n",
+		(long)(file[other] - base(other)),
+		(unsigned long)board->begun[number], (unsigned long)n,
+		(unsigned long)board->begun[!number],
+		(unsigned long)board->done[!number]);
+}
+
 /* What it brought; a peer sees its own writes in order. */
 static void check_result(uint32_t number, uint64_t n)
 {
@@ -110,7 +172,7 @@ static void check_result(uint32_t number, uint64_t n)
 	uint64_t word = word_of(number, slot, kind);
 	uint64_t first = rounds(n, kind == READ ? WRITE : kind, slot);
 	uint64_t last = first;
-	uint32_t words = 1;
+	uint32_t words = 1, untouched = 0;
 
 	if (kind == WRITE || !is_peers_own(slot))
 		return;
@@ -122,13 +184,22 @@ static void check_result(uint32_t number, uint64_t n)
 	for (uint32_t i = 0; i < words; i++) {
 		uint64_t by = buffer[i] - base(word + i);
 
-		if (by < first || by > last)
-			die("peer %u, operation %lu (kind %u) in block %u, "
-			    "word %u: %#lx, its base %+ld and not %lu to %lu",
-			    number, (unsigned long)n, kind, slot_block(slot), i,
-			    (unsigned long)buffer[i], (long)by,
-			    (unsigned long)first, (unsigned long)last);
+		if (buffer[i] == UNTOUCHED) {
+			untouched++;
+			continue;
+		}
+		/* Packets come in order: none after one that is missing. */
+		if (by >= first && by <= last && !untouched)
+			continue;
+		tell_around(number, n, word + i);
+		die("peer %u, operation %lu (kind %u) in block %u, word %u: "
+		    "%#lx, its base %+ld and not %lu to %lu, %u words before "
+		    "it untouched",
+		    number, (unsigned long)n, kind, slot_block(slot), i,
+		    (unsigned long)buffer[i], (long)by, (unsigned long)first,
+		    (unsigned long)last, untouched);
 	}
+	unanswered += untouched > 0;
 }
 
 /* What is complete; false: nothing is. */
@@ -235,6 +306,18 @@ static void check_objects(void)
 		die("the region has other keys");
 }
 
+/* Each took the acknowledgement of a write that came twice. */
+static uint64_t check_unanswered(void)
+{
+	uint64_t twice = counter("duplicate_request") - duplicates;
+
+	if (unanswered > twice)
+		die("%u reads and atomics brought no data, and only %lu "
+		    "requests came twice",
+		    unanswered, (unsigned long)twice);
+	return twice;
+}
+
 static void check(const char *what, const uint64_t *words, size_t size,
 		  bool is_shadow)
 {
@@ -312,11 +395,13 @@ static void start_peers(void)
 	mr = end_register(&peers[0].server, file, SIZE, REMOTE_ALL);
 	rkey = mr->rkey;
 	lkey = mr->lkey;
+	duplicates = counter("duplicate_request");
 }
 
 int main(int argc, char **argv)
 {
 	struct stat st;
+	uint64_t twice;
 
 	if (argc != 4)
 		die("usage: rdma_outsiders FILE STORY OUTSIDER");
@@ -339,9 +424,12 @@ int main(int argc, char **argv)
 	check("the mapping", file, SIZE, false);
 	if (!board->is_deleted)
 		check_file(argv[1]);
+	twice = check_unanswered();
 	printf("%lu and %lu operations, %lu blocks to be merged, %lu of them "
-	       "in conflict\n",
+	       "in conflict; %lu requests came twice, %u answers without "
+	       "data\n",
 	       (unsigned long)board->done[0], (unsigned long)board->done[1],
-	       (unsigned long)board->merged, (unsigned long)board->conflicts);
+	       (unsigned long)board->merged, (unsigned long)board->conflicts,
+	       (unsigned long)twice, unanswered);
 	return 0;
 }
