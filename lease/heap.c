@@ -32,13 +32,16 @@ void heap_put(void *block)
 
 #else
 
-/* Blocks of 64 bytes, 128 and so on, cut from pieces; larger ones are mapped.
+/*
+ * Blocks of 64 bytes, 128, 192 and so on up to 1 KiB, then of 2 KiB, 4 KiB and
+ * so on, cut from pieces; larger ones are mapped.
  */
-#define SMALLEST 64UL
-#define CLASSES	 10U
-#define LARGEST	 (SMALLEST << (CLASSES - 1))
-#define PIECE	 (256UL << 10)
-#define PAGE	 4096UL
+#define GRAIN	64UL
+#define FINE	16U /* of which there are so many sizes */
+#define CLASSES 21U
+#define LARGEST (GRAIN * FINE << (CLASSES - FINE))
+#define PIECE	(256UL << 10)
+#define PAGE	4096UL
 
 /* In front of each block, and keeps it aligned for anything. */
 struct head {
@@ -72,11 +75,17 @@ static __attribute__((constructor)) void follow_forks(void)
 	pthread_atfork(NULL, NULL, start_anew);
 }
 
+static size_t room_of(unsigned int class)
+{
+	return class < FINE ? GRAIN * (class + 1)
+			    : GRAIN * FINE << (class - FINE + 1);
+}
+
 static unsigned int class_of(size_t room)
 {
 	unsigned int class = 0;
 
-	while (SMALLEST << class < room)
+	while (room_of(class) < room)
 		class ++;
 	return class;
 }
@@ -88,16 +97,22 @@ static void *map(size_t length)
 	return addr == MAP_FAILED ? NULL : addr;
 }
 
-/* Locked. What is left of a piece is smaller than what was asked for. */
+/*
+ * Locked. What is left of a piece is smaller than what was asked for. A huge
+ * page under them would be a region's memory many times over.
+ */
 static struct head *cut(size_t room)
 {
 	struct head *head;
 
 	if (piece_left < room) {
 		char *fresh = map(PIECE);
+		int saved_errno = errno;
 
 		if (!fresh)
 			return NULL;
+		syscall(SYS_madvise, fresh, PIECE, MADV_NOHUGEPAGE);
+		errno = saved_errno; /* kernels without huge pages */
 		piece = fresh;
 		piece_left = PIECE;
 	}
@@ -117,10 +132,10 @@ static struct head *take(size_t room)
 	if (head)
 		unused[class] = head->next;
 	else
-		head = cut(SMALLEST << class);
+		head = cut(room_of(class));
 	pthread_mutex_unlock(&lock);
 	if (head)
-		head->room = SMALLEST << class;
+		head->room = room_of(class);
 	return head;
 }
 
