@@ -13,6 +13,7 @@
 #include "errand.h"
 #include "heap.h"
 #include "lease_talk.h"
+#include "own_thread.h"
 #include "reason.h"
 
 #define READY 2
@@ -73,6 +74,7 @@ static void *work(void *arg)
 	struct crew *crew = worker->crew;
 	struct errand *errand;
 
+	own_thread_keep_small();
 	pthread_mutex_lock(&crew->lock);
 	appear_locked(worker);
 	for (;;) {
@@ -98,15 +100,8 @@ static void *work(void *arg)
 static bool begin(struct worker *worker, void *(*fn)(void *arg))
 {
 	struct crew *crew = worker->crew;
-	pthread_attr_t attr;
-	int r = pthread_attr_init(&attr);
+	int r = own_thread_start(&worker->thread, STACK, false, fn, worker);
 
-	if (r)
-		return false;
-	r = pthread_attr_setstacksize(&attr, STACK);
-	if (!r)
-		r = pthread_create(&worker->thread, &attr, fn, worker);
-	pthread_attr_destroy(&attr);
 	pthread_mutex_lock(&crew->lock);
 	while (!r && !worker->tid)
 		pthread_cond_wait(&crew->at_work, &crew->lock);
@@ -144,6 +139,7 @@ static void *make_more(void *arg)
 {
 	struct crew *crew = ((struct worker *)arg)->crew;
 
+	own_thread_keep_small();
 	pthread_mutex_lock(&crew->lock);
 	appear_locked(arg);
 	while (!crew->is_over) {

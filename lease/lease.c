@@ -25,6 +25,7 @@
 #include "heap.h"
 #include "lease_take.h"
 #include "lease_talk.h"
+#include "own_thread.h"
 #include "raw.h"
 #include "reason.h"
 #include "staged.h"
@@ -299,6 +300,7 @@ static void *run(void *arg)
 	struct lease_engine *engine = arg;
 	int r = own_descriptors(engine);
 
+	own_thread_keep_small();
 	pthread_setname_np(pthread_self(), LEASE_THREAD_NAME);
 	own_desk_init(&engine->table.own);
 	if (!r)

@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "gate/gate_cm.h"
 #include "log.h"
+#include "own_thread.h"
 #include "pinned_parts.h"
 #include "quiet.h"
 
@@ -559,6 +560,7 @@ static void *work(void *arg)
 	int64_t next_ns;
 	step_fn *step;
 
+	own_thread_keep_small();
 	pthread_setname_np(pthread_self(), worker->name);
 	pthread_mutex_lock(&pinned_lock);
 	for (;;) {
@@ -579,20 +581,13 @@ static void *work(void *arg)
 /* None of the program's signals is for them. */
 static int start(struct worker *worker)
 {
-	pthread_attr_t attr;
 	sigset_t before;
 	pthread_t thread;
 	int r;
 
-	r = -pthread_attr_init(&attr);
-	if (r)
-		return r;
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK);
 	quiet_begin(&before);
-	r = -pthread_create(&thread, &attr, work, worker);
+	r = -own_thread_start(&thread, STACK, true, work, worker);
 	quiet_end(&before);
-	pthread_attr_destroy(&attr);
 	return r;
 }
 

@@ -10,6 +10,7 @@
 
 #include "aside.h"
 #include "clock.h"
+#include "own_thread.h"
 #include "quiet.h"
 #include "window_parts.h"
 
@@ -108,6 +109,7 @@ static void *watch_over_all(void *arg)
 	struct window *window;
 	int64_t next_ns;
 
+	own_thread_keep_small();
 	pthread_setname_np(pthread_self(), "daxmr-window");
 	window_lock_take(&locked);
 	for (;;) {
@@ -170,18 +172,9 @@ void window_follow_forks(void)
 /* All signals are blocked: none of the program's is for it. */
 static int start_locked(void)
 {
-	pthread_attr_t attr;
 	pthread_t thread;
-	int r;
 
-	r = -pthread_attr_init(&attr);
-	if (r)
-		return r;
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK);
-	r = -pthread_create(&thread, &attr, watch_over_all, NULL);
-	pthread_attr_destroy(&attr);
-	return r;
+	return -own_thread_start(&thread, STACK, true, watch_over_all, NULL);
 }
 
 int window_start(void)

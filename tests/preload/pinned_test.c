@@ -28,6 +28,11 @@
 #define WAIT_SEC 60
 #define RW	 (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
 
+/* As much as some programs have for each thread, also those that are not
+ * theirs.
+ */
+static _Thread_local volatile char of_each_thread[1 << 20];
+
 static struct standin_control *device;
 static struct ibv_pd *pd;
 static char path[256];
@@ -81,6 +86,7 @@ static unsigned int registrations(void)
 
 static int setup(void **state)
 {
+	of_each_thread[sizeof(of_each_thread) - 1] = 1;
 	(void)state;
 	snprintf(path, sizeof(path), "./pinned-test-XXXXXX");
 	fd = mkostemp(path, O_CLOEXEC);
