@@ -90,29 +90,32 @@ static unsigned int class_of(size_t room)
 	return class;
 }
 
+/*
+ * Zeroes, which take no memory until they are touched. A huge page there would
+ * be a region's memory many times over.
+ */
 static void *map(size_t length)
 {
 	void *addr = raw_map_memory(length, 0);
+	int saved_errno = errno;
 
-	return addr == MAP_FAILED ? NULL : addr;
+	if (addr == MAP_FAILED)
+		return NULL;
+	syscall(SYS_madvise, addr, length, MADV_NOHUGEPAGE);
+	errno = saved_errno; /* kernels without huge pages */
+	return addr;
 }
 
-/*
- * Locked. What is left of a piece is smaller than what was asked for. A huge
- * page under them would be a region's memory many times over.
- */
+/* Locked. What is left of a piece is smaller than what was asked for. */
 static struct head *cut(size_t room)
 {
 	struct head *head;
 
 	if (piece_left < room) {
 		char *fresh = map(PIECE);
-		int saved_errno = errno;
 
 		if (!fresh)
 			return NULL;
-		syscall(SYS_madvise, fresh, PIECE, MADV_NOHUGEPAGE);
-		errno = saved_errno; /* kernels without huge pages */
 		piece = fresh;
 		piece_left = PIECE;
 	}
@@ -166,7 +169,9 @@ void *heap_get(size_t count, size_t size)
 		errno = ENOMEM;
 	else
 		head = get(length);
-	return head ? memset(head + 1, 0, length) : NULL;
+	if (!head)
+		return NULL;
+	return head->room > LARGEST ? head + 1 : memset(head + 1, 0, length);
 }
 
 void *heap_more(void *old, size_t count, size_t size)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 
 #define THREADS 4
 #define BLOCKS	64
+#define LARGE	(8UL << 20)
+#define PAGE	4096UL
 
 static void blocks__are_zeroed_aligned_and_used_again(void **state)
 {
@@ -33,6 +36,26 @@ static void blocks__are_zeroed_aligned_and_used_again(void **state)
 	}
 	heap_put(NULL);
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+/* The engine's tables have room for far more than most programs lease. */
+static void large__takes_no_memory_until_it_is_touched(void **state)
+{
+	unsigned char there[LARGE / PAGE];
+	unsigned int touched = 0;
+	char *block = heap_get(LARGE, 1);
+	char *first = block + (PAGE - (uintptr_t)block % PAGE);
+
+	(void)state;
+	assert_non_null(block);
+	block[LARGE / 2] = 1;
+	assert_int_equal(mincore(first, LARGE - PAGE, there), 0);
+	for (size_t i = 0; i < LARGE / PAGE - 1; i++)
+		touched += there[i] & 1;
+	assert_int_equal(touched, 1);
+	heap_put(block);
+}
+#endif
 
 static void more__keeps_what_was_there(void **state)
 {
@@ -130,6 +153,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blocks__are_zeroed_aligned_and_used_again),
+#if !defined(__SANITIZE_ADDRESS__)
+		cmocka_unit_test(large__takes_no_memory_until_it_is_touched),
+#endif
 		cmocka_unit_test(more__keeps_what_was_there),
 		cmocka_unit_test(too_much__is_refused_and_the_old_stays),
 		cmocka_unit_test(
