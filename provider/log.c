@@ -122,24 +122,30 @@ static put_fn *without_waiting(mode_t kind)
 }
 
 /*
- * A write to a pipe that nobody reads raises SIGPIPE in this thread: held back,
- * and taken away again unless the program had one pending of its own.
+ * A write to a pipe that nobody reads raises SIGPIPE in this thread, and one
+ * beyond the limit on the size of files SIGXFSZ: held back, and taken away
+ * again unless the program had one pending of its own.
  */
 static void write_line(put_fn *by, const char *line, size_t length)
 {
 	static const struct timespec no_wait;
-	sigset_t pipe_set, old_set, pending;
-	bool was_pending;
+	sigset_t raised, old_set, pending;
 
-	sigemptyset(&pipe_set);
-	sigaddset(&pipe_set, SIGPIPE);
+	sigemptyset(&raised);
+	sigaddset(&raised, SIGPIPE);
+	sigaddset(&raised, SIGXFSZ);
 	sigpending(&pending);
-	was_pending = sigismember(&pending, SIGPIPE) == 1;
-	pthread_sigmask(SIG_BLOCK, &pipe_set, &old_set);
-	if (by(line, length) < 0 && errno == EPIPE && !was_pending)
-		while (sigtimedwait(&pipe_set, NULL, &no_wait) < 0 &&
+	pthread_sigmask(SIG_BLOCK, &raised, &old_set);
+	if (by(line, length) < 0 && (errno == EPIPE || errno == EFBIG)) {
+		int signal = errno == EPIPE ? SIGPIPE : SIGXFSZ;
+
+		sigemptyset(&raised);
+		sigaddset(&raised, signal);
+		while (sigismember(&pending, signal) != 1 &&
+		       sigtimedwait(&raised, NULL, &no_wait) < 0 &&
 		       errno == EINTR)
 			;
+	}
 	pthread_sigmask(SIG_SETMASK, &old_set, NULL);
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -98,6 +99,22 @@ static void log__reader_gone_raises_no_sigpipe(void **state)
 	log_write_at(LOG_WARN, LOG_WARN, "a line"); /* SIGPIPE would kill us */
 	assert_int_equal(sigpending(&pending), 0);
 	assert_int_equal(sigismember(&pending, SIGPIPE), 0);
+}
+
+static void log__full_file_raises_no_sigxfsz(void **state)
+{
+	struct rlimit before, none;
+	sigset_t pending;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	assert_int_equal(logged_to_file(O_WRONLY), 0); /* would kill us */
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(sigpending(&pending), 0);
+	assert_int_equal(sigismember(&pending, SIGXFSZ), 0);
 }
 
 static void log__lines_are_whole_and_one(void **state)
@@ -201,6 +218,8 @@ int main(void)
 		cmocka_unit_test_teardown(log__closed_stderr_is_no_harm,
 					  restore_stderr),
 		cmocka_unit_test_teardown(log__reader_gone_raises_no_sigpipe,
+					  restore_stderr),
+		cmocka_unit_test_teardown(log__full_file_raises_no_sigxfsz,
 					  restore_stderr),
 		cmocka_unit_test_teardown(log__lines_are_whole_and_one,
 					  restore_stderr),
