@@ -3,7 +3,7 @@
  * The log: one line per event on the program's standard error, and the sentence
  * that daxmr_errormsg() returns.
  *
- * The log is a guest's: one write() per line, errno kept, no SIGPIPE, and
+ * The log is a guest's: one write() per line, errno kept, no signal, and
  * nothing at all where descriptor 2 does not look like a place for messages. A
  * program that closed its standard error may have anything else there by now. A
  * log is a terminal, a pipe, a Unix socket, /dev/null, or a regular file that
