@@ -78,9 +78,9 @@ static int try_locks(int fd, const char *name)
 
 	if (fcntl(fd, F_OFD_GETLK, &lock))
 		return check_locks(fd, name);
-	if (lock.l_type != F_UNLCK || flock(fd, LOCK_EX | LOCK_NB))
+	if (lock.l_type != F_UNLCK || syscall(SYS_flock, fd, LOCK_EX | LOCK_NB))
 		return refuse_lock(name);
-	flock(fd, LOCK_UN);
+	syscall(SYS_flock, fd, LOCK_UN);
 	return 0;
 }
 

@@ -5,10 +5,13 @@
  * handlers and children of vfork(), and stay so.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "file_hooks.h"
 
@@ -19,6 +22,13 @@ typedef void closefrom_fn(int first);
 typedef int dup2_fn(int old, int new);
 typedef int dup3_fn(int old, int new, int flags);
 
+/* In this table: others, and what only goes at execve(), are as they were. */
+static inline void closing_locked(unsigned int first, unsigned int last)
+{
+	if (has_kept_locks())
+		file_engine->closing_locked(first, last);
+}
+
 EXPORT int hook_flock(int fd, int operation) __asm__("flock");
 
 int hook_flock(int fd, int operation)
@@ -27,14 +37,19 @@ int hook_flock(int fd, int operation)
 
 	if (!r && !(operation & LOCK_UN) && file_engine)
 		file_engine->locked(fd);
+	if (!r && operation & LOCK_UN)
+		closing_locked((unsigned int)fd, (unsigned int)fd);
 	return r;
 }
 
-/* In this table: others, and what only goes at execve(), are as they were. */
-static inline void closing_locked(unsigned int first, unsigned int last)
+/* dup2() of what is not closes nothing. */
+static inline bool is_open(int fd)
 {
-	if (has_kept_locks())
-		file_engine->closing_locked(first, last);
+	int saved_errno = errno;
+	bool r = !has_kept_locks() || syscall(SYS_fcntl, fd, F_GETFD) >= 0;
+
+	errno = saved_errno;
+	return r;
 }
 
 /* Will locks have to go with what is closed? Not for a bad call. */
@@ -122,7 +137,7 @@ int hook_dup2(int old, int new)
 	struct file_guard guard;
 	int r;
 
-	if (old != new)
+	if (old != new &&is_open(old))
 		closing_locked((unsigned int)new, (unsigned int)new);
 	if (old == new ||
 	    !is_closing(&guard, (unsigned int)new, (unsigned int)new))
@@ -141,7 +156,7 @@ int hook_dup3(int old, int new, int flags)
 	struct file_guard guard;
 	int r;
 
-	if (old != new)
+	if (old != new &&is_open(old))
 		closing_locked((unsigned int)new, (unsigned int)new);
 	if (!is_closing(&guard, (unsigned int)new, (unsigned int)new))
 		return real(old, new, flags);

@@ -26,6 +26,9 @@ enum state {
 struct kept {
 	_Atomic int state;
 	_Atomic int fd;
+	dev_t dev; /* of a copy: whose number may be another file's by now */
+	ino_t ino;
+	_Atomic unsigned int looks; /* that were asked for */
 	/* What is mapped from it, or has moved there since; end 0: nothing. */
 	_Atomic uintptr_t start;
 	_Atomic uintptr_t end;
@@ -38,17 +41,6 @@ static struct kept slots[KEPT_LOCKS_MAX];
 
 /* Whose they are: a child of vfork() has their memory and not their table. */
 static _Atomic pid_t owner;
-
-static void child_is_owner(void)
-{
-	atomic_store(&owner, (pid_t)syscall(SYS_getpid));
-}
-
-__attribute__((constructor)) static void follow_forks(void)
-{
-	child_is_owner();
-	pthread_atfork(NULL, NULL, child_is_owner);
-}
 
 static bool is_owner(void)
 {
@@ -77,23 +69,6 @@ static bool touches(const struct kept *kept, uintptr_t start, uintptr_t end)
 {
 	return start < atomic_load(&kept->end) &&
 	       end > atomic_load(&kept->start);
-}
-
-void kept_locks_locked(int fd)
-{
-	for (struct kept *kept = slots; kept < END; kept++)
-		if (atomic_load(&kept->state) == LOCKED &&
-		    atomic_load(&kept->fd) == fd)
-			return;
-	for (struct kept *kept = slots; kept < END; kept++) {
-		if (!take(kept, FREE))
-			continue;
-		atomic_fetch_add(&kept_locks, 1);
-		atomic_store(&kept->fd, fd);
-		set_range(kept, 0, 0);
-		atomic_store(&kept->state, LOCKED);
-		return;
-	}
 }
 
 void kept_locks_mapped(int fd, const void *addr, size_t length)
@@ -152,44 +127,124 @@ static int copy_high(int fd)
 	return copy;
 }
 
+/* Not what has its number by now, which was closed past us. */
+static bool is_copy(const struct kept *kept)
+{
+	struct stat st;
+
+	return !raw_stat(atomic_load(&kept->fd), &st) &&
+	       st.st_dev == kept->dev && st.st_ino == kept->ino;
+}
+
 /* With the lease's own copies told, as when the program closes its last. */
 static void let_go(struct kept *kept)
 {
 	int fd = atomic_load(&kept->fd);
 	struct file_guard guard;
-	bool is_told =
-		guard_closing(&guard, (unsigned int)fd, (unsigned int)fd);
 
-	raw_close(fd);
-	if (is_told)
-		guard_closed(&guard);
+	if (is_copy(kept)) {
+		bool is_told = guard_closing(&guard, (unsigned int)fd,
+					     (unsigned int)fd);
+
+		raw_close(fd);
+		if (is_told)
+			guard_closed(&guard);
+	}
 	empty(kept);
 }
 
+/* Who finds it taken has asked for one look more by whoever took it. */
 static void look_again(struct kept *kept)
 {
-	if (take(kept, LOCKED)) {
-		if (!is_mapped(kept))
-			set_range(kept, 0, 0);
-		atomic_store(&kept->state, LOCKED);
-	} else if (take(kept, COPY)) {
-		if (is_mapped(kept))
-			atomic_store(&kept->state, COPY);
-		else
-			let_go(kept);
-	}
+	unsigned int seen;
+
+	atomic_fetch_add(&kept->looks, 1);
+	do {
+		seen = atomic_load(&kept->looks);
+		if (take(kept, LOCKED)) {
+			if (!is_mapped(kept))
+				set_range(kept, 0, 0);
+			atomic_store(&kept->state, LOCKED);
+		} else if (take(kept, COPY)) {
+			if (is_mapped(kept))
+				atomic_store(&kept->state, COPY);
+			else
+				let_go(kept);
+		}
+	} while (atomic_load(&kept->looks) != seen);
 }
 
-static void close_locked(struct kept *kept)
+/* One that nobody has closed by a call that is seen, as fclose() does. */
+static bool reclaim(struct kept *kept)
+{
+	int fd = atomic_load(&kept->fd);
+
+	if (!take(kept, LOCKED))
+		return false;
+	if (!guard_has_lock((unsigned int)fd))
+		return true;
+	atomic_store(&kept->state, LOCKED);
+	return false;
+}
+
+static void fill(struct kept *kept, int fd)
+{
+	atomic_store(&kept->fd, fd);
+	set_range(kept, 0, 0);
+	atomic_store(&kept->state, LOCKED);
+}
+
+void kept_locks_locked(int fd)
+{
+	int saved_errno = errno;
+	struct kept *kept;
+
+	for (kept = slots; kept < END; kept++)
+		if (atomic_load(&kept->state) == LOCKED &&
+		    atomic_load(&kept->fd) == fd)
+			break;
+	if (kept < END) {
+		look_again(kept); /* it may be another file's number by now */
+		errno = saved_errno;
+		return;
+	}
+	for (kept = slots; kept < END; kept++) {
+		if (!take(kept, FREE))
+			continue;
+		atomic_fetch_add(&kept_locks, 1);
+		fill(kept, fd);
+		return;
+	}
+	for (kept = slots; kept < END; kept++) {
+		if (!reclaim(kept))
+			continue;
+		fill(kept, fd);
+		break;
+	}
+	errno = saved_errno;
+}
+
+/* A copy that the program is about to close with the rest is none. */
+static void close_locked(struct kept *kept, unsigned int first,
+			 unsigned int last)
 {
 	int fd = atomic_load(&kept->fd), copy = -1;
+	struct stat st;
 
 	if (guard_has_lock((unsigned int)fd) && is_mapped(kept))
 		copy = copy_high(fd);
+	if (copy >= 0 &&
+	    (((unsigned int)copy >= first && (unsigned int)copy <= last) ||
+	     raw_stat(copy, &st))) {
+		raw_close(copy);
+		copy = -1;
+	}
 	if (copy < 0) {
 		empty(kept);
 		return;
 	}
+	kept->dev = st.st_dev;
+	kept->ino = st.st_ino;
 	atomic_store(&kept->fd, copy);
 	atomic_store(&kept->state, COPY);
 	/* Who unmapped it meanwhile has found it taken. */
@@ -206,11 +261,29 @@ void kept_locks_closing(unsigned int first, unsigned int last)
 		if (fd < first || fd > last)
 			continue;
 		if (take(kept, LOCKED))
-			close_locked(kept);
+			close_locked(kept, first, last);
 		else if (take(kept, COPY))
 			empty(kept); /* the program does it for us */
 	}
 	errno = saved_errno;
+}
+
+/* A child may have got no mapping of it (MADV_DONTFORK). */
+static void child_is_owner(void)
+{
+	int saved_errno = errno;
+
+	atomic_store(&owner, (pid_t)syscall(SYS_getpid));
+	for (struct kept *kept = slots; kept < END; kept++)
+		if (atomic_load(&kept->state) == COPY)
+			look_again(kept);
+	errno = saved_errno;
+}
+
+__attribute__((constructor)) static void follow_forks(void)
+{
+	atomic_store(&owner, (pid_t)syscall(SYS_getpid));
+	pthread_atfork(NULL, NULL, child_is_owner);
 }
 
 void kept_locks_unmapped(const void *addr, size_t length)

@@ -21,8 +21,8 @@
  * fcntl(F_OFD_SETLK), descriptors that got the lock through dup() or fork() or
  * after they were mapped, and more than KEPT_LOCKS_MAX.
  *
- * A child has the copy as it has the mapping, and drops it with the mapping;
- * but where the mapping was not for it (MADV_DONTFORK) it has it to its end.
+ * A child has the copy as it has the mapping, and drops it with the mapping, or
+ * at once where the mapping was not for it (MADV_DONTFORK).
  *
  * No memory, no lock, raw system calls: from hooks, in signal handlers.
  */

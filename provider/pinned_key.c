@@ -89,9 +89,14 @@ static int put_key(const struct pinned *pinned, struct pinned *old,
 	int64_t until_ns = clock_now_ns() + old->quiesce_ns / 2;
 	const struct pinned *any = old->mr ? old : pinned;
 
-	if (on && on->mr && !pinned_others_have_it(on))
-		return window_key_bind(&old->key, on->mr, on->iova,
-				       on->registered, until_ns);
+	if (on && on->mr && !pinned_others_have_it(on)) {
+		struct window_key key = old->key;
+
+		/* Peers may do what the region says that it is on. */
+		key.remote = on->key.remote;
+		return window_key_bind(&key, on->mr, on->iova, on->registered,
+				       until_ns);
+	}
 	/* Where the old one has no MR it is on nothing as yet. */
 	if (!any->mr || !any->key.mw)
 		return 0;

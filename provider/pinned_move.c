@@ -90,6 +90,7 @@ static void take_key(struct pinned *pinned, struct pinned *old)
 	struct window_key key = old->key;
 
 	if (key.mw && pinned->key.mw) {
+		key.remote = pinned->key.remote;
 		old->key = pinned->key;
 		pinned->key = key;
 		pinned_show(pinned);

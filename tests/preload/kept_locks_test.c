@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -213,6 +214,78 @@ static void other_mapping__keeps_no_lock(void **state)
 	assert_int_equal(munmap(addr, SIZE), 0);
 }
 
+/* The copy is none that is closed by the same call; its number is another's. */
+static void closed_with_all__number_is_another_files(void **state)
+{
+	int fd = open_locked(), other;
+	char *addr = map_file(fd);
+
+	(void)state;
+	assert_int_equal(close_range((unsigned int)fd, ~0U, 0), 0);
+	assert_true(is_locked());
+	other = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 700);
+	assert_int_equal(other, 700);
+	assert_int_equal(munmap(addr, SIZE), 0);
+	assert_true(fcntl(other, F_GETFD) >= 0);
+	assert_int_equal(close(other), 0);
+	assert_false(is_locked());
+}
+
+/* A raw call is not seen. */
+static void closed_past_the_hooks__number_is_another_files(void **state)
+{
+	char *addr = map_locked();
+	int other;
+
+	(void)state;
+	assert_int_equal(syscall(SYS_close, 700), 0);
+	other = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 700);
+	assert_int_equal(other, 700);
+	assert_int_equal(munmap(addr, SIZE), 0);
+	assert_true(fcntl(other, F_GETFD) >= 0);
+	assert_int_equal(close(other), 0);
+	check_free();
+}
+
+static void failed_dup2__closes_nothing(void **state)
+{
+	char *addr = map_locked();
+
+	(void)state;
+	assert_int_equal(dup2(-1, 700), -1);
+	assert_int_equal(munmap(addr, SIZE), 0);
+	check_free();
+}
+
+/* Closed by the C library, which no hook sees; and registered in between. */
+static void many_by_stdio__leave_room(void **state)
+{
+	struct ibv_mr *mr;
+	char *addr;
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		FILE *first = fopen(staged_file.path, "r+");
+		int fds[2];
+
+		assert_non_null(first);
+		assert_int_equal(flock(fileno(first), LOCK_SH), 0);
+		assert_int_equal(pipe(fds), 0);
+		fclose(first);
+		/* its number is taken for the next round */
+		fds[0] = fcntl(fds[0], F_DUPFD, 3);
+		assert_true(fds[0] >= 0);
+	}
+	closefrom(3);
+	descriptors_before = count_descriptors();
+	addr = map_locked();
+	mr = register_range(addr, SIZE);
+	assert_true(is_shadow(addr));
+	assert_int_equal(ibv_dereg_mr(mr), 0);
+	assert_int_equal(munmap(addr, SIZE), 0);
+	assert_false(is_locked());
+}
+
 /* More than are followed: those are locked as ever. */
 static void many__none_stays(void **state)
 {
@@ -313,10 +386,14 @@ int main(void)
 		TEST(not_mapped__goes_at_once),
 		TEST(other_mapping__keeps_no_lock),
 		TEST(many__none_stays),
+		TEST(closed_with_all__number_is_another_files),
+		TEST(closed_past_the_hooks__number_is_another_files),
+		TEST(failed_dup2__closes_nothing),
 		TEST(child__keeps_what_it_has_mapped),
 		TEST(child_of_vfork__closes_its_own),
 		TEST(registered__and_locked_until_it_is_unmapped),
 		TEST(program_closes_all__is_refused),
+		TEST(many_by_stdio__leave_room),
 	};
 	int skip = staging_cannot();
 

@@ -298,7 +298,7 @@ struct ibv_mw windows[REGIONS];
 struct ibv_mr *_Atomic on[REGIONS];
 atomic_bool refuse_bind, refuse_clear, refuse_end;
 atomic_uint bound, cleared, ended, refused_bind;
-unsigned int refuse_binds;
+unsigned int refuse_binds, bound_remote;
 bool may_rebind;
 
 static size_t index_of(const struct window_key *key)
@@ -353,6 +353,7 @@ int window_key_bind(struct window_key *key, struct ibv_mr *mr, uint64_t addr,
 	}
 	assert_true(may_rebind || !on[index_of(key)]);
 	on[index_of(key)] = length ? mr : NULL;
+	bound_remote = key->remote;
 	atomic_fetch_add(&bound, 1);
 	return 0;
 }

@@ -52,6 +52,7 @@ extern struct ibv_mw windows[REGIONS];
 extern struct ibv_mr *_Atomic on[REGIONS];
 extern atomic_bool refuse_bind, refuse_clear, refuse_end;
 extern atomic_uint bound, cleared, ended, refused_bind;
+extern unsigned int bound_remote; /* what peers may, of the last bind */
 extern unsigned int refuse_binds; /* so many, the next ones */
 extern bool may_rebind;		  /* from one MR to another */
 
