@@ -10,6 +10,15 @@
  * after each growth it succeeds again, by the same rkey, and what lay there
  * before is gone. Of the messages none fails and none is lost.
  *
+ * But for rxe's own: while it binds a window to another MR there is a moment in
+ * which the window is on none (rxe_do_bind_mw() sets mw->mr to NULL first,
+ * which check_rkey() reads without mw->lock: 6.1 and 7.3), and a message that
+ * comes in it is refused. No daxmr needs to be there for it: 43 times in
+ * 1,243,253 binds on 6.1 with two idle processors, 14 in 12,699 beside a busy
+ * host. Such a peer makes a new connection, and the same message must succeed.
+ * How many there were is said; windows.sh holds it against what the kernel's
+ * log says.
+ *
  * Then the program has other memory in the file's place: what is left of the
  * file is still reached, and that memory is not. In the end it opens the file
  * with O_TRUNC, and nothing is reached.
@@ -42,6 +51,24 @@ static uint64_t remote;
 static uint32_t rkey;
 static _Atomic uint64_t begun, done;
 static atomic_bool stop;
+static atomic_uint refused; /* of what no cut had anything to do with */
+
+/* By the peer of a pair that has only this thread. */
+static enum ibv_wc_status write_inside(struct end *here, struct end *to,
+				       struct ibv_mr *from, void *what,
+				       uint32_t length, uint64_t offset)
+{
+	enum ibv_wc_status status;
+
+	status = end_rdma(to, IBV_WR_RDMA_WRITE, from, what, length,
+			  remote + offset, rkey);
+	if (status != IBV_WC_REM_ACCESS_ERR)
+		return status;
+	atomic_fetch_add(&refused, 1);
+	ends_connect(here, to);
+	return end_rdma(to, IBV_WR_RDMA_WRITE, from, what, length,
+			remote + offset, rkey);
+}
 
 static void *write_messages(void *arg)
 {
@@ -52,8 +79,8 @@ static void *write_messages(void *arg)
 
 		offset = message_make(n, buffer);
 		atomic_store(&begun, n + 1);
-		status = end_rdma(&peer, IBV_WR_RDMA_WRITE, peer_mr, buffer,
-				  MESSAGES_LENGTH, remote + offset, rkey);
+		status = write_inside(&server, &peer, peer_mr, buffer,
+				      MESSAGES_LENGTH, offset);
 		if (status != IBV_WC_SUCCESS)
 			die("message %lu: %s", (unsigned long)n,
 			    ibv_wc_status_str(status));
@@ -110,8 +137,12 @@ static double wait_until_ends_as(enum ibv_wc_status wanted,
 
 static void check_inside(unsigned char letter)
 {
-	enum ibv_wc_status status = look(INSIDE, letter);
+	unsigned char *note = buffer + 4096;
+	enum ibv_wc_status status;
 
+	memset(note, letter, NOTE);
+	status = write_inside(&looker_server, &looker, looker_mr, note, NOTE,
+			      INSIDE);
 	if (status != IBV_WC_SUCCESS || file[INSIDE] != letter)
 		die("inside: %s, %u for %u", ibv_wc_status_str(status),
 		    file[INSIDE], letter);
@@ -313,7 +344,8 @@ int main(int argc, char **argv)
 	    ibv_dereg_mr(looker_mr))
 		die("ibv_dereg_mr failed");
 	printf("%lu times cut off and grown again, %lu messages by one rkey, "
-	       "none lost\n",
-	       rebinds / 2 + others, (unsigned long)atomic_load(&done));
+	       "none lost, %u refused by a window that was being bound\n",
+	       rebinds / 2 + others, (unsigned long)atomic_load(&done),
+	       atomic_load(&refused));
 	return 0;
 }
