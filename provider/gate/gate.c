@@ -51,9 +51,12 @@ static bool covers(const struct gate *gate, const struct ibv_context *context,
 bool gate_is_closed_locked(const struct ibv_qp *qp)
 {
 	const struct gate *gate = closed;
+	/* a handler's post within a poll */
+	bool is_polling = gate_mark.polling;
 
-	while (gate &&
-	       !covers(gate, qp->context, qp->pd, qp->pd ? qp->pd->handle : 0))
+	while (gate && ((is_polling && gate->waits_for_polls) ||
+			!covers(gate, qp->context, qp->pd,
+				qp->pd ? qp->pd->handle : 0)))
 		gate = gate->next;
 	return gate;
 }
@@ -207,6 +210,7 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
 			.post_send = found->post_send,
 			.bind_mw = found->bind_mw,
 			.number = ++gates_closed,
+			.waits_for_polls = true,
 			.closed_ns = clock_now_ns(),
 			.next = closed,
 		};
@@ -221,6 +225,15 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
 	*ret = gate;
 	count(pd->context, STATS_GATE_CLOSINGS, 1);
 	return gate_mark_wait_outside(deadline_ns);
+}
+
+void gate_polls_are_over(struct gate *gate)
+{
+	struct gate_locked locked;
+
+	gate_lock(&locked);
+	gate->waits_for_polls = false;
+	gate_unlock(&locked);
 }
 
 void gate_open(struct gate *gate)
@@ -291,6 +304,7 @@ int gate_sever(struct gate *gate, bool all)
 	struct gate_qp *record;
 	int severed = 0;
 
+	gate_polls_are_over(gate);
 	while ((record = next_to_sever(gate, all))) {
 		if (!gate->verbs.modify_qp(record->qp, &attr, IBV_QP_STATE))
 			severed++;

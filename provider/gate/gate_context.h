@@ -26,9 +26,14 @@ struct gate {
 	gate_post_send_fn post_send;
 	gate_bind_mw_fn bind_mw;
 	uint64_t number;
+	/* its drain is still to wait for all that polls now */
+	bool waits_for_polls;
 	int64_t closed_ns; /* when it was */
 	struct gate *next;
 };
+
+/* From now on a post within a poll waits as any other. */
+void gate_polls_are_over(struct gate *gate);
 
 /* NULL: not attached. */
 struct gate_context *

@@ -353,7 +353,8 @@ static int take_polls(struct drain *drain)
 				 __ATOMIC_RELEASE);
 		return -ETIMEDOUT;
 	}
-	return gate_mark_wait_not_polling(drain->deadline_ns);
+	return gate_mark_wait_not_polling(drain->deadline_ns,
+					  &drain->gate->waits_for_polls);
 }
 
 static int bind_nothing(struct drain *drain, struct drained *qp)
@@ -623,6 +624,8 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 		post_markers(&drain);
 		find_addresses(&drain);
 		wait_for_markers(&drain);
+	} else {
+		gate_polls_are_over(gate);
 	}
 	for (size_t i = 0; i < drain.count; i++) {
 		const struct drained *qp = &drain.qps[i];

@@ -252,16 +252,22 @@ static bool is_anybody_inside(void)
 	return found;
 }
 
+static bool is_anybody_polling_locked(void)
+{
+	const struct gate_mark *mark = marks;
+
+	while (mark && !mark->polling)
+		mark = mark->next;
+	return mark || unlisted_polling;
+}
+
 static bool is_anybody_polling(void)
 {
-	const struct gate_mark *mark;
 	struct gate_locked locked;
 	bool found;
 
 	gate_lock(&locked);
-	found = unlisted_polling;
-	for (mark = marks; mark && !found; mark = mark->next)
-		found = mark->polling;
+	found = is_anybody_polling_locked();
 	gate_unlock(&locked);
 	return found;
 }
@@ -291,10 +297,24 @@ int gate_mark_wait_outside(int64_t deadline_ns)
 	return gate_wait(is_anybody_inside, deadline_ns);
 }
 
-int gate_mark_wait_not_polling(int64_t deadline_ns)
+/* A poll that begins after the last look, and in it a post, is not waited for.
+ */
+int gate_mark_wait_not_polling(int64_t deadline_ns, bool *waits)
 {
+	struct gate_locked locked;
+	bool is_over;
+	int r;
+
 	barrier_everywhere();
-	return gate_wait(is_anybody_polling, deadline_ns);
+	do {
+		r = gate_wait(is_anybody_polling, deadline_ns);
+		gate_lock(&locked);
+		is_over = r || !is_anybody_polling_locked();
+		if (is_over)
+			*waits = false;
+		gate_unlock(&locked);
+	} while (!is_over);
+	return r;
 }
 
 uint32_t gate_mark_next_poll_round(void)

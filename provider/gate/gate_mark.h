@@ -78,7 +78,8 @@ int gate_wait(bool (*is_it_so)(void), int64_t deadline_ns);
 
 /* After attention was set. 0, -ETIMEDOUT. */
 int gate_mark_wait_outside(int64_t deadline_ns);
-int gate_mark_wait_not_polling(int64_t deadline_ns);
+/* Ends *waits, with the lock, at the moment that none polls; or when late. */
+int gate_mark_wait_not_polling(int64_t deadline_ns, bool *waits);
 
 /* A poll that looked at its attention, of a CQ that nobody drains. */
 void gate_mark_poll_enter_locked(void);
@@ -89,7 +90,10 @@ uint32_t gate_mark_next_poll_round(void);
 bool gate_mark_has_polled(pid_t tid, uint32_t round);
 void gate_mark_polled_locked(void);
 
-/* Answered by gate.c. With the lock. */
+/*
+ * Answered by gate.c, for a post of this thread. With the lock. One from within
+ * a poll passes where the poll is still to be waited for, and so the post.
+ */
 bool gate_is_closed_locked(const struct ibv_qp *qp);
 /* Whether polls have to ask: gate.c */
 void gate_update_poll_attention(void);

@@ -13,6 +13,7 @@ struct verbs_context fake_context;
 struct ibv_pd fake_pds[2];
 _Atomic bool fake_closed;
 _Atomic int fake_windows;
+void (*_Atomic fake_in_poll)(void);
 int fake_gids;
 _Atomic int fake_addresses_made;
 int64_t fake_address_ns;
@@ -339,9 +340,13 @@ static int take(struct fake_cq *cq, int count, struct ibv_wc *wc)
 static int poll_cq(struct ibv_cq *ibcq, int count, struct ibv_wc *wc)
 {
 	struct fake_cq *cq = (struct fake_cq *)ibcq;
+	void (*in_poll)(void);
 	int n;
 
 	begin_poll(cq);
+	in_poll = atomic_exchange(&fake_in_poll, NULL);
+	if (in_poll)
+		in_poll();
 	n = take(cq, count, wc);
 	cq->is_polled = false;
 	return n;
