@@ -248,19 +248,50 @@ static bool is_for_the_window(const struct pinned *pinned, int error)
 	       !(pinned->access & REGION_WRITABLE);
 }
 
+/* For which the kernel says EINVAL, whatever the memory. */
+static bool is_for_peers_alone(const struct pinned *pinned)
+{
+	const unsigned int peers =
+		IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC;
+
+	return pinned->access & peers &&
+	       !(pinned->access & IBV_ACCESS_LOCAL_WRITE);
+}
+
 static int explain_unpinned(const struct pinned *pinned, int error)
 {
-	if (!is_for_the_window(pinned, error))
+	const char *name = strerrordesc_np(error);
+	int r = error ? -error : -EIO;
+
+	if (is_for_the_window(pinned, error))
 		return reason_set_kind(
-			REFUSAL_KERNEL, error ? -error : -EIO,
-			"the kernel refused to pin its pages (%s)",
-			strerrordesc_np(error));
+			REFUSAL_WINDOW, r,
+			"keys=window wants a memory window, and pages that "
+			"can be written (%s): map it PROT_WRITE, or, from "
+			"Linux 6.2 on, keys=change",
+			name);
+	if (error == ENOMEM)
+		return reason_set_kind(
+			REFUSAL_LOCKED, r,
+			"the kernel pins no more (%s): mostly the limit on "
+			"locked memory (ulimit -l, LimitMEMLOCK=)",
+			name);
+	if (error == EINVAL && is_for_peers_alone(pinned))
+		return reason_set_kind(
+			REFUSAL_KERNEL, r,
+			"peers may write only where the device may by itself "
+			"(%s): add IBV_ACCESS_LOCAL_WRITE",
+			name);
+	if (error == EINVAL && !pinned->file.is_dax)
+		return reason_set_kind(REFUSAL_KERNEL, r,
+				       "the device refuses it (%s): mostly for "
+				       "its access flags, %#x",
+				       name, pinned->access);
 	return reason_set_kind(
-		REFUSAL_WINDOW, -error,
-		"keys=window wants a memory window, and pages that "
-		"can be written (%s): map it PROT_WRITE, or, from "
-		"Linux 6.2 on, keys=change",
-		strerrordesc_np(error));
+		REFUSAL_KERNEL, r,
+		"the kernel refused to pin its pages (%s); leave the strategy "
+		"to daxmr (auto), which needs no pin",
+		name);
 }
 
 /* The program's own call for the first time. */

@@ -336,8 +336,7 @@ static struct ibv_mr *register_pinned(const struct region_call *call,
 	if (r) {
 		log_sentence(LOG_WARN,
 			     "%s: registration of %zu bytes at %p on %s "
-			     "failed: %s; leave the strategy to daxmr (auto), "
-			     "which needs no pin",
+			     "failed: %s",
 			     choice->memory.file.name, call->length, call->addr,
 			     call->pd->context->device->name, reason_text());
 		errno = -r;

@@ -228,6 +228,28 @@ static void recall__mr_cannot_be_had_at_first(void **state)
 	assert_int_equal(device->seen.length, SIZE / 2);
 }
 
+static void expect_refused(int error, unsigned int access, const char *why)
+{
+	device->refuse_all = error;
+	errno = 0;
+	assert_null(ibv_reg_mr(pd, file, SIZE, access));
+	assert_int_equal(errno, error);
+	device->refuse_all = 0;
+	if (!strstr(daxmr_errormsg(), why))
+		fail_msg("%s: %s", why, daxmr_errormsg());
+	refused++;
+}
+
+static void registration__refused_says_what_to_do(void **state)
+{
+	(void)state;
+	expect_refused(EINVAL, IBV_ACCESS_REMOTE_WRITE,
+		       "add IBV_ACCESS_LOCAL_WRITE");
+	expect_refused(EINVAL, RW | 1U << 10, "access flags, 0x403");
+	expect_refused(ENOMEM, RW, "ulimit -l");
+	expect_refused(EFAULT, RW, "strategy to daxmr");
+}
+
 /* Its second half, on a kernel that pins no such file. */
 static int register_staged(struct daxmr_region **ret)
 {
@@ -907,6 +929,7 @@ int main(void)
 		WITH_REGION(recall__program_cuts_its_own_file),
 		WITH_REGION(recall__nothing_is_left),
 		WITH_REGION(recall__mr_cannot_be_had_at_first),
+		WITH_REGION(registration__refused_says_what_to_do),
 		WITH_REGION(staged__file_has_pinned_regions),
 		WITH_REGION(pinned__file_has_staged_regions),
 		WITH_REGION(events__of_a_region_that_is_cut_and_grows),
