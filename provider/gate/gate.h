@@ -101,7 +101,8 @@ struct gate;
  * leaves nothing behind. A post from within another (a signal handler's, or one
  * between wr_start and wr_complete of an ibv_qp_ex) is let through, since the
  * outer one is waited for; one from within a poll (a signal handler's) as long
- * as gate_drain() is still to wait for the poll. Several gates may be closed at once, of one PD too.
+ * as gate_drain() is still to wait for the poll. Several gates may be closed at
+ * once, of one PD too.
  *
  * 0: nobody is inside a post of these QPs. -ETIMEDOUT: the gate is closed and
  * *ret is set all the same, but somebody is still inside at deadline_ns

@@ -50,7 +50,7 @@ extern _Atomic bool fake_closed;
 extern _Atomic int fake_windows; /* and MRs and AHs that are there */
 /* What a poll does with the CQ's lock: a signal handler's work. NULL: none */
 extern void (*_Atomic fake_in_poll)(void);
-extern int fake_gids;		 /* addresses of its port */
+extern int fake_gids; /* addresses of its port */
 extern _Atomic int fake_addresses_made;
 extern int64_t fake_address_ns; /* what making one takes; 0 again: at once */
 /* What came with the last wr_set_sge or list, and with all receives. */
