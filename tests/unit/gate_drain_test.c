@@ -729,59 +729,6 @@ static void datagrams_without_address__left_and_completions_come(void **state)
 	expect_nothing();
 }
 
-static _Atomic bool is_in_poll;
-
-/* In the middle of a poll, as a signal handler that posts. */
-static void post_when_closed(void)
-{
-	is_in_poll = true;
-	while (!fake_closed)
-		sched_yield();
-	fake_closed = false; /* this post is not one too late */
-	post(&qps[0], 7, IBV_SEND_SIGNALED);
-}
-
-static void *poll_in_thread(void *arg)
-{
-	struct ibv_wc wc;
-
-	/* a thread's first poll asks, with signals blocked */
-	*(int *)arg = ibv_poll_cq(&cq.cq, 1, &wc);
-	fake_in_poll = post_when_closed;
-	*(int *)arg += ibv_poll_cq(&cq.cq, 1, &wc);
-	return NULL;
-}
-
-static void handler_that_posts_in_a_poll__is_waited_for(void **state)
-{
-	unsigned long posted;
-	int polled = -1, left;
-	pthread_t thread;
-
-	(void)state;
-	set_others_idle();
-	start_device();
-	close_gate();
-	assert_int_equal(drain(), 0); /* polls are seen from now on */
-	open_gate();
-	expect_nothing();
-	is_in_poll = false;
-	pthread_create(&thread, NULL, poll_in_thread, &polled);
-	while (!is_in_poll)
-		sched_yield();
-	close_gate();
-	fake_closed = true;
-	left = drain_until(clock_now_ns() + LONG_NS / 6);
-	posted = qps[0].posted;
-	open_gate();
-	pthread_join(thread, NULL);
-	assert_int_equal(left, 0);
-	assert_int_equal(posted, qps[0].posted);
-	if (!polled)
-		expect(7);
-	expect_nothing();
-}
-
 static void *drain_in_thread(void *arg)
 {
 	*(int *)arg = drain();
@@ -1024,7 +971,6 @@ int main(void)
 		TEST(datagrams__marker_reaches_nobody),
 		TEST(datagrams_with_slow_address__nobody_else_is_late),
 		TEST(datagrams_without_address__left_and_completions_come),
-		TEST(handler_that_posts_in_a_poll__is_waited_for),
 		TEST(destroyed_meanwhile__its_completions_go_with_it),
 		TEST(reset_meanwhile__its_completions_go_with_it),
 		TEST(destroyed_cq__its_record_goes),
