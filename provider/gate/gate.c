@@ -54,9 +54,9 @@ bool gate_is_closed_locked(const struct ibv_qp *qp)
 	/* a handler's post within a poll */
 	bool is_polling = gate_mark.polling;
 
-	while (gate && ((is_polling && gate->waits_for_polls) ||
-			!covers(gate, qp->context, qp->pd,
-				qp->pd ? qp->pd->handle : 0)))
+	while (gate && (!covers(gate, qp->context, qp->pd,
+				qp->pd ? qp->pd->handle : 0) ||
+			(is_polling && gate_drain_is_to_come_locked(gate, qp))))
 		gate = gate->next;
 	return gate;
 }
@@ -210,7 +210,6 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
 			.post_send = found->post_send,
 			.bind_mw = found->bind_mw,
 			.number = ++gates_closed,
-			.waits_for_polls = true,
 			.closed_ns = clock_now_ns(),
 			.next = closed,
 		};
@@ -225,15 +224,6 @@ int gate_close(struct ibv_pd *pd, int64_t deadline_ns, struct gate **ret)
 	*ret = gate;
 	count(pd->context, STATS_GATE_CLOSINGS, 1);
 	return gate_mark_wait_outside(deadline_ns);
-}
-
-void gate_polls_are_over(struct gate *gate)
-{
-	struct gate_locked locked;
-
-	gate_lock(&locked);
-	gate->waits_for_polls = false;
-	gate_unlock(&locked);
 }
 
 void gate_open(struct gate *gate)
@@ -304,7 +294,6 @@ int gate_sever(struct gate *gate, bool all)
 	struct gate_qp *record;
 	int severed = 0;
 
-	gate_polls_are_over(gate);
 	while ((record = next_to_sever(gate, all))) {
 		if (!gate->verbs.modify_qp(record->qp, &attr, IBV_QP_STATE))
 			severed++;

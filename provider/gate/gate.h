@@ -100,9 +100,9 @@ struct gate;
  * now wait until gate_open(); a thread waits in the kernel, and if it ends, it
  * leaves nothing behind. A post from within another (a signal handler's, or one
  * between wr_start and wr_complete of an ibv_qp_ex) is let through, since the
- * outer one is waited for; one from within a poll (a signal handler's) as long
- * as gate_drain() is still to wait for the poll. Several gates may be closed at
- * once, of one PD too.
+ * outer one is waited for; one from within a poll (a signal handler's) while
+ * gate_drain() waits for the poll, if a marker on its QP comes behind it.
+ * Several gates may be closed at once, of one PD too.
  *
  * 0: nobody is inside a post of these QPs. -ETIMEDOUT: the gate is closed and
  * *ret is set all the same, but somebody is still inside at deadline_ns

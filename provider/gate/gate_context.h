@@ -18,6 +18,8 @@ struct gate_context {
 	struct gate_context *next;
 };
 
+struct drain;
+
 struct gate {
 	struct ibv_context *context;
 	struct ibv_pd *pd;
@@ -26,14 +28,18 @@ struct gate {
 	gate_post_send_fn post_send;
 	gate_bind_mw_fn bind_mw;
 	uint64_t number;
-	/* its drain is still to wait for all that polls now */
-	bool waits_for_polls;
-	int64_t closed_ns; /* when it was */
+	const struct drain *drain; /* while it waits for polls to end */
+	int64_t closed_ns;	   /* when it was */
 	struct gate *next;
 };
 
-/* From now on a post within a poll waits as any other. */
-void gate_polls_are_over(struct gate *gate);
+/*
+ * Answered by gate_drain.c: the gate's drain waits for all polls to end, and
+ * posts a marker on qp then. What is posted within a poll is behind none yet,
+ * and waiting here it would hold up what is waited for.
+ */
+bool gate_drain_is_to_come_locked(const struct gate *gate,
+				  const struct ibv_qp *qp);
 
 /* NULL: not attached. */
 struct gate_context *

@@ -330,6 +330,55 @@ static void find_room(struct drain *drain)
 	}
 }
 
+bool gate_drain_is_to_come_locked(const struct gate *gate,
+				  const struct ibv_qp *qp)
+{
+	const struct drain *drain = gate->drain;
+	size_t at = 0;
+
+	while (drain && at < drain->count &&
+	       (drain->qps[at].is_over || !is_there_locked(&drain->qps[at]) ||
+		drain->qps[at].record->qp != qp))
+		at++;
+	return drain && at < drain->count;
+}
+
+/* Handlers that wait with a post within a poll look again. */
+static void let_polls_post(struct drain *drain)
+{
+	struct gate_locked locked;
+
+	gate_lock(&locked);
+	drain->gate->drain = drain;
+	gate_mark_set_attention_locked(true);
+	gate_unlock(&locked);
+}
+
+/* False: a poll has begun since the last look, and may have a post in it. */
+static bool let_none_post(struct drain *drain, bool is_late)
+{
+	struct gate_locked locked;
+	bool is_over;
+
+	gate_lock(&locked);
+	is_over = is_late || !gate_mark_is_anybody_polling_locked();
+	if (is_over)
+		drain->gate->drain = NULL;
+	gate_unlock(&locked);
+	return is_over;
+}
+
+static int wait_for_polls(struct drain *drain)
+{
+	int r;
+
+	let_polls_post(drain);
+	do
+		r = gate_mark_wait_not_polling(drain->deadline_ns);
+	while (!let_none_post(drain, r));
+	return r;
+}
+
 /* Polls go through ours from now on, and wait for what is being reaped. */
 static int take_polls(struct drain *drain)
 {
@@ -353,8 +402,7 @@ static int take_polls(struct drain *drain)
 				 __ATOMIC_RELEASE);
 		return -ETIMEDOUT;
 	}
-	return gate_mark_wait_not_polling(drain->deadline_ns,
-					  &drain->gate->waits_for_polls);
+	return wait_for_polls(drain);
 }
 
 static int bind_nothing(struct drain *drain, struct drained *qp)
@@ -624,8 +672,6 @@ int gate_drain(struct gate *gate, int64_t deadline_ns,
 		post_markers(&drain);
 		find_addresses(&drain);
 		wait_for_markers(&drain);
-	} else {
-		gate_polls_are_over(gate);
 	}
 	for (size_t i = 0; i < drain.count; i++) {
 		const struct drained *qp = &drain.qps[i];

@@ -252,7 +252,7 @@ static bool is_anybody_inside(void)
 	return found;
 }
 
-static bool is_anybody_polling_locked(void)
+bool gate_mark_is_anybody_polling_locked(void)
 {
 	const struct gate_mark *mark = marks;
 
@@ -267,7 +267,7 @@ static bool is_anybody_polling(void)
 	bool found;
 
 	gate_lock(&locked);
-	found = is_anybody_polling_locked();
+	found = gate_mark_is_anybody_polling_locked();
 	gate_unlock(&locked);
 	return found;
 }
@@ -297,24 +297,10 @@ int gate_mark_wait_outside(int64_t deadline_ns)
 	return gate_wait(is_anybody_inside, deadline_ns);
 }
 
-/* A poll that begins after the last look, and in it a post, is not waited for.
- */
-int gate_mark_wait_not_polling(int64_t deadline_ns, bool *waits)
+int gate_mark_wait_not_polling(int64_t deadline_ns)
 {
-	struct gate_locked locked;
-	bool is_over;
-	int r;
-
 	barrier_everywhere();
-	do {
-		r = gate_wait(is_anybody_polling, deadline_ns);
-		gate_lock(&locked);
-		is_over = r || !is_anybody_polling_locked();
-		if (is_over)
-			*waits = false;
-		gate_unlock(&locked);
-	} while (!is_over);
-	return r;
+	return gate_wait(is_anybody_polling, deadline_ns);
 }
 
 uint32_t gate_mark_next_poll_round(void)

@@ -78,8 +78,8 @@ int gate_wait(bool (*is_it_so)(void), int64_t deadline_ns);
 
 /* After attention was set. 0, -ETIMEDOUT. */
 int gate_mark_wait_outside(int64_t deadline_ns);
-/* Ends *waits, with the lock, at the moment that none polls; or when late. */
-int gate_mark_wait_not_polling(int64_t deadline_ns, bool *waits);
+int gate_mark_wait_not_polling(int64_t deadline_ns);
+bool gate_mark_is_anybody_polling_locked(void);
 
 /* A poll that looked at its attention, of a CQ that nobody drains. */
 void gate_mark_poll_enter_locked(void);
@@ -92,7 +92,7 @@ void gate_mark_polled_locked(void);
 
 /*
  * Answered by gate.c, for a post of this thread. With the lock. One from within
- * a poll passes where the poll is still to be waited for, and so the post.
+ * a poll passes where a drain waits for the poll, and with it for the post.
  */
 bool gate_is_closed_locked(const struct ibv_qp *qp);
 /* Whether polls have to ask: gate.c */

@@ -13,6 +13,8 @@
 #define QPS	4
 #define ROUNDS	200
 #define LONG_NS (60 * 1000000000LL)
+/* Too short for what is never done, and enough for all before it. */
+#define SHORT_NS (LONG_NS / 60)
 
 #ifdef __SANITIZE_THREAD__
 #define SEES_TABLES_CHANGE true
@@ -240,7 +242,7 @@ static void late__severed_and_its_marker_stays_unseen(void **state)
 	close_gate();
 	for (int i = 1; i < QPS; i++)
 		fake_ibv(&qps[i])->state = IBV_QPS_INIT;
-	assert_int_equal(drain_until(clock_now_ns() + 1000000), 1);
+	assert_int_equal(drain_until(clock_now_ns() + SHORT_NS), 1);
 	assert_int_equal(why[0], GATE_LEFT_LATE);
 	assert_int_equal(gate_sever(gate, false), 1);
 	assert_int_equal(fake_ibv(&qps[0])->state, IBV_QPS_ERR);
@@ -260,7 +262,7 @@ static int nested_left;
 static void drain_too(void *arg)
 {
 	if (nested_left < 0)
-		nested_left = gate_drain(gate, clock_now_ns() + 1000000, NULL,
+		nested_left = gate_drain(gate, clock_now_ns() + SHORT_NS, NULL,
 					 NULL, NULL);
 	else
 		fake_run(arg, 1);
@@ -537,7 +539,7 @@ static void extended_cq__once_of_a_qp_that_is_gone__is_left(void **state)
 	fake_qp_init(&qps[0], &fake_pds[0], &extended, IBV_QPT_RC);
 	qps[0].depth = 8;
 	close_gate();
-	assert_int_equal(drain_until(clock_now_ns() + 1000000), 1);
+	assert_int_equal(drain_until(clock_now_ns() + SHORT_NS), 1);
 	assert_int_equal(why[0], GATE_LEFT_POLL);
 	open_gate();
 	ibv_end_poll(&extended.ex);
@@ -656,7 +658,7 @@ static void datagrams__marker_reaches_nobody(void **state)
 
 		make_datagrams(&qps[0], qkeys[i]);
 		close_gate();
-		assert_int_equal(drain_until(clock_now_ns() + 20000000), 1);
+		assert_int_equal(drain_until(clock_now_ns() + SHORT_NS), 1);
 		open_gate();
 		assert_int_equal(qps[0].tail, 1);
 		assert_int_equal(marker->opcode, IBV_WR_SEND);
@@ -685,10 +687,10 @@ static void datagrams_with_slow_address__nobody_else_is_late(void **state)
 	open_gate();
 	make_datagrams(&qps[0], 1);
 	make_datagrams(&qps[1], 1);
-	fake_address_ns = 200000000;
+	fake_address_ns = 2 * SHORT_NS;
 	post(&qps[2], 1, IBV_SEND_SIGNALED);
 	close_gate();
-	assert_int_equal(drain_until(clock_now_ns() + 100000000), 2);
+	assert_int_equal(drain_until(clock_now_ns() + SHORT_NS), 2);
 	assert_int_equal(why[2], GATE_DRAINED);
 	assert_int_equal(why[0], GATE_LEFT_LATE);
 	assert_int_equal(why[1], GATE_LEFT_LATE);

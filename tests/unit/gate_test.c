@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The gate against a device that is not there: who gets in, and when. */
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -441,75 +440,6 @@ static void handler_that_posts__deadlocks_nobody(void **state)
 	sigaction(SIGUSR1, &old, NULL);
 }
 
-static _Atomic bool is_in_poll, is_to_post;
-
-/* In the middle of a poll, as a signal handler that posts. */
-static void post_when_closed(void)
-{
-	is_in_poll = true;
-	while (!is_to_post)
-		sched_yield();
-	fake_post(&qps[0], 7, IBV_SEND_SIGNALED);
-}
-
-static void *poll_in_thread(void *arg)
-{
-	struct ibv_wc wc;
-
-	*(int *)arg = ibv_poll_cq(&cq.cq, 1, &wc);
-	/* a thread's first poll asks, with signals blocked */
-	fake_in_poll = post_when_closed;
-	*(int *)arg += ibv_poll_cq(&cq.cq, 1, &wc);
-	return NULL;
-}
-
-static void *work_on(void *arg)
-{
-	while (!is_over) {
-		fake_run(arg, 3);
-		sched_yield();
-	}
-	return NULL;
-}
-
-static void handler_that_posts_in_a_poll__is_drained(void **state)
-{
-	pthread_t device, thread;
-	unsigned long before;
-	int polled = -1, left;
-	struct ibv_wc wc;
-	struct gate *gate;
-
-	(void)state;
-	attach();
-	for (int i = 0; i < THREADS; i++) {
-		qps[i].depth = 8; /* so that a marker has room in the CQ */
-		if (i)
-			fake_ibv(&qps[i])->state = IBV_QPS_INIT;
-	}
-	is_in_poll = is_to_post = false;
-	pthread_create(&device, NULL, work_on, &qps[0]);
-	/* polls are seen from the first drain on */
-	assert_int_equal(gate_close(&fake_pds[0], later(), &gate), 0);
-	assert_int_equal(gate_drain(gate, later(), NULL, NULL, NULL), 0);
-	gate_open(gate);
-	assert_int_equal(ibv_poll_cq(&cq.cq, 1, &wc), 0);
-	pthread_create(&thread, NULL, poll_in_thread, &polled);
-	while (!is_in_poll)
-		sched_yield();
-	assert_int_equal(gate_close(&fake_pds[0], later(), &gate), 0);
-	is_to_post = true;
-	left = gate_drain(gate, clock_now_ns() + LONG_NS / 6, NULL, NULL, NULL);
-	before = posted_to(&qps[0]);
-	gate_open(gate);
-	pthread_join(thread, NULL);
-	is_over = true;
-	pthread_join(device, NULL);
-	assert_int_equal(left, 0);
-	assert_int_equal(posted_to(&qps[0]), before);
-	assert_int_equal(polled + ibv_poll_cq(&cq.cq, 1, &wc), 1);
-}
-
 static void detached__tables_are_the_devices_own(void **state)
 {
 	const struct ibv_context_ops before = fake_context.context.ops;
@@ -589,7 +519,6 @@ int main(void)
 		TEST(child__has_its_gates_open),
 		TEST(signal__is_handled_when_a_fork_is_over),
 		TEST(handler_that_posts__deadlocks_nobody),
-		TEST(handler_that_posts_in_a_poll__is_drained),
 		TEST(detached__tables_are_the_devices_own),
 		TEST(severed__all_of_the_pd_and_nobody_else),
 		TEST(severed__for_a_later_gate_is_for_all_before_it),
