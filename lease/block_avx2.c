@@ -2,4 +2,4 @@
 /* Blocks, where the processor has AVX2: block.h. */
 #include "block_code.h"
 
-const struct block_code block_avx2 = {is_same, digest};
+const struct block_code block_avx2 = {is_same, take, digest};

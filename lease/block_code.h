@@ -21,7 +21,7 @@
 #define LANE 16
 #endif
 #define LANES  (EXTENT_BLOCK / LANE)
-#define AT_ONE 8	     /* lanes between two looks at what differs */
+#define AT_ONE 16	     /* lanes between two looks at what differs */
 #define LINE   (64U / LANE)  /* lanes of a cache line */
 #define AHEAD  (512U / LANE) /* what is fetched before it is needed */
 
@@ -46,22 +46,42 @@ static bool is_same(const void *a, const void *b)
 {
 	const lane *x = a, *y = b;
 
+	/*
+	 * Two streams of whole pages, of which hardware fetches what comes up
+	 * to the end of each: the begin of the next is ours.
+	 */
+#pragma GCC unroll 8
+	for (size_t i = LANES; i < LANES + AHEAD; i += LINE) {
+		__builtin_prefetch(&x[i]);
+		__builtin_prefetch(&y[i]);
+	}
 	for (size_t i = 0; i < LANES; i += AT_ONE) {
 		lane differ = x[i] ^ y[i];
 
-		/* Two streams of whole pages: hardware stops at each end. */
-#pragma GCC unroll 8
-		for (size_t j = AHEAD; j < AHEAD + AT_ONE; j += LINE) {
-			__builtin_prefetch(&x[i + j]);
-			__builtin_prefetch(&y[i + j]);
-		}
-#pragma GCC unroll 8
+#pragma GCC unroll 16
 		for (size_t j = 1; j < AT_ONE; j++)
 			differ |= x[i + j] ^ y[i + j];
 		if (!is_zero(differ))
 			return false;
 	}
 	return true;
+}
+
+static void take(void *to, const void *from)
+{
+	lane *y = to;
+	const lane *x = from;
+
+	for (size_t i = 0; i < LANES; i += AT_ONE) {
+		lane part[AT_ONE];
+
+#pragma GCC unroll 16
+		for (size_t j = 0; j < AT_ONE; j++)
+			part[j] = x[i + j];
+#pragma GCC unroll 16
+		for (size_t j = 0; j < AT_ONE; j++)
+			y[i + j] = part[j];
+	}
 }
 
 static uint64_t digest(const void *block, const uint8_t *secret)

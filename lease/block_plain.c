@@ -2,4 +2,4 @@
 /* Blocks, as any processor can do it: block.h. */
 #include "block_code.h"
 
-const struct block_code block_plain = {is_same, digest};
+const struct block_code block_plain = {is_same, take, digest};

@@ -11,6 +11,7 @@
 
 #include "blocks.h"
 #include "flush_file.h"
+#include "raw.h"
 #include "reason.h"
 
 /* Between two looks at the lease; some milliseconds on most devices. */
@@ -102,19 +103,11 @@ int flush_file_look(struct flush_file *file)
 	struct stat st;
 	uint64_t size;
 
-	if (fstat(file->fd, &st))
+	if (raw_stat(file->fd, &st))
 		return -errno;
 	size = (uint64_t)st.st_size;
 	file->in_file = size > file->offset ? size - file->offset : 0;
 	return 0;
-}
-
-size_t flush_file_has(const struct flush_file *file, uint64_t at, size_t length)
-{
-	if (file->in_file <= at)
-		return 0;
-	return file->in_file - at < length ? (size_t)(file->in_file - at)
-					   : length;
 }
 
 /* An exchange with itself; not "or 0", of which a compiler may make a load. */

@@ -54,8 +54,14 @@ void flush_file_close(struct flush_file *file);
 int flush_file_look(struct flush_file *file);
 
 /* So many bytes of [at, at + length) are in the file. */
-size_t flush_file_has(const struct flush_file *file, uint64_t at,
-		      size_t length);
+static inline size_t flush_file_has(const struct flush_file *file, uint64_t at,
+				    size_t length)
+{
+	if (file->in_file <= at)
+		return 0;
+	return file->in_file - at < length ? (size_t)(file->in_file - at)
+					   : length;
+}
 
 /*
  * A store to the page at `at` will follow: has it made writable now, by a store

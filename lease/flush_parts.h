@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "block.h"
 #include "extent_page.h"
 #include "flush.h"
 #include "flush_file.h"
@@ -116,6 +117,10 @@ static inline size_t flush_in_file(const struct flush *flush, uint64_t block)
 static inline void flush_take(struct flush *flush, const uint8_t *from,
 			      size_t length)
 {
+	if (length == BLOCK) {
+		block_code()->take(flush->copy, from);
+		return;
+	}
 	memcpy(flush->copy, from, length);
 	memset(flush->copy + length, 0, BLOCK - length);
 }

@@ -135,11 +135,12 @@ static void read_command(int proc, struct opener *opener)
  * Of the kernel's own threads, most of what /proc lists, and of who is about to
  * end: no address space, so nothing mapped, and no descriptor that it can use.
  */
-static bool runs_no_program(int proc)
+static bool runs_no_program(int procs, pid_t pid)
 {
-	char target;
+	char exe[24], target;
 
-	return syscall(SYS_readlinkat, proc, "exe", &target, sizeof(target)) <
+	snprintf(exe, sizeof(exe), "%d/exe", pid);
+	return syscall(SYS_readlinkat, procs, exe, &target, sizeof(target)) <
 		       0 &&
 	       errno == ENOENT;
 }
@@ -151,8 +152,6 @@ static void look_at(int proc, pid_t pid, struct search *search,
 	struct opener found = {.pid = pid};
 	int fds, maps;
 
-	if (!is_self && runs_no_program(proc))
-		return;
 	fds = count_fds(proc, search, is_self ? &found : NULL);
 	maps = is_self ? 0 : count_maps(proc, search);
 	if (fds < 0 || maps < 0)
@@ -194,7 +193,8 @@ int openers_find(int fd, pid_t except, enum openers_whom whom,
 		char name[16];
 		int proc;
 
-		if (pid == except || pid == skipped)
+		if (pid == except || pid == skipped ||
+		    (pid != getpid() && runs_no_program(numbers.fd, pid)))
 			continue;
 		snprintf(name, sizeof(name), "%d", pid);
 		proc = raw_open(numbers.fd, name, O_PATH | O_DIRECTORY);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Blocks are compared and digested alike by each of the code's two kinds:
- * keepers and programs of one region may have chosen differently, as in a guest
- * that has been moved to another processor.
+ * Blocks are compared, copied and digested alike by each of the code's two
+ * kinds: keepers and programs of one region may have chosen differently, as in
+ * a guest that has been moved to another processor.
  */
 #include <stdalign.h>
 #include <stdlib.h>
@@ -57,6 +57,23 @@ static void same__two_changes_do_not_hide_each_other(void **state)
 		}
 }
 
+static void take__each_byte_is_copied_and_none_beyond(void **state)
+{
+	static alignas(32) uint8_t room[3 * EXTENT_BLOCK];
+	static const uint8_t untouched[EXTENT_BLOCK];
+
+	(void)state;
+	for (int kind = 0; kind < KINDS; kind++) {
+		memset(room, 0, sizeof(room));
+		kinds[kind]->take(room + EXTENT_BLOCK, block);
+		assert_memory_equal(room + EXTENT_BLOCK, block, EXTENT_BLOCK);
+		assert_memory_equal(room, untouched, EXTENT_BLOCK);
+		assert_memory_equal(room + 2 * EXTENT_BLOCK, untouched,
+				    EXTENT_BLOCK);
+		assert_memory_equal(block, other, EXTENT_BLOCK);
+	}
+}
+
 static void
 digest__is_the_same_of_all_kinds_wherever_the_block_lies(void **state)
 {
@@ -99,6 +116,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(same__each_single_bit_is_seen),
 		TEST(same__two_changes_do_not_hide_each_other),
+		TEST(take__each_byte_is_copied_and_none_beyond),
 		TEST(digest__is_the_same_of_all_kinds_wherever_the_block_lies),
 		TEST(digest__each_byte_of_block_and_secret_is_in_it),
 	};

@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #define PAGE	 4096UL
-#define WAIT_SEC 20
+#define WAIT_SEC 60
 
 struct file {
 	char path[256];

@@ -73,7 +73,7 @@ foreach(name flush flush_part flush_trouble taken_back)
     add_test(NAME ${target} COMMAND ${target})
     set_tests_properties(${target} PROPERTIES LABELS unit ENVIRONMENT "${TSAN_ENVIRONMENT}" TIMEOUT 400)
 endforeach()
-target_link_options(unit-lease-flush-trouble PRIVATE -Wl,--wrap=fstat,--wrap=pwrite,--wrap=sync_file_range)
+target_link_options(unit-lease-flush-trouble PRIVATE -Wl,--wrap=syscall,--wrap=pwrite,--wrap=sync_file_range)
 target_link_options(unit-lease-taken-back PRIVATE -Wl,--wrap=extent_digest,--wrap=flush_file_store,--wrap=flush_file_exchange)
 
 add_executable(unit-lease-block ${CMAKE_CURRENT_LIST_DIR}/lease_block_test.c)
