@@ -90,6 +90,7 @@ struct leased {
 	bool has_report; /* of the step that is being done */
 	struct keeper_message report;
 	int64_t looked_ns;	/* when it was last seen to be ours */
+	int64_t quiet_ns;	/* and not to be broken, or before that */
 	unsigned int flush_cpu; /* percent */
 	bool has_written_back;	/* in this step */
 

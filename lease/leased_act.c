@@ -16,6 +16,12 @@
 #define MS  1000000LL
 /* Of CPU, before a write-back makes a pause: a few pieces. */
 #define SPENT (1 * MS)
+/*
+ * A lease that nobody broke a moment ago is not taken away yet: the kernel
+ * gives whoever breaks it later at least a second (fs/locks.c, Linux 6.1 and
+ * 7.3: lease-break-time in whole seconds, 0 is for ever). Half of it.
+ */
+#define QUIET_NS (500 * MS)
 /* So long a break is waited for by others as they are. */
 #define HURRY_NS (1 * MS)
 
@@ -35,11 +41,14 @@ static int64_t act_now(void *arg)
 
 int leased_take(struct leased *leased)
 {
+	int64_t at_ns = clock_now_ns();
 	int r = setlease_take(leased->fd, leased->type, LEASED_SIGNAL);
 
-	if (!r)
-		leased_arm(leased);
-	return r;
+	if (r)
+		return r;
+	leased->quiet_ns = at_ns;
+	leased_arm(leased);
+	return 0;
 }
 
 static int act_take(void *arg)
@@ -91,9 +100,24 @@ int64_t leased_break_time_ns(const struct leased_shared *shared)
 	return (seconds > 0 && seconds < 45 ? seconds : 45) * SEC / 4 * 3;
 }
 
+/* As setlease_look(), and spares the part of it that reads a text. */
+static int look(struct leased *leased)
+{
+	int64_t at_ns = clock_now_ns();
+
+	if (setlease_get(leased->fd) == leased->type) {
+		leased->quiet_ns = at_ns;
+		return 0;
+	}
+	if (leased->recall.state == RECALL_BREAKING &&
+	    at_ns - leased->quiet_ns < QUIET_NS)
+		return 1;
+	return setlease_look(leased->fd, leased->type, &leased->shared->info);
+}
+
 int leased_check(struct leased *leased)
 {
-	int r = setlease_look(leased->fd, leased->type, &leased->shared->info);
+	int r = look(leased);
 
 	/* What the kernel may have left would keep writers waiting. */
 	if (r < 0) {
