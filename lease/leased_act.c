@@ -109,8 +109,9 @@ static int look(struct leased *leased)
 		leased->quiet_ns = at_ns;
 		return 0;
 	}
+	/* However long that took. */
 	if (leased->recall.state == RECALL_BREAKING &&
-	    at_ns - leased->quiet_ns < QUIET_NS)
+	    clock_now_ns() - leased->quiet_ns < QUIET_NS)
 		return 1;
 	return setlease_look(leased->fd, leased->type, &leased->shared->info);
 }

@@ -7,13 +7,13 @@
 
 #include "setlease.h"
 
-int __real_setlease_look(int fd, int type, struct setlease_info *info);
-int __wrap_setlease_look(int fd, int type, struct setlease_info *info);
+int __real_setlease_get(int fd);
+int __wrap_setlease_get(int fd);
 
-int __wrap_setlease_look(int fd, int type, struct setlease_info *info)
+int __wrap_setlease_get(int fd)
 {
 	struct timespec pause = {0, 20 * 1000000L};
 
 	nanosleep(&pause, NULL);
-	return __real_setlease_look(fd, type, info);
+	return __real_setlease_get(fd);
 }
