@@ -137,8 +137,9 @@ int swap_move_told(const struct swap_ops *ops, struct trap *trap,
 	 * Looked at here, not by the other thread: a descriptor of /proc/self
 	 * would be in the program's table.
 	 */
-	if (!twin_is_due(&view->shadow))
-		return -EAGAIN;
+	r = twin_is_due(&view->shadow);
+	if (r <= 0)
+		return r ? r : -EAGAIN;
 	/* Else what is replaced is no file's. */
 	if (view->file.addr)
 		keep_pages(view);
@@ -201,7 +202,7 @@ static void put_rest(const struct swap *swap)
 /* The program's own, of which no more than the pages was put aside. */
 static void lock_unmoved(const struct swap_view *view)
 {
-	if (view->shadow.addr && twin_is_due(&view->shadow))
+	if (view->shadow.addr && twin_is_due(&view->shadow) > 0)
 		twin_lock(&view->shadow);
 }
 
@@ -299,6 +300,13 @@ static int refuse(int r, const char *what, const struct swap *swap)
 				  "%s: other threads map and unmap the file "
 				  "all the time; do it while they don't",
 				  what);
+	case -EMFILE:
+	case -ENFILE:
+		return reason_set(r,
+				  "%s: no descriptor is left to look at what "
+				  "is mapped: raise RLIMIT_NOFILE (each piece "
+				  "of a file that is registered takes one)",
+				  what);
 	case -EIO:
 		return reason_set(r,
 				  "%s: a part of it cannot be read (%s): the "
@@ -367,9 +375,10 @@ int swap_in(const struct swap *swap)
 static int freeze_view(struct trap *trap, const struct swap_view *view)
 {
 	int r = trap_set(trap, addr_of(view), length_of(view));
+	int due = twin_is_due(&view->file);
 
-	if (!twin_is_due(&view->file))
-		return -ESTALE;
+	if (due <= 0)
+		return due ? due : -ESTALE;
 	return r ? r : trap_freeze(addr_of(view), length_of(view));
 }
 

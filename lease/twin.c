@@ -170,13 +170,13 @@ static int is_other(const struct self_map *map, void *arg)
  * It may have grown together with a neighbour, or been parted by advice that is
  * of some of its pages.
  */
-bool twin_is_due(const struct twin *twin)
+int twin_is_due(const struct twin *twin)
 {
 	const struct mapping *place = &twin->place;
 	struct look look = {place, place->start};
+	int r = self_maps_each(place->start, place->end, is_other, &look);
 
-	return !self_maps_each(place->start, place->end, is_other, &look) &&
-	       look.seen >= place->end;
+	return r < 0 ? r : !r && look.seen >= place->end;
 }
 
 int twin_move(struct twin *twin)
@@ -192,7 +192,11 @@ int twin_move(struct twin *twin)
 
 int twin_put(struct twin *twin)
 {
-	return twin_is_due(twin) ? twin_move(twin) : 1;
+	int due = twin_is_due(twin);
+
+	if (due < 0)
+		return due;
+	return due ? twin_move(twin) : 1;
 }
 
 int twin_lock(const struct twin *twin)

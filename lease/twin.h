@@ -41,16 +41,16 @@ int twin_make(enum twin_kind kind, int fd, uint64_t offset,
 int twin_protect(const struct twin *twin, int protection);
 
 /*
- * Puts it in the other's place. 0, -errno; 1: the other isn't what it was, and
- * was left alone.
+ * Puts it in the other's place. 0; 1: the other isn't what it was, and was left
+ * alone; -errno: of mremap(2), or, nothing is done, of opening a file of /proc.
  */
 int twin_put(struct twin *twin);
 
 /*
- * The two halves: is the other what it was? (opens a file of /proc), and the
- * move, which is mremap() alone.
+ * The two halves: is the other what it was? (1, 0; -errno: /proc cannot be
+ * read), and the move, which is mremap() alone.
  */
-bool twin_is_due(const struct twin *twin);
+int twin_is_due(const struct twin *twin);
 int twin_move(struct twin *twin);
 
 /* Then: locks it (mlock) as the other was, two might exceed the limit. */
