@@ -207,6 +207,8 @@ struct daxmr_options {
  *   -EOPNOTSUPP  what lies there cannot be registered in this way
  *   -ENOSYS      no libibverbs is loaded
  *   -ENOMEM      no memory, or none that may be pinned
+ *   -EMFILE, -ENFILE  no descriptor left: each piece of a file takes one
+ *   -EAGAIN      threads map and unmap there all the time
  *   -EFAULT      nothing is mapped there, or only for reading
  *   -ERANGE      beyond the end of the file
  *   -EACCES      the file is another user's

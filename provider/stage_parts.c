@@ -117,59 +117,59 @@ static int order(uint64_t a, uint64_t b)
 /* By what is mapped, and where in it. */
 static int compare(const void *a, const void *b)
 {
-	const struct part *x = *(struct part *const *)a;
-	const struct part *y = *(struct part *const *)b;
-	int r = order(x->dev, y->dev);
+	const struct piece *x = a, *y = b;
+	int r = order(x->part->dev, y->part->dev);
 
 	if (!r)
-		r = order(x->ino, y->ino);
+		r = order(x->part->ino, y->part->ino);
 	return r ? r : order(x->offset, y->offset);
 }
 
 /* Whole pages are taken: those of the two leave nothing between them. */
-static bool goes_on(const struct piece *piece, const struct part *part)
+static bool goes_on(const struct piece *last, const struct piece *next)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t end = (piece->offset + piece->length + page - 1) & ~(page - 1);
+	uint64_t end = (last->offset + last->length + page - 1) & ~(page - 1);
 
-	return part->dev == piece->part->dev && part->ino == piece->part->ino &&
-	       (part->offset & ~(page - 1)) <= end;
+	return next->part->dev == last->part->dev &&
+	       next->part->ino == last->part->ino &&
+	       (next->offset & ~(page - 1)) <= end;
 }
 
-static void join(struct parts *parts, struct part *const *sorted)
+/* Of sorted ones, in place. */
+static void join(struct parts *parts)
 {
 	struct piece *last = NULL;
 
 	for (size_t i = 0; i < parts->count; i++) {
-		struct part *part = sorted[i];
-		uint64_t end = part->offset + part->length;
+		const struct piece next = parts->piece[i];
+		uint64_t end = next.offset + next.length;
 
-		if (!last || !goes_on(last, part)) {
+		if (!last || !goes_on(last, &next)) {
 			last = &parts->piece[parts->pieces++];
-			*last = (struct piece){.part = part,
-					       .offset = part->offset};
-		}
-		if (end > last->offset + last->length)
+			*last = next;
+		} else if (end > last->offset + last->length) {
 			last->length = end - last->offset;
-		part->piece = (size_t)(last - parts->piece);
+		}
+		next.part->piece = parts->pieces - 1;
 	}
 }
 
 static int find_pieces(struct parts *parts)
 {
-	struct part **sorted = calloc(parts->count, sizeof(*sorted));
-
 	parts->piece = calloc(parts->count, sizeof(*parts->piece));
-	if (!sorted || !parts->piece) {
-		free(sorted);
+	if (!parts->piece)
 		return reason_set(-ENOMEM,
 				  "no memory for the list of its files");
+	for (size_t i = 0; i < parts->count; i++) {
+		struct part *part = &parts->part[i];
+
+		parts->piece[i] = (struct piece){.part = part,
+						 .offset = part->offset,
+						 .length = part->length};
 	}
-	for (size_t i = 0; i < parts->count; i++)
-		sorted[i] = &parts->part[i];
-	qsort(sorted, parts->count, sizeof(*sorted), compare);
-	join(parts, sorted);
-	free(sorted);
+	qsort(parts->piece, parts->count, sizeof(*parts->piece), compare);
+	join(parts);
 	return 0;
 }
 

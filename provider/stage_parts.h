@@ -35,8 +35,8 @@ struct part {
 };
 
 struct piece {
-	const struct part *part; /* one that shows it */
-	uint64_t offset;	 /* in what is mapped */
+	struct part *part; /* one that shows it */
+	uint64_t offset;   /* in what is mapped */
 	uint64_t length;
 	uint64_t begin;	     /* of what is mapped, in the file */
 	struct lease *lease; /* NULL: not yet */
